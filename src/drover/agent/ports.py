@@ -1,0 +1,238 @@
+"""The doors between the agent's logic and the world: Hypervisor, Network, Seeds, Journal.
+
+Real implementations: ``agent.qemu``, ``agent.net``, ``agent.journal``. Second ones: ``sim.hypervisor`` and its
+neighbours. One contract suite per port runs against both. A *copy* is one QEMU process of one VM, keyed by the uid of
+its Pod; during a migration a VM has two copies, of which at most one may run.
+
+Errors: ``HypervisorError`` and its kinds are operating errors. A monitor that does not answer in time raises
+``MonitorSilent``: the state is then *unknown*, and callers must not guess.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class HypervisorError(Exception):
+    """QEMU refused or failed; ``str()`` is its own word."""
+
+
+class MonitorSilent(HypervisorError):
+    """No answer within the limit. Nothing is known about what happened."""
+
+
+class MachineGone(HypervisorError):
+    """The QEMU process has ended and is reaped."""
+
+
+class ImageLocked(HypervisorError):
+    """QEMU could not take the lock of a disk image: somebody else holds it. A safety event, never routine."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One block device. ``path`` is absolute in the node's mount namespace; ``name`` is stable (guest serial)."""
+
+    name: str
+    path: str
+    format: str = "qcow2"
+    read_only: bool = False
+    boot_order: int = 0  # 0: not bootable
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """All that is needed to run a VM. Comes from the Pod's machine annotation; equal on both ends of a move."""
+
+    vm: str  # namespace/name
+    vm_uid: str
+    cores: int
+    memory_bytes: int
+    mac: str
+    ip: str
+    gateway: str
+    prefix: int
+    disks: tuple[Disk, ...] = ()
+    cpu_model: str = "Nehalem"
+    machine_type: str = "pc-q35-7.2"
+    firmware: str = ""  # bundle version; empty: the node's default
+    seed_secret: str = ""  # Secret with key userData; empty: no user data
+    grace_s: int = 60
+
+
+class RunState(enum.StrEnum):
+    """QEMU's own run states, as far as drover tells them apart."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    PRELAUNCH = "prelaunch"
+    INMIGRATE = "inmigrate"
+    FINISH_MIGRATE = "finish-migrate"
+    POSTMIGRATE = "postmigrate"
+    SHUTDOWN = "shutdown"
+    PANICKED = "guest-panicked"
+    OTHER = "other"
+
+
+class MigrationState(enum.StrEnum):
+    """QEMU's migration status."""
+
+    NONE = "none"
+    SETUP = "setup"
+    ACTIVE = "active"
+    DEVICE = "device"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class MigrationInfo:
+    """One look at a migration (``query-migrate``)."""
+
+    state: MigrationState
+    total_bytes: int = 0
+    transferred_bytes: int = 0
+    remaining_bytes: int = 0
+    dirty_bytes_per_second: int = 0
+    iteration: int = 0
+    mbps: float = 0.0
+    throttle_percent: int = 0
+    downtime_ms: int = 0
+    total_ms: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MigrationOptions:
+    """What the source asks of QEMU. ``peer`` is the name in the target's certificate."""
+
+    address: str
+    port: int
+    peer: str
+    auto_converge: bool = False
+    downtime_limit_ms: int = 10
+    bandwidth_bytes_per_second: int = 640 * 2**20
+
+
+@dataclass(frozen=True)
+class MachineEvent:
+    """An event of QEMU's monitor, or ``EXIT`` when the process has ended and is reaped.
+
+    ``SHUTDOWN`` carries QEMU's reason (guest-shutdown, guest-reset, guest-panic, host-qmp-quit, host-signal).
+    Events between a lost and a new connection are lost: always query the state too.
+    """
+
+    name: str  # SHUTDOWN RESET STOP RESUME GUEST_PANICKED MIGRATION EXIT
+    data: dict[str, object] = field(default_factory=dict)
+
+
+class Machine(Protocol):
+    """One copy, living or adopted. Every call is bounded in time. All raise MachineGone once the process ended."""
+
+    @property
+    def copy(self) -> str: ...
+
+    @property
+    def spec(self) -> MachineSpec: ...
+
+    @property
+    def alive(self) -> bool:
+        """False once the process has ended *and is reaped*."""
+        ...
+
+    def events(self) -> AsyncIterator[MachineEvent]:
+        """Events from now on; ends after EXIT. One consumer."""
+        ...
+
+    async def status(self) -> RunState: ...
+
+    async def migration(self) -> MigrationInfo: ...
+
+    async def cont(self) -> None:
+        """Let the guest run. Callers go through ``agent.resume`` only (safety rule 6)."""
+        ...
+
+    async def announce(self) -> None:
+        """Tell the network where the guest's address is now."""
+        ...
+
+    async def migrate(self, options: MigrationOptions) -> None:
+        """Begin to copy to the peer; returns at once. Progress by ``migration()``, changes as MIGRATION events."""
+        ...
+
+    async def cancel(self) -> None:
+        """Stop copying; falls back to ``yank`` when the monitor hangs in switchover. Harmless when none runs."""
+        ...
+
+    async def powerdown(self) -> None:
+        """Press the ACPI power button (and ask the guest agent); returns at once."""
+        ...
+
+    async def kill(self) -> None:
+        """SIGKILL and reap. Returns when the process is gone. Idempotent, never raises MachineGone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket that was opened before QEMU is up (early publishing). ``peer`` may connect: its name."""
+
+    address: str
+    port: int
+    peer: str
+    fd: int = -1  # simulation has none
+
+
+class Hypervisor(Protocol):
+    async def listen(self, peer: str) -> Listener:
+        """Open a migration listener on the node's address, for the node called ``peer`` alone."""
+        ...
+
+    async def launch(self, copy: str, spec: MachineSpec, incoming: Listener | None = None) -> Machine:
+        """Start QEMU stopped (``-S``). With ``incoming`` it waits for a copy. Raises HypervisorError, ImageLocked.
+        The caller lets it run with ``cont``. Idempotent per copy only through ``adopt``."""
+        ...
+
+    async def adopt(self) -> list[Machine]:
+        """Every copy whose process lives on this node, after a restart of the agent. Includes stopped ones."""
+        ...
+
+
+class Network(Protocol):
+    async def attach(self, copy: str, spec: MachineSpec) -> None:
+        """Tap and DHCP entry of a copy; idempotent. The tap's name is ``tap_name(copy)``."""
+        ...
+
+    async def detach(self, copy: str) -> None:
+        """Undo attach; idempotent."""
+        ...
+
+
+class Seeds(Protocol):
+    async def write(self, copy: str, spec: MachineSpec, user_data: bytes) -> Disk:
+        """The cloud-init NoCloud seed as a read-only disk; the same content on both ends of a move."""
+        ...
+
+    async def remove(self, copy: str) -> None: ...
+
+
+class Journal(Protocol):
+    """Marks that must survive a crash of agent or node: ``put`` returns after fsync (file and directory)."""
+
+    def put(self, copy: str, mark: str, value: str = "") -> None: ...
+
+    def get(self, copy: str, mark: str) -> str | None: ...
+
+    def forget(self, copy: str) -> None: ...
+
+    def copies(self) -> list[str]: ...
+
+
+def tap_name(copy: str) -> str:
+    """Kernel interface names have 15 characters at most."""
+    return "tap" + copy.replace("-", "")[:12]

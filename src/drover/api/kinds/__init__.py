@@ -1,0 +1,1 @@
+"""Read-only views on API objects, one file per kind."""

@@ -1,0 +1,65 @@
+"""Every label, annotation, finalizer, taint and reason string, once."""
+
+from __future__ import annotations
+
+# Labels and annotations that users of the reference platform know.
+VM_NAME_LABEL = "vm.kubevirt.internal.virtualization.deckhouse.io/name"
+VM_UID_LABEL = "virtualization.deckhouse.io/virtual-machine-uid"
+SCHEDULABLE_LABEL = "kubevirt.internal.virtualization.deckhouse.io/schedulable"
+DEFAULT_CLASS_ANNOTATION = "virtualmachineclass.virtualization.deckhouse.io/is-default-class"
+
+VM_FINALIZER = "virtualization.deckhouse.io/vm-cleanup"
+VMOP_FINALIZER = "virtualization.deckhouse.io/vmop-cleanup"
+VMIP_FINALIZER = "virtualization.deckhouse.io/vmip-cleanup"
+VMIPLEASE_FINALIZER = "virtualization.deckhouse.io/vmipl-cleanup"
+VMCLASS_FINALIZER = "virtualization.deckhouse.io/vmclass-cleanup"
+VDISK_FINALIZER = "virtualization.deckhouse.io/vd-cleanup"
+VIMAGE_FINALIZER = "virtualization.deckhouse.io/vi-cleanup"
+
+# Ours.
+MACHINE_ANNOTATION = "drover.dev/machine"  # on VM Pods: the machine spec, JSON
+MIGRATION_ANNOTATION = "drover.dev/migration"  # on target Pods: name of the vmm
+INCARNATION_ANNOTATION = "drover.dev/incarnation"  # on the node's Lease
+MACHINES_ANNOTATION = "drover.dev/machines"  # on the node's Lease: what it runs, JSON
+HELD_FINALIZER = "drover.dev/held"  # on a vml that has a holder
+VMM_FINALIZER = "drover.dev/migration"  # on a vmm until its outcome stands
+VM_NODE_TAINT = "drover.dev/vm-node"
+VM_PRIORITY_CLASS = "drover-vm"
+COMPUTE_CONTAINER = "d8v-compute"
+POD_PREFIX = "d8v-vm-"
+NODE_LEASE_NAMESPACE = "kube-node-lease"
+SYSTEM_NAMESPACE = "drover-system"
+
+# Identities.
+CONTROLLERS_USER = "drover:controllers"
+NODE_USER_PREFIX = "system:node:"
+NODES_GROUP = "system:nodes"
+
+
+class LastReason:
+    """Why a VM lease was last released or broken (``vml.spec.lastReason``). Restart decisions read only this."""
+
+    GUEST_SHUTDOWN = "GuestShutdown"
+    GUEST_RESET = "GuestReset"
+    GUEST_PANICKED = "GuestPanicked"
+    CRASHED = "Crashed"  # QEMU died by itself or was killed by a stranger
+    STOPPED = "Stopped"  # our own request, guest shut down in time
+    STOPPED_FORCED = "StoppedForced"  # our own request, killed after the grace period
+    POD_DELETED = "PodDeleted"  # somebody deleted the Pod; QEMU was stopped for it
+    START_FAILED = "StartFailed"  # QEMU never ran
+    RESET_DURING_MIGRATION = "ResetDuringMigration"  # neither copy may go on
+    NODE_LOST = "NodeLost"  # broken after fencing
+
+
+class VmmPhase:
+    """Phases of a VirtualMachineMigration, in order."""
+
+    PENDING = "Pending"
+    SCHEDULING = "Scheduling"
+    PREPARING = "Preparing"
+    READY = "Ready"
+    COPYING = "Copying"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    ABORTED = "Aborted"
+    FINAL = (SUCCEEDED, FAILED, ABORTED)

@@ -1,0 +1,83 @@
+"""The registry of kinds: where each lives in the API. One constant per kind, used everywhere instead of strings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.api.wire import Object
+
+VIRTUALIZATION = "virtualization.deckhouse.io"
+DROVER = "drover.dev"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Group, version and names of one resource."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of a collection, an object, or a subresource of it."""
+        base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        if self.namespaced and namespace:
+            base += f"/namespaces/{namespace}"
+        return "/".join(part for part in (base, self.plural, name, subresource) if part)
+
+
+VM = Kind(VIRTUALIZATION, "v1alpha2", "VirtualMachine", "virtualmachines")
+VMOP = Kind(VIRTUALIZATION, "v1alpha2", "VirtualMachineOperation", "virtualmachineoperations")
+VMCLASS = Kind(VIRTUALIZATION, "v1alpha2", "VirtualMachineClass", "virtualmachineclasses", False)
+VDISK = Kind(VIRTUALIZATION, "v1alpha2", "VirtualDisk", "virtualdisks")
+VIMAGE = Kind(VIRTUALIZATION, "v1alpha2", "VirtualImage", "virtualimages")
+CVIMAGE = Kind(VIRTUALIZATION, "v1alpha2", "ClusterVirtualImage", "clustervirtualimages", False)
+VMIP = Kind(VIRTUALIZATION, "v1alpha2", "VirtualMachineIPAddress", "virtualmachineipaddresses")
+VMIPLEASE = Kind(
+    VIRTUALIZATION, "v1alpha2", "VirtualMachineIPAddressLease", "virtualmachineipaddressleases", False
+)
+VML = Kind(DROVER, "v1alpha1", "VirtualMachineLease", "virtualmachineleases")
+VMM = Kind(DROVER, "v1alpha1", "VirtualMachineMigration", "virtualmachinemigrations")
+
+POD = Kind("", "v1", "Pod", "pods")
+NODE = Kind("", "v1", "Node", "nodes", False)
+SECRET = Kind("", "v1", "Secret", "secrets")
+EVENT = Kind("", "v1", "Event", "events")
+NAMESPACE = Kind("", "v1", "Namespace", "namespaces", False)
+CONFIGMAP = Kind("", "v1", "ConfigMap", "configmaps")
+SERVICEACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts")
+LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+CRD = Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False)
+PRIORITYCLASS = Kind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False)
+CLUSTERROLE = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", False)
+CLUSTERROLEBINDING = Kind(
+    "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", False
+)
+ADMISSIONPOLICY = Kind(
+    "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", False
+)
+ADMISSIONPOLICYBINDING = Kind(
+    "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings", False,
+)  # fmt: skip
+
+ALL: tuple[Kind, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
+
+
+def key_of(obj: Object) -> str:
+    """``namespace/name``, or ``name`` for cluster-wide objects."""
+    meta = obj["metadata"]
+    namespace = meta.get("namespace")
+    return f"{namespace}/{meta['name']}" if namespace else str(meta["name"])
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """``(namespace, name)``; the namespace is empty for cluster-wide objects."""
+    namespace, _, name = key.rpartition("/")
+    return namespace, name

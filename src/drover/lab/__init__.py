@@ -1,0 +1,1 @@
+"""A datacentre on one machine: real processes in Linux namespaces."""

@@ -1,0 +1,1 @@
+"""The client machinery that every controller and agent needs: transport, client, informer, queue, manager."""
