@@ -1,0 +1,64 @@
+"""What an agent is told at its start: one JSON file, written by the lab (or by a join on a real host).
+
+The file is the contract between who starts agents and the agent; unknown and missing fields are refused by name.
+It holds paths of keys, never keys. All paths are absolute in the node's own mount namespace.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class BadConfig(Exception):
+    """The file cannot be read, or is no valid configuration. ``str()`` names file, field and rule."""
+
+
+class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One node's agent."""
+
+    node: str
+    address: (
+        str  # of the node on the infra network; kubelet endpoints and migration listeners bind here
+    )
+    api_server: str  # https://address:port
+    ca_file: str  # who signed the API server and its kubelet client
+    client_cert_file: str  # CN=system:node:<node>, O=system:nodes
+    client_key_file: str
+    serving_cert_file: str  # of the kubelet endpoints
+    serving_key_file: str
+    migration_pki_dir: (
+        str  # ca-cert.pem, {server,client}-{cert,key}.pem, as QEMU's tls-creds-x509 wants them
+    )
+    state_dir: str  # survives crashes of agent and node: journal, logs, seeds
+    run_dir: str  # gone with the node: sockets, pids; a short path, since socket paths have 107 characters
+    disks_dir: str  # shared by all nodes: VirtualDisks
+    vm_cidr: str  # the VM network, for DHCP
+    vm_gateway: str
+    bridge: str = "br0"  # holds the uplink and the taps
+    uplink: str = "uplink"
+    kubelet_port: int = 10250
+    cpu: str = "8"  # declared capacity
+    memory: str = "16Gi"
+    pods: int = 110
+    accel: str = "tcg"  # tcg | kvm
+    heartbeat_s: float = 2.0  # between two renewals of the node's Lease
+    lease_duration_s: int = 6
+    qemu_nice: int = 10  # a busy guest must starve no renewal
+    labels: dict[str, str] = {}  # further labels of the Node
+
+
+def load_config(path: Path) -> AgentConfig:
+    """Read and check ``path``. Raises BadConfig."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=AgentConfig)
+    except OSError as error:
+        raise BadConfig(f"{path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise BadConfig(f"{path}: {error}") from error
+
+
+def save_config(path: Path, config: AgentConfig) -> None:
+    """Write ``config`` so that ``load_config`` gives it back."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(config)) + b"\n")

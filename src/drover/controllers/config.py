@@ -1,0 +1,48 @@
+"""What the controllers are told at their start: one JSON file, written by the lab (or the chart).
+
+Unknown and missing fields are refused by name. It holds paths of keys, never keys.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class BadConfig(Exception):
+    """The file cannot be read, or is no valid configuration. ``str()`` names file, field and rule."""
+
+
+class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One process of controllers."""
+
+    api_server: str  # https://address:port
+    ca_file: str
+    client_cert_file: str  # CN=drover:controllers, O=drover:controllers
+    client_key_file: str
+    disks_dir: str  # shared with all nodes: VirtualDisks
+    images_dir: str  # imported images; controllers alone write here
+    vm_cidr: str  # the VM network
+    vm_first: str  # addresses for guests: first and last
+    vm_last: str
+    vm_gateway: str
+    webhook_address: str  # where admission reviews are served, and how the API server reaches it
+    webhook_port: int = 9443
+    webhook_cert_file: str = ""
+    webhook_key_file: str = ""
+
+
+def load_config(path: Path) -> ControllersConfig:
+    """Read and check ``path``. Raises BadConfig."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ControllersConfig)
+    except OSError as error:
+        raise BadConfig(f"{path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise BadConfig(f"{path}: {error}") from error
+
+
+def save_config(path: Path, config: ControllersConfig) -> None:
+    """Write ``config`` so that ``load_config`` gives it back."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(config)) + b"\n")
