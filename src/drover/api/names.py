@@ -21,6 +21,7 @@ MACHINE_ANNOTATION = "drover.dev/machine"  # on VM Pods: the machine spec, JSON
 MIGRATION_ANNOTATION = "drover.dev/migration"  # on target Pods: name of the vmm
 INCARNATION_ANNOTATION = "drover.dev/incarnation"  # on the node's Lease
 MACHINES_ANNOTATION = "drover.dev/machines"  # on the node's Lease: what it runs, JSON
+STOP_ANNOTATION = "drover.dev/stop"  # on VM Pods, by the vm controller: "graceful" or "force"
 HELD_FINALIZER = "drover.dev/held"  # on a vml that has a holder
 VMM_FINALIZER = "drover.dev/migration"  # on a vmm until its outcome stands
 VM_NODE_TAINT = "drover.dev/vm-node"
@@ -48,6 +49,7 @@ class LastReason:
     POD_DELETED = "PodDeleted"  # somebody deleted the Pod; QEMU was stopped for it
     START_FAILED = "StartFailed"  # QEMU never ran
     RESET_DURING_MIGRATION = "ResetDuringMigration"  # neither copy may go on
+    NODE_RESTARTED = "NodeRestarted"  # the node booted anew; its former copies are dead
     NODE_LOST = "NodeLost"  # broken after fencing
 
 

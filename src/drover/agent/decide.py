@@ -1,0 +1,319 @@
+"""What to do next with one copy: ``decide(view) -> Step``. Pure; every branch of the agent's story is here.
+
+The order of reading: a copy without a process, a guest that ended by itself, then by who holds the lease. Only
+``Acknowledged`` facts move a guest: a lease that names us, a process that is reaped, a status that QEMU reported.
+Time-outs decide when to *stop waiting and ask again*, never who runs.
+
+    no process --launch--> prelaunch --resume--> running --(guest ends | stop)--> kill --> release --> Pod final
+    source: running --start copy--> active --> postmigrate --hand over--> (target runs) --> kill
+                                        \\--fails--> running      \\--take back--> running
+    target: listen --> inmigrate --> paused/completed --(lease is ours)--> mark resuming --> running
+                                             \\--(lease is ours, broken)--> kill --> hand back
+
+Safety rules carried here (numbers of docs/safety.md): 1 absent is not released, 4 no hand back once resumed,
+5 postmigrate goes on only after a write of our own, 7 a guest that ended during the copy, 14 leases not Pods,
+19 copy only when the node's Lease is fresh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.agent.ports import MigrationState, RunState
+from drover.agent.view import CopyView, LeaseState
+from drover.api.names import LastReason, VmmPhase
+
+# How often a copy in transfer is looked at; QEMU itself updates its counters every 100 ms.
+PROGRESS_INTERVAL_S = 0.2
+# Between `completed` on the source and the end of loading on the target lie a few milliseconds.
+SETTLE_POLL_S = 0.003
+# An incoming copy that holds the lease and is still not complete after this is given up and handed back.
+LOAD_LIMIT_S = 10.0
+
+MIGRATED = "Migrated"
+MOVE_FAILED = "MigrationFailed"
+LEASE_LOST = "LeaseLost"
+HANDED_BACK = "HandedBack"
+
+_MOVING = (MigrationState.SETUP, MigrationState.ACTIVE, MigrationState.DEVICE, MigrationState.CANCELLING)
+_SHUTDOWN_REASONS = {
+    "guest-reset": LastReason.GUEST_RESET,
+    "guest-shutdown": LastReason.GUEST_SHUTDOWN,
+    "guest-panic": LastReason.GUEST_PANICKED,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One act. Each is repeatable: after a crash the same view gives the same step again."""
+
+
+@dataclass(frozen=True)
+class Wait(Step):
+    """Until something changes, or ``after_s`` has passed."""
+
+    after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Launch(Step):
+    """Start QEMU stopped, after a fresh read of the lease."""
+
+
+@dataclass(frozen=True)
+class LaunchIncoming(Step):
+    """Open the listener, publish it, start QEMU waiting."""
+
+
+@dataclass(frozen=True)
+class Resume(Step):
+    """Let the guest run: after a start, an arrival, or a lease that provably never left us."""
+
+
+@dataclass(frozen=True)
+class TakeBack(Step):
+    """Settle who runs by a compare-and-swap to ourselves; resume only when it is acknowledged."""
+
+
+@dataclass(frozen=True)
+class StartCopy(Step):
+    """Send the guest's memory to the target."""
+
+
+@dataclass(frozen=True)
+class CancelCopy(Step):
+    reason: str
+
+
+@dataclass(frozen=True)
+class HandOver(Step):
+    """The point of no return: give the lease to the target, by compare-and-swap."""
+
+
+@dataclass(frozen=True)
+class HandBack(Step):
+    """Our incoming copy is reaped and never ran: give the lease back to the source."""
+
+
+@dataclass(frozen=True)
+class Powerdown(Step):
+    """Press the guest's power button; the grace period starts."""
+
+
+@dataclass(frozen=True)
+class Kill(Step):
+    """SIGKILL and reap. ``ended`` is remembered first, unless empty."""
+
+    ended: str
+
+
+@dataclass(frozen=True)
+class Release(Step):
+    reason: str
+
+
+@dataclass(frozen=True)
+class FinishPod(Step):
+    """Report the Pod as ended."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class DropPod(Step):
+    """Confirm the deletion of the Pod."""
+
+
+@dataclass(frozen=True)
+class Done(Step):
+    """Nothing is left of this copy: forget it."""
+
+
+def decide(view: CopyView) -> Step:
+    """The next act for this copy."""
+    if view.machine is None:
+        return _without_machine(view)
+    ended = _guest_end(view)
+    if ended:
+        return Kill(ended)
+    match view.lease.state:
+        case LeaseState.MINE:
+            return _holding(view)
+        case LeaseState.ABSENT:
+            return _lease_absent(view)
+        case _:
+            return _not_holding(view)
+
+
+def _without_machine(view: CopyView) -> Step:
+    if view.lease.state in (LeaseState.MINE, LeaseState.MINE_BEFORE):
+        return _lease_without_machine(view)
+    pod, marks = view.pod, view.marks
+    if pod is None or (pod.final and not pod.deleting):
+        return Done()
+    if pod.final:
+        return DropPod()
+    if marks.started or marks.ended:
+        return FinishPod(marks.ended or LastReason.CRASHED)
+    if pod.deleting:
+        return DropPod()
+    move = view.move
+    if pod.migration and move is not None and not move.final and not move.aborting:
+        return LaunchIncoming() if move.source_copy == view.lease.holder else Wait()
+    if pod.migration and (move is None or move.final):
+        return FinishPod(MOVE_FAILED)
+    return Wait()
+
+
+def _lease_without_machine(view: CopyView) -> Step:
+    """The lease names us and no process lives: start it, hand it back, or release it (safety rule 14)."""
+    pod, marks = view.pod, view.marks
+    if view.lease.state is LeaseState.MINE_BEFORE:
+        return Release(LastReason.NODE_RESTARTED)
+    if marks.ended and marks.ended not in (MOVE_FAILED, HANDED_BACK):
+        return Release(marks.ended)
+    if view.is_target and view.move is not None:
+        return HandBack()
+    if marks.started:
+        return Release(LastReason.CRASHED)
+    if pod is None or pod.deleting:
+        return Release(LastReason.POD_DELETED)
+    if pod.stop or pod.final:
+        return Release(LastReason.STOPPED)
+    return Launch()
+
+
+def _guest_end(view: CopyView) -> str:
+    """The reason when the guest ended by itself, or an incoming copy turned out to be of such a guest."""
+    machine = view.machine
+    assert machine is not None
+    if view.is_target:
+        # The source alone sees SHUTDOWN; its copy then says `shutdown` here. Neither may go on (safety rule 7).
+        died = machine.state in (RunState.SHUTDOWN, RunState.PANICKED)
+        holds = view.lease.state is LeaseState.MINE
+        return LastReason.RESET_DURING_MIGRATION if died and holds else (MOVE_FAILED if died else "")
+    if view.marks.ended:
+        return view.marks.ended  # decided before a crash of the agent; carry it out
+    if machine.state is RunState.PANICKED:
+        return LastReason.GUEST_PANICKED
+    if machine.state is RunState.SHUTDOWN or machine.shutdown:
+        if view.stop_left_s is not None and machine.shutdown != "guest-reset":
+            return _stop_reason(view)
+        return _SHUTDOWN_REASONS.get(machine.shutdown, LastReason.GUEST_SHUTDOWN)
+    return ""
+
+
+def _holding(view: CopyView) -> Step:
+    machine = view.machine
+    assert machine is not None
+    if view.is_target:
+        return _arriving(view)
+    if machine.state is RunState.POSTMIGRATE:
+        return _copied(view)
+    if machine.state is RunState.PRELAUNCH or (
+        machine.state is RunState.PAUSED and machine.migration.state not in _MOVING
+    ):
+        return Kill(LastReason.POD_DELETED) if view.must_stop else Resume()
+    moving = view.is_source and machine.migration.state in _MOVING
+    if view.must_stop and not moving:
+        return _stopping(view)
+    if view.is_source:
+        return _source(view)
+    return Wait()
+
+
+def _arriving(view: CopyView) -> Step:
+    """The lease was handed to this incoming copy."""
+    machine = view.machine
+    assert machine is not None
+    if machine.state is RunState.PAUSED and machine.migration.state is MigrationState.COMPLETED:
+        return Resume()
+    if machine.migration.state is MigrationState.FAILED or view.mine_for_s > LOAD_LIMIT_S:
+        return Kill(HANDED_BACK)
+    return Wait(SETTLE_POLL_S)
+
+
+def _copied(view: CopyView) -> Step:
+    """The source stands in postmigrate and holds the lease: hand over, or take back."""
+    move = view.move
+    if move is None or move.role.value != "source" or move.final or move.aborting:
+        return TakeBack()
+    if move.uid != view.marks.copying or move.target_phase == "Failed":
+        return TakeBack()
+    if move.handover_unsent:
+        return Resume()
+    return HandOver()
+
+
+def _source(view: CopyView) -> Step:
+    machine, move = view.machine, view.move
+    assert machine is not None and move is not None
+    if machine.migration.state in _MOVING and view.marks.copying:
+        why = _why_cancel(view)
+        if why and machine.migration.state is not MigrationState.CANCELLING:
+            return CancelCopy(why)
+        return Wait(PROGRESS_INTERVAL_S)
+    if machine.state is not RunState.RUNNING:
+        return Wait(SETTLE_POLL_S)  # between `completed` and postmigrate
+    if view.marks.copying == move.uid or move.final or move.aborting or move.source_phase == "Failed":
+        return Wait()
+    if move.phase == VmmPhase.COPYING and move.target_phase == "Listening":
+        return StartCopy() if view.node_fresh else Wait(PROGRESS_INTERVAL_S)
+    return Wait()
+
+
+def _why_cancel(view: CopyView) -> str:
+    move = view.move
+    assert move is not None
+    if move.aborting or move.final:
+        return "Aborted"
+    if view.must_stop:
+        return "PodDeleted"
+    if move.target_phase == "Failed":
+        return "TargetFailed"
+    if move.uid != view.marks.copying:
+        return "Superseded"
+    return move.overdue
+
+
+def _stopping(view: CopyView) -> Step:
+    if view.pod is not None and view.pod.stop == "force":
+        return Kill(LastReason.STOPPED_FORCED)
+    if view.stop_left_s is None:
+        return Powerdown()
+    if view.stop_left_s <= 0:
+        return Kill(LastReason.STOPPED_FORCED if view.pod and view.pod.stop else LastReason.POD_DELETED)
+    return Wait(view.stop_left_s)
+
+
+def _stop_reason(view: CopyView) -> str:
+    return LastReason.STOPPED if view.pod is not None and view.pod.stop else LastReason.POD_DELETED
+
+
+def _not_holding(view: CopyView) -> Step:
+    """A process lives here and the lease names somebody else, or nobody."""
+    machine, move = view.machine, view.move
+    assert machine is not None
+    if view.is_target:
+        wanted = (
+            move is not None
+            and not move.final
+            and view.lease.holder == move.source_copy
+            and view.pod is not None
+            and not view.pod.deleting
+            and machine.migration.state is not MigrationState.FAILED
+        )
+        return Wait() if wanted else Kill(MOVE_FAILED)
+    if view.is_source and move is not None and machine.state is RunState.POSTMIGRATE:
+        if view.lease.holder == move.target_copy and move.target_phase != "Running":
+            return Wait()
+        return Kill(MIGRATED)
+    return Kill(LEASE_LOST)
+
+
+def _lease_absent(view: CopyView) -> Step:
+    """Nobody may conclude anything from absence; a running guest goes on and its node reports it (rule 1)."""
+    gone = view.pod is None or view.pod.deleting
+    if view.is_target and gone:
+        return Kill(MOVE_FAILED)
+    return Wait()

@@ -1,0 +1,109 @@
+"""What the agent sees of one copy before it decides: frozen values, gathered by ``agent.keeper``.
+
+Lease states are relative to this node *incarnation*: a lease that names an earlier incarnation of this node, whose
+processes are proved dead, is ``MINE_BEFORE``: it may be released, never run on.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from drover.agent.ports import MigrationInfo, MigrationState, RunState
+
+
+class LeaseState(enum.Enum):
+    MINE = "mine"
+    MINE_BEFORE = "mine-before"
+    OTHER = "other"
+    RELEASED = "released"
+    ABSENT = "absent"  # not the same as released (safety rule 1)
+
+
+@dataclass(frozen=True)
+class LeaseView:
+    state: LeaseState
+    holder: str = ""
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class PodView:
+    """``stop`` is the vm controller's wish: "", "graceful" or "force"."""
+
+    name: str
+    deleting: bool = False
+    final: bool = False
+    stop: str = ""
+    migration: str = ""  # name of the vmm, on target Pods
+
+
+@dataclass(frozen=True)
+class MachineView:
+    """``shutdown`` is the guest's own end as an event told it: QEMU's reason, or empty."""
+
+    state: RunState
+    migration: MigrationInfo = MigrationInfo(MigrationState.NONE)
+    shutdown: str = ""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the journal remembers of this copy across crashes."""
+
+    started: bool = False  # a QEMU process may have been made
+    resuming: bool = False  # `cont` may have been sent to an incoming copy (safety rule 4)
+    ended: str = ""  # LastReason of its end, written before the kill
+    copying: str = ""  # uid of the vmm for which `migrate` may have been sent
+
+
+class Role(enum.Enum):
+    SOURCE = "source"
+    TARGET = "target"
+
+
+@dataclass(frozen=True)
+class MoveView:
+    """The migration this copy takes part in (a vmm), seen from its side."""
+
+    uid: str
+    role: Role
+    phase: str
+    aborting: bool  # somebody deleted the vmm
+    final: bool
+    source_copy: str
+    target_copy: str
+    source_phase: str = ""
+    target_phase: str = ""
+    overdue: str = ""  # why the copy takes too long, or empty
+    handover_unsent: bool = False  # the compare-and-swap provably never left this host
+
+
+@dataclass(frozen=True)
+class CopyView:
+    """Everything a decision needs."""
+
+    copy: str
+    vm: str
+    lease: LeaseView
+    pod: PodView | None = None
+    machine: MachineView | None = None
+    marks: Marks = Marks()
+    move: MoveView | None = None
+    node_fresh: bool = True  # the node's own Lease was acknowledged just now (safety rule 19)
+    stop_left_s: float | None = None  # None: the power button was not pressed yet
+    mine_for_s: float = 0.0  # how long an incoming copy has held the lease without being complete
+
+    @property
+    def must_stop(self) -> bool:
+        """Nobody wants this copy to run on."""
+        return self.pod is None or self.pod.deleting or bool(self.pod.stop)
+
+    @property
+    def is_source(self) -> bool:
+        return self.move is not None and self.move.role is Role.SOURCE
+
+    @property
+    def is_target(self) -> bool:
+        """Of a migration whose guest has not been let go on here yet."""
+        return self.pod is not None and bool(self.pod.migration) and not self.marks.resuming
