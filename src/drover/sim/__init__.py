@@ -1,1 +1,1 @@
-"""A datacentre in one process: virtual time, seeded chance, the same controllers and agent logic."""
+"""A datacentre in one process: virtual time, seeded chance, the same controllers and agents."""
