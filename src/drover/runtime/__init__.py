@@ -1,1 +1,3 @@
-"""The client machinery that every controller and agent needs: transport, client, informer, queue, manager."""
+"""The client machinery that every controller and agent needs: transport, client, informer, queue,
+manager.
+"""

@@ -1,0 +1,131 @@
+"""Runs one reconcile function over the keys of a work queue.
+
+A key is a name, never an event: whatever woke us, reconcile looks at the whole state and moves one
+step toward the wish. What its outcome means is the switch in ``_one``. Errors of the API are
+expected and retried; every other exception is a bug, breaks the controller and with it the process,
+which starts again from the API's truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drover.api.status import ApiError, Conflict, Unanswered
+from drover.api.wire import Object
+from drover.base.checks import require
+from drover.base.tasks import TaskScope
+from drover.runtime.workqueue import WorkQueue
+
+if TYPE_CHECKING:
+    from drover.base.clock import Clock
+    from drover.base.log import Log
+    from drover.runtime.informer import Informer
+
+CONFLICT_MOST_S = 0.5  # a stale cache catches up soon
+QUIET_FAILURES = 3  # so many failures in a row are routine
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing more to do until something changes."""
+
+
+@dataclass(frozen=True)
+class After:
+    """Look again after this delay, or earlier when something changes."""
+
+    delay_s: float
+
+
+Outcome = Done | After
+Reconcile = Callable[[str], Awaitable[Outcome]]
+Keys = Callable[[Object], list[str]]
+
+
+class Controller:
+    """Wiring of one reconcile function. ``Manager.add`` binds and runs it."""
+
+    def __init__(self, name: str, reconcile: Reconcile, *, workers: int = 1) -> None:
+        self.name = name
+        self._reconcile = reconcile
+        self._workers = workers
+        self._watches: list[tuple[Informer, Keys]] = []
+        self._queue: WorkQueue | None = None
+        self._log: Log | None = None
+
+    def watch(self, informer: Informer, keys: Keys) -> None:
+        """Changes of the informer's objects wake ``keys(obj)``, of the old and of the new state."""
+        if self._queue is None:
+            self._watches.append((informer, keys))
+        else:
+            self._subscribe(informer, keys)
+
+    def bind(self, clock: Clock, log: Log) -> None:
+        """Give the controller its queue; called once."""
+        require(self._queue is None, f"controller {self.name} is bound twice")
+        self._queue = WorkQueue(clock)
+        self._log = log.bind(controller=self.name)
+        for informer, keys in self._watches:
+            self._subscribe(informer, keys)
+
+    def add(self, key: str) -> None:
+        """Wake a key by hand."""
+        self._bound()[0].add(key)
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises what reconcile raised, if it was no error of the API."""
+        queue, _ = self._bound()
+        try:
+            async with TaskScope(self.name) as scope:
+                for number in range(self._workers):
+                    scope.guard(self._work(), f"worker {number}")
+                raise await scope.wait_broken()
+        finally:
+            await queue.aclose()
+
+    async def _work(self) -> None:
+        queue, _ = self._bound()
+        while True:
+            key = await queue.get()
+            try:
+                await self._one(key)
+            finally:
+                queue.done(key)
+
+    async def _one(self, key: str) -> None:
+        queue, log = self._bound()
+        try:
+            outcome = await self._reconcile(key)
+        except Conflict:
+            queue.add_rate_limited(key, CONFLICT_MOST_S)
+        except (ApiError, Unanswered) as error:
+            queue.add_rate_limited(key)
+            if queue.failures(key) > QUIET_FAILURES:
+                log.warn(
+                    "reconcile fails", key=key, error=repr(error), failures=queue.failures(key)
+                )
+        except BaseException as error:
+            error.add_note(f"in controller {self.name}, key {key}")
+            raise
+        else:
+            queue.forget(key)
+            if isinstance(outcome, After):
+                queue.add_after(key, outcome.delay_s)
+
+    def _subscribe(self, informer: Informer, keys: Keys) -> None:
+        queue, _ = self._bound()
+
+        def wake(old: Object | None, new: Object | None) -> None:
+            for obj in (old, new):
+                for key in keys(obj) if obj is not None else []:
+                    queue.add(key)
+
+        informer.add_handler(wake)
+
+    def _bound(self) -> tuple[WorkQueue, Log]:
+        require(self._queue is not None and self._log is not None, f"{self.name} is not bound")
+        assert self._queue is not None
+        assert self._log is not None
+        return self._queue, self._log

@@ -1,0 +1,143 @@
+"""A cache of one collection, fed by a watch and by the answers of our own writes.
+
+Handlers hear of every change as ``(old, new)``, synchronously; they should do no more than add keys
+to queues. Objects are shared: treat them as read-only.
+
+Versions decide what is newer. The watch has told everything up to ``_told``, so:
+- an event that is not newer than the cached object is old news (our own write was already
+  observed);
+- an observed answer that is not newer than ``_told`` is old news too, and if its object is gone it
+  was deleted since;
+- a list does not remove an object that was written after it.
+
+It promises the latest state some time later. It does not promise to be up to date: a decision that
+must not be wrong is guarded by compare-and-swap, never by this cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from drover.api.meta import version_of
+from drover.api.scheme import key_of
+from drover.api.selectors import matches_fields, matches_labels
+from drover.api.wire import Object
+from drover.runtime.index import Index
+from drover.runtime.reflector import Reflector, Selection
+
+if TYPE_CHECKING:
+    from drover.base.clock import Clock
+    from drover.base.ids import Ids
+    from drover.base.log import Log
+    from drover.runtime.client import Client
+
+Handler = Callable[[Object | None, Object | None], None]
+
+
+class Informer:
+    """Shared by everyone in the process who reads this collection. Made by ``Manager.informer``."""
+
+    def __init__(
+        self, client: Client, clock: Clock, ids: Ids, log: Log, selection: Selection
+    ) -> None:
+        self.kind = selection.kind
+        self.selection = selection
+        self._reflector = Reflector(client, clock, ids, log, selection, self)
+        self._objects: dict[str, Object] = {}
+        self._order: list[str] | None = []  # sorted keys; None: to be sorted again
+        self._indices: dict[str, Index] = {}
+        self._handlers: list[Handler] = []
+        self._told = 0
+        self._synced = asyncio.Event()
+
+    def get(self, key: str) -> Object | None:
+        return self._objects.get(key)
+
+    def all(self) -> list[Object]:
+        """In key order."""
+        if self._order is None:
+            self._order = sorted(self._objects)
+        return [self._objects[key] for key in self._order]
+
+    def by_index(self, index: str, value: str) -> list[Object]:
+        """In key order. KeyError for an index that was never added."""
+        return [self._objects[key] for key in self._indices[index].keys(value)]
+
+    def add_index(self, name: str, values: Callable[[Object], list[str]]) -> None:
+        """Adding a name twice replaces the index."""
+        index = Index(values)
+        for key, obj in self._objects.items():
+            index.move(key, None, obj)
+        self._indices[name] = index
+
+    def add_handler(self, handler: Handler) -> None:
+        """A late handler is told of every object already here, as of a new one."""
+        self._handlers.append(handler)
+        for obj in self.all():
+            handler(None, obj)
+
+    def observe(self, obj: Object) -> None:
+        """Take the answer of an own write, so that the next reconcile sees it."""
+        chosen = self.selection
+        inside = not chosen.namespace or obj["metadata"].get("namespace") == chosen.namespace
+        if not inside or version_of(obj) <= self._told:
+            return
+        if matches_labels(chosen.labels, obj) and matches_fields(chosen.fields, obj):
+            self._newer(obj)
+
+    @property
+    def synced(self) -> bool:
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        """Return once the first list has arrived."""
+        await self._synced.wait()
+
+    async def run(self) -> None:
+        """Follow the collection for ever."""
+        await self._reflector.run()
+
+    # What the reflector tells.
+
+    def replaced(self, items: list[Object], version: int) -> None:
+        listed = {key_of(item): item for item in items}
+        for key, obj in list(self._objects.items()):
+            if key not in listed and version_of(obj) <= version:
+                self._put(key, None)
+        for item in listed.values():
+            self._newer(item)
+        self._told = max(self._told, version)
+        self._synced.set()
+
+    def changed(self, event: str, obj: Object) -> None:
+        if event != "DELETED":
+            self._newer(obj)
+            return
+        present = self._objects.get(key_of(obj))
+        if present is not None and version_of(present) <= version_of(obj):
+            self._put(key_of(obj), None, last=obj)
+
+    def progressed(self, version: int) -> None:
+        self._told = max(self._told, version)
+
+    def _newer(self, obj: Object) -> None:
+        key = key_of(obj)
+        present = self._objects.get(key)
+        if present is None or version_of(present) < version_of(obj):
+            self._put(key, obj)
+
+    def _put(self, key: str, new: Object | None, last: Object | None = None) -> None:
+        """The one place that changes the cache. ``last`` is the final state of an object that
+        goes.
+        """
+        old = self._objects.pop(key, None)
+        if new is not None:
+            self._objects[key] = new
+        if (old is None) != (new is None):
+            self._order = None
+        for index in self._indices.values():
+            index.move(key, old, new)
+        for handler in self._handlers:
+            handler(last or old, new)

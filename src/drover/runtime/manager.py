@@ -1,0 +1,77 @@
+"""Assembles informers, controllers and the event recorder of one process and runs them.
+
+Start: recorder, informers, wait until every informer has synced, controllers. Stop: the other way
+round. If anything that must not end ends, ``run`` raises its error and the process should stop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drover.base.tasks import TaskScope
+from drover.runtime.events import Recorder
+from drover.runtime.informer import Informer
+from drover.runtime.reflector import Selection
+
+if TYPE_CHECKING:
+    from drover.api.scheme import Kind
+    from drover.base.clock import Clock
+    from drover.base.ids import Ids
+    from drover.base.log import Log
+    from drover.runtime.client import Client
+    from drover.runtime.controller import Controller
+
+
+class Manager:
+    """What every controller is handed: the ports, the shared informers, the recorder."""
+
+    def __init__(
+        self, client: Client, clock: Clock, ids: Ids, log: Log, component: str = "drover"
+    ) -> None:
+        self.client = client
+        self.clock = clock
+        self.ids = ids
+        self.log = log
+        self.recorder = Recorder(client, clock, ids, component)
+        self._informers: dict[tuple[Kind, str, str, str], Informer] = {}
+        self._controllers: list[Controller] = []
+        self._scope: TaskScope | None = None
+
+    def informer(
+        self, kind: Kind, *, namespace: str = "", labels: str = "", fields: str = ""
+    ) -> Informer:
+        """The one informer for these arguments. May be asked for while running."""
+        chosen = (kind, namespace, labels, fields)
+        if chosen not in self._informers:
+            selection = Selection(kind, namespace, labels, fields)
+            informer = Informer(self.client, self.clock, self.ids, self.log, selection)
+            self._informers[chosen] = informer
+            if self._scope is not None:
+                self._scope.guard(informer.run(), f"informer {selection}")
+        return self._informers[chosen]
+
+    def add(self, controller: Controller) -> None:
+        """Bind a controller and, once every informer has synced, run it."""
+        controller.bind(self.clock, self.log)
+        self._controllers.append(controller)
+        if self._scope is not None:
+            self._scope.spawn(self._start(self._scope, [controller]), f"start {controller.name}")
+
+    async def run(self) -> None:
+        """Run until cancelled; raises what broke."""
+        async with TaskScope("manager") as scope:
+            self._scope = scope
+            try:
+                scope.guard(self.recorder.run(), "events")
+                for informer in list(self._informers.values()):
+                    scope.guard(informer.run(), f"informer {informer.selection}")
+                scope.spawn(self._start(scope, list(self._controllers)), "start")
+                raise await scope.wait_broken()
+            finally:
+                self._scope = None
+
+    async def _start(self, scope: TaskScope, controllers: list[Controller]) -> None:
+        for informer in list(self._informers.values()):
+            await informer.wait_synced()
+        for controller in controllers:
+            scope.guard(controller.run(), controller.name)
