@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drover.agent.ports import MigrationState, RunState
-from drover.agent.view import CopyView, LeaseState
+from drover.agent.view import CopyView, HandOverState, LeaseState, Role
 from drover.api.names import LastReason, VmmPhase
 
 # How often a copy in transfer is looked at; QEMU itself updates its counters every 100 ms.
@@ -35,7 +35,12 @@ MOVE_FAILED = "MigrationFailed"
 LEASE_LOST = "LeaseLost"
 HANDED_BACK = "HandedBack"
 
-_MOVING = (MigrationState.SETUP, MigrationState.ACTIVE, MigrationState.DEVICE, MigrationState.CANCELLING)
+MOVING = (
+    MigrationState.SETUP,
+    MigrationState.ACTIVE,
+    MigrationState.DEVICE,
+    MigrationState.CANCELLING,
+)
 _SHUTDOWN_REASONS = {
     "guest-reset": LastReason.GUEST_RESET,
     "guest-shutdown": LastReason.GUEST_SHUTDOWN,
@@ -191,7 +196,9 @@ def _guest_end(view: CopyView) -> str:
         # The source alone sees SHUTDOWN; its copy then says `shutdown` here. Neither may go on (safety rule 7).
         died = machine.state in (RunState.SHUTDOWN, RunState.PANICKED)
         holds = view.lease.state is LeaseState.MINE
-        return LastReason.RESET_DURING_MIGRATION if died and holds else (MOVE_FAILED if died else "")
+        return (
+            LastReason.RESET_DURING_MIGRATION if died and holds else (MOVE_FAILED if died else "")
+        )
     if view.marks.ended:
         return view.marks.ended  # decided before a crash of the agent; carry it out
     if machine.state is RunState.PANICKED:
@@ -211,15 +218,15 @@ def _holding(view: CopyView) -> Step:
     if machine.state is RunState.POSTMIGRATE:
         return _copied(view)
     if machine.state is RunState.PRELAUNCH or (
-        machine.state is RunState.PAUSED and machine.migration.state not in _MOVING
+        machine.state is RunState.PAUSED and machine.migration.state not in MOVING
     ):
         return Kill(LastReason.POD_DELETED) if view.must_stop else Resume()
-    moving = view.is_source and machine.migration.state in _MOVING
+    moving = machine.migration.state in MOVING
+    if moving and not view.is_source:
+        return CancelCopy("Superseded")
     if view.must_stop and not moving:
         return _stopping(view)
-    if view.is_source:
-        return _source(view)
-    return Wait()
+    return _source(view) if view.is_source else Wait()
 
 
 def _arriving(view: CopyView) -> Step:
@@ -236,26 +243,36 @@ def _arriving(view: CopyView) -> Step:
 def _copied(view: CopyView) -> Step:
     """The source stands in postmigrate and holds the lease: hand over, or take back."""
     move = view.move
-    if move is None or move.role.value != "source" or move.final or move.aborting:
+    if move is None or move.role is not Role.SOURCE or move.final or move.aborting:
         return TakeBack()
     if move.uid != view.marks.copying or move.target_phase == "Failed":
         return TakeBack()
-    if move.handover_unsent:
-        return Resume()
-    return HandOver()
+    match move.handover:
+        case HandOverState.UNSENT:
+            return Resume()
+        case HandOverState.NONE:
+            return HandOver()
+        case _:  # no answer came, or the target handed back
+            return TakeBack()
 
 
 def _source(view: CopyView) -> Step:
     machine, move = view.machine, view.move
-    assert machine is not None and move is not None
-    if machine.migration.state in _MOVING and view.marks.copying:
+    assert machine is not None
+    assert move is not None
+    if machine.migration.state in MOVING and view.marks.copying:
         why = _why_cancel(view)
         if why and machine.migration.state is not MigrationState.CANCELLING:
             return CancelCopy(why)
         return Wait(PROGRESS_INTERVAL_S)
     if machine.state is not RunState.RUNNING:
         return Wait(SETTLE_POLL_S)  # between `completed` and postmigrate
-    if view.marks.copying == move.uid or move.final or move.aborting or move.source_phase == "Failed":
+    if (
+        view.marks.copying == move.uid
+        or move.final
+        or move.aborting
+        or move.source_phase == "Failed"
+    ):
         return Wait()
     if move.phase == VmmPhase.COPYING and move.target_phase == "Listening":
         return StartCopy() if view.node_fresh else Wait(PROGRESS_INTERVAL_S)
@@ -282,7 +299,9 @@ def _stopping(view: CopyView) -> Step:
     if view.stop_left_s is None:
         return Powerdown()
     if view.stop_left_s <= 0:
-        return Kill(LastReason.STOPPED_FORCED if view.pod and view.pod.stop else LastReason.POD_DELETED)
+        return Kill(
+            LastReason.STOPPED_FORCED if view.pod and view.pod.stop else LastReason.POD_DELETED
+        )
     return Wait(view.stop_left_s)
 
 
@@ -304,8 +323,10 @@ def _not_holding(view: CopyView) -> Step:
             and machine.migration.state is not MigrationState.FAILED
         )
         return Wait() if wanted else Kill(MOVE_FAILED)
-    if view.is_source and move is not None and machine.state is RunState.POSTMIGRATE:
-        if view.lease.holder == move.target_copy and move.target_phase != "Running":
+    if view.is_source and move is not None and view.marks.copying == move.uid:
+        # Only a source in postmigrate ever gave its lease to the target, so it stands, also when silent.
+        still = machine.state in (RunState.POSTMIGRATE, RunState.OTHER)
+        if still and view.lease.holder == move.target_copy and move.target_phase != "Running":
             return Wait()
         return Kill(MIGRATED)
     return Kill(LEASE_LOST)

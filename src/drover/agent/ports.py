@@ -107,6 +107,9 @@ class MigrationInfo:
     error: str = ""
 
 
+NO_MIGRATION = MigrationInfo(MigrationState.NONE)
+
+
 @dataclass(frozen=True)
 class MigrationOptions:
     """What the source asks of QEMU. ``peer`` is the name in the target's certificate."""
@@ -121,13 +124,13 @@ class MigrationOptions:
 
 @dataclass(frozen=True)
 class MachineEvent:
-    """An event of QEMU's monitor, or ``EXIT`` when the process has ended and is reaped.
+    """An event of QEMU's monitor, or ``EXIT`` when the process has ended and is reaped (data: status).
 
     ``SHUTDOWN`` carries QEMU's reason (guest-shutdown, guest-reset, guest-panic, host-qmp-quit, host-signal).
     Events between a lost and a new connection are lost: always query the state too.
     """
 
-    name: str  # SHUTDOWN RESET STOP RESUME GUEST_PANICKED MIGRATION EXIT
+    name: str  # SHUTDOWN RESET STOP RESUME GUEST_PANICKED MIGRATION EXIT, RECONNECTED after a gap
     data: dict[str, object] = field(default_factory=dict)
 
 
@@ -193,13 +196,24 @@ class Hypervisor(Protocol):
         """Open a migration listener on the node's address, for the node called ``peer`` alone."""
         ...
 
-    async def launch(self, copy: str, spec: MachineSpec, incoming: Listener | None = None) -> Machine:
+    async def unlisten(self, listener: Listener) -> None:
+        """Close a listener that ``launch`` never got. Idempotent; ``launch`` takes it over, also when it fails."""
+        ...
+
+    async def launch(
+        self, copy: str, spec: MachineSpec, incoming: Listener | None = None
+    ) -> Machine:
         """Start QEMU stopped (``-S``). With ``incoming`` it waits for a copy. Raises HypervisorError, ImageLocked.
-        The caller lets it run with ``cont``. Idempotent per copy only through ``adopt``."""
+        The caller lets it run with ``cont``. When it raises, no process is left, except with MonitorSilent.
+        Idempotent per copy only through ``adopt``."""
         ...
 
     async def adopt(self) -> list[Machine]:
         """Every copy whose process lives on this node, after a restart of the agent. Includes stopped ones."""
+        ...
+
+    async def forget(self, copy: str) -> None:
+        """Remove the logs and files that an ended copy left. Idempotent; never for a living one."""
         ...
 
 

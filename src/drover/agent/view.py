@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from drover.agent.ports import MigrationInfo, MigrationState, RunState
+from drover.agent.ports import NO_MIGRATION, MigrationInfo, RunState
 
 
 class LeaseState(enum.Enum):
@@ -43,7 +43,7 @@ class MachineView:
     """``shutdown`` is the guest's own end as an event told it: QEMU's reason, or empty."""
 
     state: RunState
-    migration: MigrationInfo = MigrationInfo(MigrationState.NONE)
+    migration: MigrationInfo = NO_MIGRATION
     shutdown: str = ""
 
 
@@ -55,6 +55,16 @@ class Marks:
     resuming: bool = False  # `cont` may have been sent to an incoming copy (safety rule 4)
     ended: str = ""  # LastReason of its end, written before the kill
     copying: str = ""  # uid of the vmm for which `migrate` may have been sent
+
+
+class HandOverState(enum.Enum):
+    """What this agent knows of its own hand-over of this migration. Lost with the agent, which is safe: every
+    further step is a compare-and-swap."""
+
+    NONE = "none"
+    UNSENT = "unsent"  # provably never left this host
+    UNKNOWN = "unknown"  # sent, no answer: it may still land
+    DONE = "done"  # acknowledged once
 
 
 class Role(enum.Enum):
@@ -76,7 +86,7 @@ class MoveView:
     source_phase: str = ""
     target_phase: str = ""
     overdue: str = ""  # why the copy takes too long, or empty
-    handover_unsent: bool = False  # the compare-and-swap provably never left this host
+    handover: HandOverState = HandOverState.NONE
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,303 @@
+"""The effects of a copy's steps. Each returns True when done, False to be tried again after a pause.
+
+The order inside an act is the safety of the system: marks reach the disk before what they announce, a process is
+reaped before its lease is released, the lease is released before the Pod says that it ended.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drover.agent import decide, handover, report
+from drover.agent.ports import (
+    HypervisorError,
+    ImageLocked,
+    Listener,
+    MachineSpec,
+    MigrationOptions,
+    RunState,
+)
+from drover.agent.publisher import Subject
+from drover.agent.resume import Ground, NotAllowed, resume
+from drover.agent.view import CopyView, LeaseState
+from drover.agent.vmlease import Cas
+from drover.api import scheme, status
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vmm as vmms
+from drover.api.names import LastReason
+from drover.api.wire import Object
+
+if TYPE_CHECKING:
+    from drover.agent.keeper import Keeper
+
+
+class BadMachine(Exception):
+    """The Pod's machine annotation is missing or no machine spec."""
+
+
+def spec_of(pod: Object) -> MachineSpec | None:
+    """The machine spec of a VM Pod; None when the annotation is unusable."""
+    try:
+        return msgspec.json.decode(pods.machine_json(pod), type=MachineSpec)
+    except msgspec.DecodeError:
+        return None
+
+
+async def act(keeper: Keeper, step: decide.Step, view: CopyView) -> bool:
+    """Carry out one step."""
+    match step:
+        case decide.Launch():
+            return await _launch(keeper)
+        case decide.LaunchIncoming():
+            return await _launch_incoming(keeper)
+        case decide.Resume():
+            return await _resume(keeper, view)
+        case decide.StartCopy():
+            return await _start_copy(keeper)
+        case decide.CancelCopy(reason):
+            keeper.memory.cancelled = keeper.memory.cancelled or reason
+            keeper.log.mark("evict.cancel", why=reason)
+            machine = keeper.machine
+            if machine is not None:
+                await machine.cancel()
+            return True
+        case decide.HandOver():
+            return await handover.hand_over(keeper)
+        case decide.TakeBack():
+            return await handover.take_back(keeper)
+        case decide.HandBack():
+            return await handover.hand_back(keeper)
+        case decide.Powerdown():
+            return await _powerdown(keeper)
+        case decide.Kill(ended):
+            return await _kill(keeper, ended)
+        case decide.Release(reason):
+            return await _release(keeper, reason)
+        case decide.FinishPod(reason):
+            return await _finish_pod(keeper, reason)
+        case decide.DropPod():
+            return await _drop_pod(keeper)
+    raise AssertionError(step)
+
+
+async def _prepare(keeper: Keeper) -> MachineSpec:
+    """Tap, DHCP entry and seed of the copy; the spec with its seed."""
+    context, pod = keeper.context, keeper.pod
+    spec = spec_of(pod) if pod is not None else None
+    if pod is None or spec is None:
+        raise BadMachine("the Pod carries no usable machine spec")
+    await context.network.attach(keeper.copy, spec)
+    if not spec.seed_secret:
+        return spec
+    secret = await context.client.get(scheme.SECRET, spec.seed_secret, pod["metadata"]["namespace"])
+    seed = await context.seeds.write(keeper.copy, spec, _user_data(secret))
+    return replace(spec, disks=(*spec.disks, seed))
+
+
+def _user_data(secret: Object) -> bytes:
+    data = secret.get("data") or {}
+    for key in ("userData", "userdata"):
+        if key in data:
+            return base64.b64decode(data[key])
+    raise BadMachine(f"Secret {secret['metadata']['name']} has no key userData")
+
+
+async def _launch(keeper: Keeper) -> bool:
+    context = keeper.context
+    try:
+        spec = await _prepare(keeper)
+    except BadMachine as bad:
+        return _start_failed(keeper, str(bad))
+    lease = context.leases.view(await context.leases.fresh(keeper.vm), keeper.copy)
+    if lease.state is not LeaseState.MINE:
+        return True  # look again
+    context.journal.put(keeper.copy, "started")
+    keeper.log.mark("start.launch")
+    try:
+        keeper.took(await context.hypervisor.launch(keeper.copy, spec))
+    except HypervisorError as error:
+        return _start_failed(keeper, _told(keeper, error))
+    return True
+
+
+async def _launch_incoming(keeper: Keeper) -> bool:
+    context, vmm = keeper.context, keeper.vmm()
+    if vmm is None:
+        return True
+    try:
+        spec = await _prepare(keeper)
+        listener = await context.hypervisor.listen(vmms.source_node(vmm))
+        context.journal.put(keeper.copy, "started")
+        keeper.memory.listener = listener
+        _publish_listener(keeper, vmm, listener)  # early: the source may connect while QEMU starts
+        keeper.log.mark("evict.listening", port=listener.port)
+        keeper.took(await context.hypervisor.launch(keeper.copy, spec, listener))
+    except BadMachine as bad:
+        return _start_failed(keeper, str(bad))
+    except HypervisorError as error:
+        return _start_failed(keeper, _told(keeper, error))
+    return True
+
+
+def _publish_listener(keeper: Keeper, vmm: Object, listener: Listener) -> None:
+    if vmms.target_pod_uid(vmm) != keeper.copy:
+        return  # the migration controller has not named us yet; the keeper reports when it has
+    meta = vmm["metadata"]
+    said = report.listening(listener, keeper.context.node_lease.incarnation)
+    subject = Subject(scheme.VMM, meta["namespace"], meta["name"], "target")
+    keeper.context.publisher.wish(subject, {"status": {"target": said}})
+
+
+def _told(keeper: Keeper, error: HypervisorError) -> str:
+    if isinstance(error, ImageLocked):
+        # The second guard held where the first should have: never routine.
+        keeper.log.mark("safety.image-locked", why=str(error))
+    return str(error)
+
+
+def _start_failed(keeper: Keeper, why: str) -> bool:
+    keeper.memory.message = why
+    keeper.log.error("QEMU did not start", why=why)
+    keeper.context.journal.put(keeper.copy, "ended", LastReason.START_FAILED)
+    pod = keeper.pod
+    if pod is not None:
+        keeper.context.recorder.event(pod, "Warning", LastReason.START_FAILED, why)
+    return True
+
+
+async def _resume(keeper: Keeper, view: CopyView) -> bool:
+    context, machine = keeper.context, keeper.machine
+    if machine is None or view.machine is None:
+        return True
+    ground = Ground.START
+    if view.is_target:
+        context.journal.put(keeper.copy, "resuming", str(view.lease.epoch))  # before `cont`: rule 4
+        ground = Ground.ARRIVAL
+    elif view.marks.resuming:
+        ground = Ground.ARRIVAL
+    elif view.machine.state is RunState.POSTMIGRATE:
+        ground = Ground.NEVER_LEFT
+
+    async def holds() -> bool:
+        # A start reads the lease at the last moment. An arrival was told by the lease itself, which only this node
+        # (or fencing, which ends this node first) can take away; and the API may be away while a guest stands still.
+        lease = context.leases.cached(keeper.vm)
+        if ground is Ground.START:
+            lease = await context.leases.fresh(keeper.vm)
+        return context.leases.view(lease, keeper.copy).state is LeaseState.MINE
+
+    try:
+        state = await resume(machine, ground, holds)
+    except NotAllowed as refused:
+        keeper.log.warn("the guest was not let go on", why=str(refused))
+        return False
+    keeper.log.mark("resumed", ground=ground.value, state=state.value)
+    if ground is Ground.ARRIVAL:
+        await machine.announce()
+    return state is RunState.RUNNING
+
+
+async def _start_copy(keeper: Keeper) -> bool:
+    context, machine, vmm = keeper.context, keeper.machine, keeper.vmm()
+    if machine is None or vmm is None:
+        return True
+    uid = str(vmm["metadata"]["uid"])
+    target = vmms.target_report(vmm)
+    options = MigrationOptions(
+        address=str(target["address"]),
+        port=int(target["port"]),
+        peer=vmms.target_node(vmm),
+        auto_converge=vmms.auto_converge(vmm),
+        downtime_limit_ms=context.limits.downtime_limit_ms,
+        bandwidth_bytes_per_second=context.limits.bandwidth_bytes_per_second,
+    )
+    context.journal.put(keeper.copy, "copying", uid)
+    keeper.memory.begin_copy(uid, context.clock.monotonic())
+    keeper.log.mark("evict.copy", target=options.peer)
+    await machine.migrate(options)
+    return True
+
+
+async def _powerdown(keeper: Keeper) -> bool:
+    machine = keeper.machine
+    if machine is None:
+        return True
+    keeper.memory.stop_at = keeper.context.clock.monotonic() + machine.spec.grace_s
+    keeper.log.mark("stop.powerdown", grace_s=machine.spec.grace_s)
+    await machine.powerdown()
+    return True
+
+
+async def _kill(keeper: Keeper, ended: str) -> bool:
+    if ended == decide.LEASE_LOST:
+        keeper.log.mark("safety.lease-lost")
+    keeper.context.journal.put(keeper.copy, "ended", ended)
+    machine = keeper.machine
+    if machine is not None:
+        await machine.kill()
+    keeper.log.mark("killed", why=ended)
+    return True
+
+
+async def _release(keeper: Keeper, reason: str) -> bool:
+    leases = keeper.context.leases
+    lease = leases.cached(keeper.vm)
+    if lease is None:
+        lease = await leases.fresh(keeper.vm)
+    if lease is None or leases.view(lease, keeper.copy).state not in (
+        LeaseState.MINE,
+        LeaseState.MINE_BEFORE,
+    ):
+        return True
+    outcome = await leases.release(lease, reason)
+    keeper.log.mark("released", why=reason, outcome=outcome.value)
+    if outcome is not Cas.ACKED:
+        await leases.fresh(keeper.vm)
+    return outcome is Cas.ACKED
+
+
+async def _finish_pod(keeper: Keeper, reason: str) -> bool:
+    context, pod = keeper.context, keeper.pod
+    if pod is None:
+        return True
+    if not keeper.context.journal.get(keeper.copy, "ended"):
+        keeper.context.journal.put(keeper.copy, "ended", reason)
+    await context.network.detach(keeper.copy)
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    context.publisher.forget(Subject(scheme.POD, namespace, name, "pod"))
+    patch = report.pod_ended(pod, reason, keeper.memory.message, context.clock.wall())
+    try:
+        answer = await context.client.patch(
+            scheme.POD, name, namespace, patch, subresource="status"
+        )
+    except status.NotFound:
+        return True
+    context.pods.observe(answer)
+    return True
+
+
+async def _drop_pod(keeper: Keeper) -> bool:
+    pod = keeper.pod
+    if pod is None:
+        return True
+    meta = pod["metadata"]
+    try:
+        await keeper.context.client.delete(
+            scheme.POD, meta["name"], meta["namespace"], uid=meta["uid"], grace_s=0
+        )
+    except status.NotFound:
+        return True
+    return False  # its disappearance wakes us; ask again if it does not
+
+
+async def forget(keeper: Keeper) -> None:
+    """Nothing is left: take away tap, seed and marks."""
+    context = keeper.context
+    await context.network.detach(keeper.copy)
+    await context.seeds.remove(keeper.copy)
+    context.journal.forget(keeper.copy)
+    keeper.log.info("forgotten")

@@ -1,0 +1,132 @@
+"""One agent, assembled from its ports: the same in the lab, on a host and in the simulation.
+
+Order of start: the node's Lease is renewed first (evidence of life, and this incarnation's commitment), informers fill
+their caches, living QEMU processes are adopted, leases of former incarnations are released, then Pods are served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.agent.context import AgentContext, Limits
+from drover.agent.copies import Copies
+from drover.agent.node import NodeFacts, NodeKeeper
+from drover.agent.nodelease import NodeLease
+from drover.agent.ports import Hypervisor, Journal, Network, Seeds
+from drover.agent.publisher import Publisher
+from drover.agent.vmlease import VmLeases
+from drover.api import scheme
+from drover.base.clock import Clock
+from drover.base.ids import Ids
+from drover.base.log import Log
+from drover.base.tasks import TaskScope
+from drover.runtime.client import Client
+from drover.runtime.manager import Manager
+
+_INCARNATION = "-node-"  # the journal's key for facts of the node itself
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything an agent touches."""
+
+    client: Client
+    swift: Client
+    hypervisor: Hypervisor
+    network: Network
+    seeds: Seeds
+    journal: Journal
+    clock: Clock
+    ids: Ids
+    log: Log
+
+
+def incarnation_of(journal: Journal, ids: Ids, boot_id: str) -> str:
+    """This node's incarnation: kept while the node stays booted, so that an agent's restart changes nothing."""
+    if journal.get(_INCARNATION, "boot") != boot_id:
+        journal.put(_INCARNATION, "incarnation", ids.uid())
+        journal.put(_INCARNATION, "boot", boot_id)
+    return journal.get(_INCARNATION, "incarnation") or ""
+
+
+class Agent:
+    """The agent of one node incarnation."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        facts: NodeFacts,
+        boot_id: str,
+        heartbeat_s: float,
+        lease_duration_s: int,
+        limits: Limits,
+    ) -> None:
+        incarnation = incarnation_of(ports.journal, ports.ids, boot_id)
+        self.log = ports.log.bind(node=facts.name)
+        self.clock = ports.clock
+        manager = Manager(
+            ports.client, ports.clock, ports.ids, self.log, f"drover-agent/{facts.name}"
+        )
+        mine = f"spec.nodeName={facts.name}"
+        leases = manager.informer(scheme.VML)
+        self.manager = manager
+        self.node_lease = NodeLease(
+            ports.client,
+            ports.clock,
+            self.log,
+            facts.name,
+            incarnation,
+            heartbeat_s,
+            lease_duration_s,
+        )
+        self.context = AgentContext(
+            node=facts.name,
+            client=ports.client,
+            swift=ports.swift,
+            pods=manager.informer(scheme.POD, fields=mine),
+            migrations=manager.informer(scheme.VMM),
+            leases=VmLeases(ports.swift, leases, facts.name, incarnation),
+            node_lease=self.node_lease,
+            hypervisor=ports.hypervisor,
+            network=ports.network,
+            seeds=ports.seeds,
+            journal=ports.journal,
+            publisher=Publisher(ports.client, ports.clock, self.log),
+            recorder=manager.recorder,
+            clock=ports.clock,
+            ids=ports.ids,
+            log=self.log,
+            limits=limits,
+        )
+        node_informer = manager.informer(scheme.NODE, fields=f"metadata.name={facts.name}")
+        self.node_keeper = NodeKeeper(
+            ports.client, node_informer, self.node_lease, facts, ports.clock, self.log
+        )
+        self._scope = TaskScope(f"agent-{facts.name}")
+        self.copies = Copies(self.context, leases, self._scope)
+        self._informers = [self.context.pods, self.context.migrations, leases, node_informer]
+
+    async def run(self) -> None:
+        """Until cancelled, or until a part that must not end has ended (raises what broke it)."""
+        scope = self._scope
+        async with scope:
+            scope.guard(self.node_lease.run(), "node-lease")
+            scope.guard(self.manager.run(), "manager")
+            scope.guard(self.context.publisher.run(), "publisher")
+            work = scope.spawn(self._serve(scope), "serve")
+            error = await scope.wait_broken()
+            work.cancel()
+            raise error
+
+    async def _serve(self, scope: TaskScope) -> None:
+        for informer in self._informers:
+            await informer.wait_synced()
+        scope.guard(self.node_keeper.run(), "node")
+        scope.guard(self._report(), "report")
+        await self.copies.start()
+        self.log.mark("agent.serving", incarnation=self.node_lease.incarnation)
+
+    async def _report(self) -> None:
+        while True:
+            self.node_lease.report(self.copies.machines())
+            await self.clock.sleep(0.5)

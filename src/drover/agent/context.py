@@ -1,0 +1,50 @@
+"""What every part of one agent shares: its ports, its view of the API, its identity. Assembled by ``agent.main``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.agent.nodelease import NodeLease
+from drover.agent.ports import Hypervisor, Journal, Network, Seeds
+from drover.agent.publisher import Publisher
+from drover.agent.vmlease import VmLeases
+from drover.base.clock import Clock
+from drover.base.ids import Ids
+from drover.base.log import Log
+from drover.runtime.client import Client
+from drover.runtime.events import Recorder
+from drover.runtime.informer import Informer
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits of a copy, in seconds (docs/timing.md)."""
+
+    progress_s: float = 150.0  # no progress for so long: give up
+    completion_s_per_gib: float = 800.0
+    silence_s: float = 3.0  # a monitor that says nothing for so long while copying is rescued
+    downtime_limit_ms: int = 10
+    bandwidth_bytes_per_second: int = 640 * 2**20
+
+
+@dataclass(frozen=True)
+class AgentContext:
+    """``client`` is for ordinary calls, ``swift`` for those inside a guest's pause: its calls end soon."""
+
+    node: str
+    client: Client
+    swift: Client
+    pods: Informer
+    migrations: Informer
+    leases: VmLeases
+    node_lease: NodeLease
+    hypervisor: Hypervisor
+    network: Network
+    seeds: Seeds
+    journal: Journal
+    publisher: Publisher
+    recorder: Recorder
+    clock: Clock
+    ids: Ids
+    log: Log
+    limits: Limits

@@ -1,0 +1,130 @@
+"""The lease changes hands during a migration: hand over, take back, hand back.
+
+All three are compare-and-swaps on the version read. Their outcomes: acknowledged, and then it is so; refused, and then
+everything is looked at again; unanswered, and then *nothing is known* until another compare-and-swap is acknowledged.
+No time-out and no read ever makes a guest run (safety rules 2, 5, 19).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drover.agent.ports import RunState
+from drover.agent.resume import Ground, NotAllowed, resume
+from drover.agent.view import HandOverState, LeaseState
+from drover.agent.vmlease import Cas, Party
+from drover.api import names, scheme, status
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vmm as vmms
+from drover.api.wire import Object
+from drover.base.tasks import TaskScope
+
+if TYPE_CHECKING:
+    from drover.agent.keeper import Keeper
+
+
+async def hand_over(keeper: Keeper) -> bool:
+    """The point of no return. The guest stands still in postmigrate while this runs."""
+    context, memory, vmm = keeper.context, keeper.memory, keeper.vmm()
+    lease = context.leases.cached(keeper.vm)
+    if vmm is None or lease is None:
+        return False
+    memory.handover_uid = str(vmm["metadata"]["uid"])
+    keeper.log.mark("evict.completed")
+    try:
+        target = await _receiver(keeper, vmm)
+    except (status.ApiError, status.Unanswered) as error:
+        keeper.log.warn("the target could not be looked at before the hand-over", why=str(error))
+        target = None
+    if target is None:
+        memory.cancelled = memory.cancelled or "TargetGone"
+        memory.handover = _not_sent(keeper)
+        return True
+    outcome = await context.leases.give(lease, target)
+    keeper.log.mark("evict.hand-over", outcome=outcome.value, target=target.node)
+    match outcome:
+        case Cas.ACKED:
+            memory.handover = HandOverState.DONE
+        case Cas.UNSENT:
+            memory.handover = _not_sent(keeper)
+        case Cas.UNKNOWN:
+            memory.handover = HandOverState.UNKNOWN
+        case Cas.REFUSED:
+            await context.leases.fresh(
+                keeper.vm
+            )  # somebody wrote the lease: decide on what it says
+    return True
+
+
+def _not_sent(keeper: Keeper) -> HandOverState:
+    """Only who began this copy itself knows that no earlier hand-over is under way."""
+    memory = keeper.memory
+    fresh = memory.copy_began is not None and memory.handover is HandOverState.NONE
+    return HandOverState.UNSENT if fresh else HandOverState.UNKNOWN
+
+
+async def _receiver(keeper: Keeper, vmm: Object) -> Party | None:
+    """Read target Pod, migration and incarnation again (safety rule 19); None when the target is not to be had."""
+    context = keeper.context
+    namespace, name = vmm["metadata"]["namespace"], vmm["metadata"]["name"]
+    node, pod_name = vmms.target_node(vmm), vmms.target_pod_name(vmm)
+    async with TaskScope("receiver") as scope:
+        reads = [
+            scope.spawn(context.swift.get(scheme.VMM, name, namespace), "vmm"),
+            scope.spawn(context.swift.get(scheme.POD, pod_name, namespace), "pod"),
+            scope.spawn(context.swift.get(scheme.LEASE, node, names.NODE_LEASE_NAMESPACE), "lease"),
+        ]
+        now, pod, lease = [await read for read in reads]
+    target = vmms.target_report(now)
+    incarnation = (lease["metadata"].get("annotations") or {}).get(names.INCARNATION_ANNOTATION, "")
+    sound = (
+        "deletionTimestamp" not in now["metadata"]
+        and not vmms.final(now)
+        and target.get("phase") == "Listening"
+        and target.get("incarnation") == incarnation
+        and pods.uid(pod) == vmms.target_pod_uid(vmm)
+        and not pods.deleting(pod)
+        and not pods.ended(pod)
+    )
+    return Party(pods.uid(pod), node, str(incarnation)) if sound else None
+
+
+async def take_back(keeper: Keeper) -> bool:
+    """Settle who runs by an acknowledged write of our own, then let the source go on (safety rule 5)."""
+    context, machine = keeper.context, keeper.machine
+    lease = await context.leases.fresh(keeper.vm)
+    if machine is None or lease is None:
+        return lease is not None
+    if context.leases.view(lease, keeper.copy).state is not LeaseState.MINE:
+        return True  # it landed, or was broken: the new view decides
+    outcome = await context.leases.give(lease, context.leases.party(keeper.copy))
+    keeper.log.mark("evict.take-back", outcome=outcome.value)
+    if outcome is not Cas.ACKED:
+        return False
+
+    async def acknowledged() -> bool:
+        return True
+
+    try:
+        state = await resume(machine, Ground.TAKEN_BACK, acknowledged)
+    except NotAllowed as refused:
+        keeper.log.warn("the source was not let go on", why=str(refused))
+        return False
+    keeper.log.mark("resumed", ground=Ground.TAKEN_BACK.value, state=state.value)
+    await machine.announce()
+    return state is RunState.RUNNING
+
+
+async def hand_back(keeper: Keeper) -> bool:
+    """Our incoming copy is reaped and never ran: the source may have its VM again (safety rule 4)."""
+    context, vmm = keeper.context, keeper.vmm()
+    lease = await context.leases.fresh(keeper.vm)
+    if lease is None or vmm is None or keeper.machine is not None:
+        return False
+    if context.leases.view(lease, keeper.copy).state is not LeaseState.MINE:
+        return True
+    incarnation = str(vmms.source_report(vmm).get("incarnation", ""))
+    source = Party(vmms.source_pod_uid(vmm), vmms.source_node(vmm), incarnation)
+    outcome = await context.leases.give(lease, source)
+    keeper.log.mark("evict.hand-back", outcome=outcome.value)
+    return outcome is Cas.ACKED

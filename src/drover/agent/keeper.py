@@ -1,0 +1,253 @@
+"""One task per copy: look, decide, act, report, wait (the agent's loop in one place).
+
+``Keeper.run`` is the only writer of its copy's process, marks and reports. Whatever wakes it (a Pod, a lease, a vmm, an
+event of QEMU, a timer), it looks at the whole state again. Memory that is lost with the agent is only ever a reason to
+ask again, never to run: the handle of the process is found anew by ``adopt``, marks are in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from drover.agent import acts, decide, report
+from drover.agent.context import AgentContext
+from drover.agent.memory import Memory
+from drover.agent.ports import (
+    HypervisorError,
+    Machine,
+    MachineGone,
+    MachineSpec,
+    MonitorSilent,
+    RunState,
+)
+from drover.agent.publisher import Subject
+from drover.agent.view import CopyView, LeaseState, MachineView, Marks, MoveView, PodView, Role
+from drover.api import names, scheme, status
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vmm as vmms
+from drover.api.wire import Object
+from drover.base.backoff import Backoff
+from drover.base.tasks import TaskScope
+
+_RETRY = Backoff(first_s=0.02, most_s=5.0)
+
+
+class Keeper:
+    """Keeps one copy (a Pod uid) of one VM on this node."""
+
+    def __init__(
+        self, context: AgentContext, copy: str, vm: str, machine: Machine | None = None
+    ) -> None:
+        self.context = context
+        self.copy = copy
+        self.vm = vm
+        self.memory = Memory()
+        self.log = context.log.bind(vm=vm, copy=copy[:8])
+        self._machine = machine
+        self._wake = asyncio.Event()
+        self._scope = TaskScope(f"keeper-{copy[:8]}")
+
+    def wake(self) -> None:
+        """Look again."""
+        self._wake.set()
+
+    @property
+    def machine(self) -> Machine | None:
+        """The living process, if any."""
+        if self._machine is not None and not self._machine.alive:
+            self._machine = None
+        return self._machine
+
+    def took(self, machine: Machine) -> None:
+        """A process was made for this copy."""
+        self._machine = machine
+        self._scope.spawn(self._listen(machine), "events")
+
+    @property
+    def pod(self) -> Object | None:
+        found = self.context.pods.by_index("uid", self.copy)
+        return found[0] if found else None
+
+    @property
+    def spec(self) -> MachineSpec | None:
+        """From the living process or the Pod."""
+        if self._machine is not None:
+            return self._machine.spec
+        pod = self.pod
+        return acts.spec_of(pod) if pod is not None else None
+
+    async def run(self) -> None:
+        """Until nothing is left of the copy."""
+        if self._machine is not None:
+            self._scope.spawn(self._listen(self._machine), "events")
+        failures = 0
+        async with self._scope:
+            while True:
+                self._wake.clear()
+                view = await self.look()
+                step = decide.decide(view)
+                self._report(view)
+                if isinstance(step, decide.Done):
+                    await acts.forget(self)
+                    return
+                if isinstance(step, decide.Wait):
+                    failures = 0
+                    await self._pause(step.after_s)
+                    continue
+                failures = 0 if await self._acted(step, view) else failures + 1
+                if failures:
+                    await self._pause(_RETRY.delay_s(failures))
+
+    async def _acted(self, step: decide.Step, view: CopyView) -> bool:
+        """Carry out one step; False when it must be tried again after a pause."""
+        try:
+            return await acts.act(self, step, view)
+        except (HypervisorError, status.ApiError, status.Unanswered) as error:
+            self.log.warn(
+                "a step failed and is tried again", step=type(step).__name__, why=str(error)
+            )
+            return False
+
+    async def _pause(self, after_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(after_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _listen(self, machine: Machine) -> None:
+        async for event in machine.events():
+            if event.name == "SHUTDOWN" and machine is self._machine:
+                self.memory.shutdown = str(event.data.get("reason", ""))
+            if event.name in ("SHUTDOWN", "EXIT", "GUEST_PANICKED"):
+                self.log.info("qemu", event=event.name, data=event.data)
+            self.wake()
+
+    async def look(self) -> CopyView:
+        """Gather everything a decision needs."""
+        context, memory = self.context, self.memory
+        now = context.clock.monotonic()
+        pod = self.pod
+        lease = context.leases.view(context.leases.cached(self.vm), self.copy)
+        move = self._move(pod)
+        machine = await self._machine_view()
+        if move is not None and move.role is Role.SOURCE and machine is not None:
+            move = replace(
+                move, overdue=memory.overdue(now, context.limits, machine, self._machine)
+            )
+        left = None if memory.stop_at is None else memory.stop_at - now
+        if lease.state is not LeaseState.MINE:
+            memory.mine_since = None
+        elif memory.mine_since is None:
+            memory.mine_since = now
+        return CopyView(
+            copy=self.copy,
+            vm=self.vm,
+            lease=lease,
+            pod=_pod_view(pod),
+            machine=machine,
+            marks=self._marks(),
+            move=move,
+            node_fresh=context.node_lease.fresh,
+            stop_left_s=left,
+            mine_for_s=0.0 if memory.mine_since is None else now - memory.mine_since,
+        )
+
+    async def _machine_view(self) -> MachineView | None:
+        machine, memory = self.machine, self.memory
+        if machine is None:
+            return None
+        try:
+            # In this order: a migration that completes in between shows as "not yet", never as "failed".
+            migration = await machine.migration()
+            state = await machine.status()
+        except MachineGone:
+            return None
+        except MonitorSilent:
+            now = self.context.clock.monotonic()
+            memory.silent_since = memory.silent_since or now
+            return MachineView(RunState.OTHER, memory.last_migration, memory.shutdown)
+        memory.silent_since = None
+        memory.last_migration = migration
+        return MachineView(state, migration, memory.shutdown)
+
+    def _marks(self) -> Marks:
+        journal = self.context.journal
+        return Marks(
+            started=journal.get(self.copy, "started") is not None,
+            resuming=journal.get(self.copy, "resuming") is not None,
+            ended=journal.get(self.copy, "ended") or "",
+            copying=journal.get(self.copy, "copying") or "",
+        )
+
+    def vmm(self) -> Object | None:
+        """The migration this copy takes part in: as target by its Pod, else the newest that is not final."""
+        pod = self.pod
+        as_target = self.context.migrations.by_index("target", self.copy)
+        if as_target and not self._marks().resuming:
+            return as_target[-1]
+        if pod is not None and pods.migration_name(pod) and not self._marks().resuming:
+            namespace, _ = scheme.split_key(self.vm)
+            return self.context.migrations.get(f"{namespace}/{pods.migration_name(pod)}")
+        mine = self.context.migrations.by_index("source", self.copy)
+        copying = self.context.journal.get(self.copy, "copying")
+        alive = [m for m in mine if not vmms.final(m)] or [
+            m for m in mine if m["metadata"]["uid"] == copying
+        ]
+        return alive[-1] if alive else (as_target[-1] if as_target else None)
+
+    def _move(self, pod: Object | None) -> MoveView | None:
+        vmm = self.vmm()
+        if vmm is None:
+            return None
+        source = vmms.source_pod_uid(vmm)
+        return MoveView(
+            uid=str(vmm["metadata"]["uid"]),
+            role=Role.SOURCE if source == self.copy else Role.TARGET,
+            phase=vmms.phase(vmm),
+            aborting="deletionTimestamp" in vmm["metadata"],
+            final=vmms.final(vmm),
+            source_copy=source,
+            target_copy=vmms.target_pod_uid(vmm),
+            source_phase=str(vmms.source_report(vmm).get("phase", "")),
+            target_phase=str(vmms.target_report(vmm).get("phase", "")),
+            handover=self.memory.handover_of(str(vmm["metadata"]["uid"])),
+        )
+
+    def _report(self, view: CopyView) -> None:
+        context, pod, vmm = self.context, self.pod, self.vmm()
+        namespace, _ = scheme.split_key(self.vm)
+        now = context.clock.wall()
+        if pod is not None and report.running(view) and not pods.ended(pod):
+            subject = Subject(scheme.POD, namespace, pod["metadata"]["name"], "pod")
+            spec = self.spec
+            address = spec.ip if spec is not None else ""
+            context.publisher.wish(subject, report.pod_running(pod, address, now, None))
+        if vmm is None or view.move is None:
+            return
+        name = vmm["metadata"]["name"]
+        incarnation = context.node_lease.incarnation
+        if view.move.role is Role.SOURCE:
+            said = report.source_report(view, incarnation, self.memory.cancelled)
+            part = "source"
+        else:
+            known = view.move.target_copy == self.copy  # before that the API refuses our word
+            said = report.target_report(view, self.memory.listener, incarnation) if known else None
+            part = "target"
+        if said is not None:
+            context.publisher.wish(
+                Subject(scheme.VMM, namespace, name, part), {"status": {part: said}}
+            )
+
+
+def _pod_view(pod: Object | None) -> PodView | None:
+    if pod is None:
+        return None
+    return PodView(
+        name=pod["metadata"]["name"],
+        deleting=pods.deleting(pod),
+        final=pods.ended(pod),
+        stop=str((pod["metadata"].get("annotations") or {}).get(names.STOP_ANNOTATION, "")),
+        migration=pods.migration_name(pod),
+    )

@@ -1,0 +1,56 @@
+"""What a keeper remembers between two looks, and loses with the agent. Losing it is always safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.agent.context import Limits
+from drover.agent.decide import MOVING
+from drover.agent.ports import NO_MIGRATION, Listener, Machine, MigrationInfo
+from drover.agent.view import HandOverState, MachineView
+
+
+@dataclass
+class Memory:
+    """Times are of the monotonic clock, in seconds."""
+
+    shutdown: str = ""
+    stop_at: float | None = None  # when the grace period ends
+    mine_since: float | None = None
+    silent_since: float | None = None
+    last_migration: MigrationInfo = NO_MIGRATION
+    listener: Listener | None = None
+    copy_began: float | None = None  # `migrate` was sent by this very agent process
+    least_remaining: int | None = None
+    progress_at: float = 0.0
+    message: str = ""  # the last failure in QEMU's own words
+    cancelled: str = ""  # why we cancelled the copy
+    handover_uid: str = ""
+    handover: HandOverState = HandOverState.NONE
+
+    def handover_of(self, uid: str) -> HandOverState:
+        return self.handover if uid == self.handover_uid else HandOverState.NONE
+
+    def begin_copy(self, uid: str, now: float) -> None:
+        self.copy_began, self.least_remaining, self.progress_at = now, None, now
+        self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
+
+    def overdue(
+        self, now: float, limits: Limits, view: MachineView, machine: Machine | None
+    ) -> str:
+        """Why a copy in progress takes too long, or empty. Progress is a new minimum of what remains."""
+        if view.migration.state not in MOVING or machine is None:
+            return ""
+        if self.copy_began is None:  # adopted: count from here
+            self.copy_began = self.progress_at = now
+        remaining = view.migration.remaining_bytes
+        if self.least_remaining is None or remaining < self.least_remaining:
+            self.least_remaining, self.progress_at = remaining, now
+        gib = max(1.0, machine.spec.memory_bytes / 2**30)
+        if self.silent_since is not None and now - self.silent_since > limits.silence_s:
+            return "MonitorSilent"
+        if now - self.progress_at > limits.progress_s:
+            return "NoProgress"
+        if now - self.copy_began > limits.completion_s_per_gib * gib:
+            return "TooLong"
+        return ""

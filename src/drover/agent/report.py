@@ -1,0 +1,186 @@
+"""What a copy tells the world: pure functions from a view to status patches.
+
+The Pod's status is this agent's alone; of a vmm's status the source's agent writes ``source``, the target's ``target``.
+"""
+
+from __future__ import annotations
+
+from drover.agent import decide
+from drover.agent.ports import Listener, MigrationState, RunState
+from drover.agent.view import CopyView, LeaseState, Role
+from drover.api import names
+from drover.api.names import LastReason
+from drover.api.wire import Object
+from drover.base.clock import rfc3339
+
+CLEAN_ENDS = (LastReason.GUEST_SHUTDOWN, LastReason.GUEST_RESET, LastReason.STOPPED, LastReason.POD_DELETED,
+              decide.MIGRATED)  # fmt: skip
+
+
+def running(view: CopyView) -> bool:
+    """The guest runs here and may."""
+    return (
+        view.machine is not None
+        and view.machine.state is RunState.RUNNING
+        and view.lease.state in (LeaseState.MINE, LeaseState.ABSENT)
+    )
+
+
+def pod_running(pod: Object, address: str, now_s: float, agent_ready: bool | None) -> Object:
+    """Merge patch: the guest runs. Keeps conditions of other writers and the first start time."""
+    since = _started_at(pod) or rfc3339(now_s)
+    ready = [
+        _condition(kind, "True", now_s, pod) for kind in ("Initialized", "ContainersReady", "Ready")
+    ]
+    if agent_ready is not None:
+        ready.append(_condition("drover.dev/AgentReady", str(agent_ready), now_s, pod))
+    return {
+        "status": {
+            "phase": "Running",
+            "startTime": since,
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": _merged(pod, ready),
+            "containerStatuses": [_container(pod, True, {"running": {"startedAt": since}})],
+        }
+    }
+
+
+def pod_waiting(pod: Object, reason: str, message: str, now_s: float) -> Object:
+    """Merge patch: nothing runs yet, and why."""
+    ready = [_condition(kind, "False", now_s, pod, reason) for kind in ("ContainersReady", "Ready")]
+    waiting = {"waiting": {"reason": reason, "message": message}}
+    return {
+        "status": {
+            "phase": "Pending",
+            "conditions": _merged(pod, ready),
+            "containerStatuses": [_container(pod, False, waiting)],
+        }
+    }
+
+
+def pod_ended(pod: Object, reason: str, message: str, now_s: float) -> Object:
+    """Merge patch: nothing runs any more. The VM lease was released or handed over before."""
+    clean = reason in CLEAN_ENDS
+    ended = {
+        "exitCode": 0 if clean else 1,
+        "reason": reason,
+        "message": message,
+        "finishedAt": rfc3339(now_s),
+        "startedAt": _started_at(pod) or rfc3339(now_s),
+    }
+    ready = [_condition(kind, "False", now_s, pod, reason) for kind in ("ContainersReady", "Ready")]
+    return {
+        "status": {
+            "phase": "Succeeded" if clean else "Failed",
+            "reason": reason,
+            "message": message,
+            "conditions": _merged(pod, ready),
+            "containerStatuses": [_container(pod, False, {"terminated": ended})],
+        }
+    }
+
+
+def source_report(view: CopyView, incarnation: str, cancelled: str) -> Object | None:
+    """The source's part of the vmm's status; None when there is nothing to say."""
+    move, machine = view.move, view.machine
+    if move is None or move.role is not Role.SOURCE:
+        return None
+    if view.marks.copying != move.uid:
+        # A copy that is aborted before it began never begins: say so, the abort waits for our word.
+        holds = view.lease.state is LeaseState.MINE
+        return {"phase": "Failed", "reason": "Aborted"} if move.aborting and holds else None
+    if view.lease.holder == move.target_copy:
+        done = machine is None
+        return {"phase": "Done" if done else "HandedOver", "handOverEpoch": view.lease.epoch}
+    if machine is None:
+        return {
+            "phase": "Failed",
+            "reason": "SourceGone",
+            "message": view.marks.ended or "QEMU is gone",
+        }
+    info = machine.migration
+    counters: Object = {
+        "incarnation": incarnation,
+        "ramTotalBytes": info.total_bytes,
+        "ramTransferredBytes": info.transferred_bytes,
+        "ramRemainingBytes": info.remaining_bytes,
+        "dirtyBytesPerSecond": info.dirty_bytes_per_second,
+        "iteration": info.iteration,
+        "mbps": round(info.mbps),
+        "throttlePercent": info.throttle_percent,
+        "downtimeMs": info.downtime_ms,
+    }
+    if machine.state is RunState.RUNNING and info.state not in decide.MOVING:
+        reason = cancelled or "MigrationFailed"
+        return {
+            "phase": "Failed",
+            "reason": reason,
+            "message": info.error or _said(info.state),
+            **counters,
+        }
+    return {"phase": "Copying", **counters}
+
+
+def target_report(view: CopyView, listener: Listener | None, incarnation: str) -> Object | None:
+    """The target's part of the vmm's status."""
+    move = view.move
+    if move is None or move.role is not Role.TARGET:
+        return None
+    if running(view) and view.marks.resuming:
+        return {"phase": "Running", "incarnation": incarnation}
+    if view.machine is None and (view.marks.started or view.marks.ended):
+        if listener is not None and not view.marks.ended:
+            return listening(listener, incarnation)
+        return {
+            "phase": "Failed",
+            "reason": view.marks.ended or "TargetGone",
+            "message": "the incoming QEMU ended",
+        }
+    return listening(listener, incarnation) if listener is not None else None
+
+
+def listening(listener: Listener, incarnation: str) -> Object:
+    """The target's report while it waits for the copy."""
+    return {
+        "phase": "Listening",
+        "address": listener.address,
+        "port": listener.port,
+        "incarnation": incarnation,
+    }
+
+
+def _said(state: MigrationState) -> str:
+    return f"QEMU says {state.value}"
+
+
+def _container(pod: Object, ready: bool, state: Object) -> Object:
+    image = pod["spec"]["containers"][0].get("image", "")
+    return {
+        "name": names.COMPUTE_CONTAINER,
+        "image": image,
+        "imageID": image,
+        "containerID": f"qemu://{pod['metadata']['uid']}",
+        "ready": ready,
+        "started": ready,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+def _started_at(pod: Object) -> str:
+    return str((pod.get("status") or {}).get("startTime") or "")
+
+
+def _condition(kind: str, status: str, now_s: float, pod: Object, reason: str = "") -> Object:
+    for old in (pod.get("status") or {}).get("conditions") or []:
+        if old["type"] == kind and old["status"] == status:
+            return dict(old)
+    made: Object = {"type": kind, "status": status, "lastTransitionTime": rfc3339(now_s)}
+    return {**made, "reason": reason} if reason else made
+
+
+def _merged(pod: Object, ours: list[Object]) -> list[Object]:
+    kinds = [c["type"] for c in ours]
+    old = (pod.get("status") or {}).get("conditions") or []
+    return [dict(c) for c in old if c["type"] not in kinds] + ours
