@@ -1,7 +1,8 @@
-"""What an agent is told at its start: one JSON file, written by the lab (or by a join on a real host).
+"""What an agent is told at its start: one JSON file, written by the lab (or by a join on a host).
 
-The file is the contract between who starts agents and the agent; unknown and missing fields are refused by name.
-It holds paths of keys, never keys. All paths are absolute in the node's own mount namespace.
+The file is the contract between who starts agents and the agent; unknown and missing fields are
+refused by name. It holds paths of keys, never keys. All paths are absolute in the node's own mount
+namespace.
 """
 
 from __future__ import annotations
@@ -12,27 +13,23 @@ import msgspec
 
 
 class BadConfig(Exception):
-    """The file cannot be read, or is no valid configuration. ``str()`` names file, field and rule."""
+    """The file cannot be read or is not valid. ``str()`` names file, field and rule."""
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One node's agent."""
 
     node: str
-    address: (
-        str  # of the node on the infra network; kubelet endpoints and migration listeners bind here
-    )
+    address: str  # on the infra network; kubelet endpoints and migration listeners bind here
     api_server: str  # https://address:port
     ca_file: str  # who signed the API server and its kubelet client
     client_cert_file: str  # CN=system:node:<node>, O=system:nodes
     client_key_file: str
     serving_cert_file: str  # of the kubelet endpoints
     serving_key_file: str
-    migration_pki_dir: (
-        str  # ca-cert.pem, {server,client}-{cert,key}.pem, as QEMU's tls-creds-x509 wants them
-    )
+    migration_pki_dir: str  # ca-cert.pem, {server,client}-{cert,key}.pem, as tls-creds-x509 wants
     state_dir: str  # survives crashes of agent and node: journal, logs, seeds
-    run_dir: str  # gone with the node: sockets, pids; a short path, since socket paths have 107 characters
+    run_dir: str  # gone with the node: sockets, pids; short, as socket paths have 107 characters
     disks_dir: str  # shared by all nodes: VirtualDisks
     vm_cidr: str  # the VM network, for DHCP
     vm_gateway: str
@@ -47,6 +44,11 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lease_duration_s: int = 6
     qemu_nice: int = 10  # a busy guest must starve no renewal
     labels: dict[str, str] = {}  # further labels of the Node
+
+    @property
+    def nodeinit_socket(self) -> Path:
+        """Where the node's first process takes requests."""
+        return Path(self.run_dir) / "nodeinit.sock"
 
 
 def load_config(path: Path) -> AgentConfig:

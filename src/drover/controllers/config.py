@@ -5,13 +5,16 @@ Unknown and missing fields are refused by name. It holds paths of keys, never ke
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class BadConfig(Exception):
-    """The file cannot be read, or is no valid configuration. ``str()`` names file, field and rule."""
+    """The file cannot be read or is not valid. ``str()`` names file, field and rule."""
 
 
 class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,158 @@
+"""``up``, ``status``, ``down``, ``reset``, ``lab ...``, ``version``: the lab's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import click
+
+from drover.cli.session import PROGRAM, Session, builtin_image, colours, say
+
+
+def _examples(*lines: str) -> str:
+    """An epilog that click does not wrap."""
+    return "\b\nExamples:\n" + "\n".join(f"  {PROGRAM} {line}" for line in lines)
+
+
+class _Progress:
+    """Prints a line per event, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._since_s = time.monotonic()
+
+    def __call__(self, what: str, state: str) -> None:
+        say(f"{self.elapsed_s:6.1f} s  {what:<20} {state}")
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._since_s
+
+
+@click.command(epilog=_examples("up", "up --nodes 5", "--home /tmp/second up"))
+@click.option("--nodes", type=int, default=None, help="How many nodes; 3 when the lab is new.")
+@click.pass_obj
+def up(session: Session, nodes: int | None) -> None:
+    """Start the lab: control plane and nodes.
+
+    Can be repeated: what runs is left alone, what is missing is started, powered-off nodes too.
+    """
+    from drover.lab.engine import find_engine
+
+    progress = _Progress()
+    image = builtin_image()
+    session.lab.up(nodes, find_engine(os.environ), image, progress)
+    say()
+    say(f"The lab is ready, after {progress.elapsed_s:.1f} s.", bold=True)
+    if image is None:
+        say("There is no built-in image (DROVER_IMAGE is not set): bring your own.")
+    say(f"\n  export KUBECONFIG={session.home.kubeconfig}\n")
+    say("Next:")
+    say(f"  {PROGRAM} k get nodes")
+    say(f"  {PROGRAM} k apply -f examples/linux-vm.yaml")
+    say(f"  {PROGRAM} k get vm -w")
+
+
+@click.command(epilog=_examples("status", "status -o json"))
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@click.pass_obj
+def status(session: Session, output: str) -> int:
+    """Show what of the lab is running.
+
+    The states are the machine's view; `k get nodes` shows the API's. Exit code 0 when all runs, 1 otherwise.
+    """
+    rows = session.lab.status()
+    if output == "json":
+        keys = ("name", "state", "address", "pid")
+        click.echo(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
+    else:
+        say(f"{'NAME':<16} {'STATE':<10} {'ADDRESS':<15} PID", bold=True)
+        for row in rows:
+            state = f"{row.state:<10}"
+            if colours():
+                state = click.style(state, fg="green" if row.state == "Running" else "red")
+            say(f"{row.name:<16} {state} {row.address:<15} {row.pid or '-'}")
+    return 0 if all(row.state == "Running" for row in rows) else 1
+
+
+@click.command(epilog=_examples("down"))
+@click.pass_obj
+def down(session: Session) -> None:
+    """Stop the lab; disks and objects stay.
+
+    Guests are switched off like a machine whose plug is pulled, after their disks are written. The
+    next `up` starts them again by their runPolicy.
+    """
+    done = session.lab.down(_Progress())
+    say("The lab is down." if done else "The lab was not running.")
+
+
+@click.command(epilog=_examples("reset", "reset --yes"))
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def reset(session: Session, yes: bool) -> None:
+    """Stop the lab and remove its disks and objects."""
+    home = session.home.path
+    if not yes and home.exists():
+        click.confirm(f"Remove all VMs, disks and settings in {home}?", abort=True)
+    session.lab.reset(_Progress())
+    say(f"{home} is removed.")
+
+
+@click.group(epilog=_examples("lab power-off virtlab-pt-2", "lab power-on virtlab-pt-2"))
+def lab() -> None:
+    """Break and mend nodes: power, cable, agent."""
+
+
+def _fault(name: str, function: str, what: str) -> None:
+    """Add one subcommand; all of them take a node."""
+
+    @lab.command(name, help=what, epilog=_examples(f"lab {name} virtlab-pt-1"))
+    @click.argument("node")
+    @click.pass_obj
+    def command(session: Session, node: str) -> None:
+        from drover.lab import faults
+
+        action: Any = getattr(faults, function)
+        say(action(session.lab, node))
+
+
+_fault("power-off", "power_off", "Kill everything on NODE at once, as a power failure does.")
+_fault("power-on", "power_on", "Start NODE again; it comes up with nothing running.")
+_fault(
+    "isolate",
+    "isolate",
+    "Pull NODE's cable: no API, no migration, no guest network. Its guests run on and its disks "
+    "stay writable.",
+)
+_fault("rejoin", "rejoin", "Plug NODE's cable in again.")
+_fault("freeze", "freeze", "Stop NODE's agent in its tracks (SIGSTOP); its guests run on.")
+_fault("thaw", "thaw", "Let NODE's agent go on (SIGCONT).")
+
+
+@click.command(epilog=_examples("version"))
+def version() -> None:
+    """Show versions."""
+    import subprocess
+
+    from drover.lab.engine import find_engine
+    from drover.lab.errors import LabError
+
+    say(f"drover      {_own_version()}")
+    try:
+        engine = find_engine(os.environ)
+    except LabError:
+        say("Kubernetes  not built yet")
+        return
+    done = subprocess.run([engine, "version"], capture_output=True, text=True, check=False)
+    say(f"Kubernetes  {done.stdout.strip()}")
+
+
+def _own_version() -> str:
+    import tomllib
+    from pathlib import Path
+
+    project = Path(__file__).resolve().parents[3] / "pyproject.toml"
+    return str(tomllib.loads(project.read_text())["project"]["version"])

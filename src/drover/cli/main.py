@@ -1,0 +1,143 @@
+"""The entrance: global options, the list of commands, and how errors look.
+
+Commands live in modules that are imported only when called, so ``--help`` is quick; the table below holds their
+one-line helps for the same reason. A command whose module is absent is not listed. Exit codes: 0 done, 1 refused or failed,
+2 wrong usage, 70 a bug of ours, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from typing import Any, NamedTuple
+
+import click
+
+from drover.cli.session import PROGRAM, Session
+
+
+class Entry(NamedTuple):
+    """Where a command lives."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS = {
+    "up": Entry("lab_commands", "up", "Start the lab: control plane and nodes."),
+    "status": Entry("lab_commands", "status", "Show what of the lab is running."),
+    "down": Entry("lab_commands", "down", "Stop the lab; disks and objects stay."),
+    "reset": Entry("lab_commands", "reset", "Stop the lab and remove its disks and objects."),
+    "lab": Entry("lab_commands", "lab", "Break and mend nodes: power, cable, agent."),
+    "k": Entry("k", "command", "kubectl on the lab."),
+    "start": Entry("lifecycle", "start", "Start a VM."),
+    "stop": Entry("lifecycle", "stop", "Stop a VM."),
+    "restart": Entry("lifecycle", "restart", "Restart a VM."),
+    "evict": Entry("lifecycle", "evict", "Move a VM to another node while it runs."),
+    "migrate": Entry("lifecycle", "migrate", "Move a VM to a node of your choice while it runs."),
+    "console": Entry("console", "command", "Serial console of a VM."),
+    "ssh": Entry("ssh", "command", "Log in to a VM by SSH."),
+    "demo": Entry("demo", "command", "Play the stories on real guests."),
+    "doctor": Entry("doctor", "command", "Check what this machine offers."),
+    "sim": Entry("sim", "command", "Run a whole cluster on virtual time, from a seed."),
+    "version": Entry("lab_commands", "version", "Show versions."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name, entry in COMMANDS.items() if _there(entry)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None or not _there(entry):
+            return None
+        module = importlib.import_module(f"drover.cli.{entry.module}")
+        command = getattr(module, entry.attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, COMMANDS[name].help) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _there(entry: Entry) -> bool:
+    return importlib.util.find_spec(f"drover.cli.{entry.module}") is not None
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"Begin with `{PROGRAM} up`, then `{PROGRAM} k get nodes`. "
+    f"`{PROGRAM} COMMAND --help` shows examples.",
+)
+@click.option(
+    "--home",
+    metavar="DIR",
+    envvar="DROVER_HOME",
+    default="~/.drover",
+    show_default=True,
+    help="Directory of the lab ($DROVER_HOME).",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.pass_context
+def cli(ctx: click.Context, home: str, debug: bool) -> None:
+    """drover keeps virtual machines running while the hosts under them are loaded, serviced and
+    lost."""
+    ctx.obj = Session(home or "~/.drover", debug)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the boundary where every error becomes words and an exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        result: Any = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _explain(error, "--debug" in arguments)
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    if _operating(error):
+        click.echo(f"error: {error}", err=True)
+        return 1
+    if not debug:
+        click.echo(
+            f"error: {type(error).__name__}: {error}\nThis is a bug of drover; `{PROGRAM} --debug "
+            f"...` shows where.",
+            err=True,
+        )
+    return 70
+
+
+def _operating(error: Exception) -> bool:
+    """Whether the error tells of the world and not of our code. Imported late: only errors pay."""
+    from drover.agent.config import BadConfig
+    from drover.api.status import ApiError, Unanswered
+    from drover.lab.errors import LabError
+    from drover.runtime.kubeconfig import BadKubeconfig
+
+    return isinstance(error, LabError | ApiError | Unanswered | BadKubeconfig | BadConfig)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What every command is handed: which home, how to speak. Cheap to make; imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from drover.lab.home import Home
+    from drover.lab.lab import Lab
+
+# How users call us; the start script says so.
+PROGRAM = os.environ.get("DROVER_PROGRAM") or "./drover"
+
+
+@dataclass(frozen=True)
+class Session:
+    """The object of the click context: ``@click.pass_obj`` hands it to commands."""
+
+    home_path: str
+    debug: bool
+
+    @property
+    def home(self) -> Home:
+        from drover.lab.home import Home
+
+        return Home.at(self.home_path)
+
+    @property
+    def lab(self) -> Lab:
+        from drover.lab.lab import Lab
+
+        return Lab(self.home)
+
+
+def colours() -> bool:
+    """Only on a terminal, and not when NO_COLOR asks otherwise."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def say(text: str = "", *, bold: bool = False) -> None:
+    """One line for the user."""
+    click.echo(click.style(text, bold=True) if bold and colours() else text)
+
+
+def builtin_image() -> Path | None:
+    """The built-in guest image that the start script has built; None when there is none."""
+    directory = os.environ.get("DROVER_IMAGE")
+    if not directory:
+        return None
+    file = Path(directory) / "drover-linux.qcow2"
+    return file if file.exists() else None

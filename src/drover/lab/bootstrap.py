@@ -1,0 +1,201 @@
+"""What a fresh API server needs before it serves a lab, and how we know that it does.
+
+All of it can be repeated at any time: manifests are put only when their hash differs from the one noted in the
+ConfigMap ``drover-manifests``, and the note is written last, so a crash half way only means to begin again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from drover.api import manifest_files, names, scheme
+from drover.api.scheme import Kind
+from drover.api.status import AlreadyExists, ApiError, Conflict, NotFound, Unanswered
+from drover.api.wire import Object, Request
+from drover.base.clock import Clock, parse_rfc3339
+from drover.lab.errors import LabError
+from drover.runtime.client import Client
+from drover.runtime.transport import Transport
+
+BUILTIN_IMAGE = "drover-linux"
+_NOTE = "drover-manifests"
+_POLL_S = 0.05
+_KINDS = {(kind.api_version, kind.kind): kind for kind in scheme.ALL}
+
+
+async def until(
+    clock: Clock, limit_s: float, what: str, check: Callable[[], Awaitable[bool]]
+) -> None:
+    """Poll until ``check`` holds; refusals and silence count as "not yet". Raises LabError."""
+    deadline = clock.monotonic() + limit_s
+    last = ""
+    while clock.monotonic() < deadline:
+        try:
+            if await check():
+                return
+            last = ""
+        except (ApiError, Unanswered) as error:
+            last = f": {error}"
+        await clock.sleep(_POLL_S)
+    raise LabError(f"{what} within {limit_s:.0f} s{last}")
+
+
+async def wait_api(transport: Transport, clock: Clock, limit_s: float) -> None:
+    """Until the API server says that it is ready."""
+
+    async def ready() -> bool:
+        return (await transport.send(Request("GET", "/readyz", timeout_s=2.0))).status == 200
+
+    await until(clock, limit_s, "the API server is not ready", ready)
+
+
+async def wait_service_account(client: Client, clock: Clock, limit_s: float) -> None:
+    """Until Pods can be created in the namespace default."""
+
+    async def there() -> bool:
+        await client.get(scheme.SERVICEACCOUNT, "default", "default")
+        return True
+
+    await until(clock, limit_s, "there is no default ServiceAccount", there)
+
+
+async def apply_manifests(client: Client, clock: Clock) -> bool:
+    """Put every manifest: kinds first, then what uses them. True when there was something to do."""
+    digest = _manifests_digest()
+    if await _noted(client) == digest:
+        return False
+    objects = manifest_files.load()
+    kinds = [obj for obj in objects if obj["kind"] == scheme.CRD.kind]
+    spaces = [obj for obj in objects if obj["kind"] == scheme.NAMESPACE.kind]
+    rest = [obj for obj in objects if obj not in kinds and obj not in spaces]
+    await asyncio.gather(*(upsert(client, obj) for obj in [*kinds, *spaces]))
+    await until(clock, 20, "the kinds are not established", lambda: _established(client, kinds))
+    await asyncio.gather(*(_upsert_when_served(client, clock, obj) for obj in rest))
+    note = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": _NOTE, "namespace": "kube-system"},
+        "data": {"sha256": digest},
+    }
+    await upsert(client, note)
+    return True
+
+
+def _manifests_digest() -> str:
+    """Of the files, since parsing them takes longer than a start may."""
+    digest = hashlib.sha256()
+    for path in sorted(manifest_files.ROOT.rglob("*.yaml")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+async def _noted(client: Client) -> str:
+    try:
+        note = await client.get(scheme.CONFIGMAP, _NOTE, "kube-system")
+    except NotFound:
+        return ""
+    return str(note.get("data", {}).get("sha256", ""))
+
+
+async def _established(client: Client, kinds: Iterable[Object]) -> bool:
+    wanted = {str(kind["metadata"]["name"]) for kind in kinds}
+    found, _ = await client.list(scheme.CRD)
+    return wanted <= {crd["metadata"]["name"] for crd in found if _condition(crd, "Established")}
+
+
+def _condition(obj: Object, kind: str) -> bool:
+    conditions: list[dict[str, Any]] = obj.get("status", {}).get("conditions") or []
+    return any(entry["type"] == kind and entry["status"] == "True" for entry in conditions)
+
+
+async def _upsert_when_served(client: Client, clock: Clock, obj: Object) -> None:
+    """A kind is served a moment after it is established: a 404 on create means "not yet"."""
+
+    async def put() -> bool:
+        await upsert(client, obj)
+        return True
+
+    await until(clock, 15, f"{obj['kind']} {obj['metadata']['name']} cannot be put", put)
+
+
+async def upsert(client: Client, obj: Object) -> None:
+    """Create, or replace what is there. Another writer in between: once more."""
+    kind = kind_of(obj)
+    meta = obj["metadata"]
+    for _ in range(5):
+        try:
+            await client.create(kind, obj)
+            return
+        except AlreadyExists:
+            pass
+        try:
+            found = await client.get(kind, meta["name"], meta.get("namespace", ""))
+            kept = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+            await client.replace(kind, {**obj, "metadata": {**meta, **kept}})
+            return
+        except (Conflict, NotFound):
+            continue
+    raise LabError(f"{kind.kind} {meta['name']} is changed by somebody else all the time")
+
+
+def kind_of(obj: Object) -> Kind:
+    """The registered kind, or one with the usual plural, such as Role."""
+    known = _KINDS.get((obj["apiVersion"], obj["kind"]))
+    if known:
+        return known
+    group, _, version = str(obj["apiVersion"]).rpartition("/")
+    plural = str(obj["kind"]).lower() + "s"
+    return Kind(group, version, obj["kind"], plural, "namespace" in obj["metadata"])
+
+
+async def ensure_builtin_image(client: Client, image: Path) -> None:
+    """The tiny Linux that comes with drover, as a ClusterVirtualImage."""
+    obj = {
+        "apiVersion": scheme.CVIMAGE.api_version,
+        "kind": scheme.CVIMAGE.kind,
+        "metadata": {"name": BUILTIN_IMAGE},
+        "spec": {"dataSource": {"type": "HTTP", "http": {"url": image.as_uri()}}},
+    }
+    try:
+        await client.get(scheme.CVIMAGE, BUILTIN_IMAGE)
+    except NotFound:
+        await client.create(scheme.CVIMAGE, obj)
+
+
+async def wait_nodes(
+    client: Client,
+    clock: Clock,
+    wanted: Sequence[str],
+    since_wall_s: float,
+    ready: Callable[[str], None],
+    limit_s: float,
+) -> None:
+    """Until every node is Ready and has renewed its Lease after ``since_wall_s``.
+
+    The Ready condition alone proves nothing after a restart: it is what the last life left behind.
+    """
+    left = set(wanted)
+
+    async def all_ready() -> bool:
+        leases, _ = await client.list(scheme.LEASE, names.NODE_LEASE_NAMESPACE)
+        nodes, _ = await client.list(scheme.NODE)
+        alive = {lease["metadata"]["name"] for lease in leases if _renewed(lease) >= since_wall_s}
+        good = {node["metadata"]["name"] for node in nodes if _condition(node, "Ready")}
+        for name in sorted(left & alive & good):
+            left.discard(name)
+            ready(name)
+        return not left
+
+    try:
+        await until(clock, limit_s, "nodes are not ready", all_ready)
+    except LabError as error:
+        raise LabError(f"{', '.join(sorted(left))}: {error}") from error
+
+
+def _renewed(lease: Object) -> float:
+    text = lease.get("spec", {}).get("renewTime")
+    return parse_rfc3339(text) if text else 0.0

@@ -1,0 +1,115 @@
+"""Breaking a lab on purpose, as hardware and networks do. Each returns a sentence about what is now the case.
+
+The unsafe-looking one is ``isolate``: the node's guests run on and its disks stay writable, and nobody outside can
+tell. That is the case fencing is for.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from drover.lab import links, processes
+from drover.lab.errors import LabError
+from drover.lab.lab import Lab
+from drover.lab.processes import CONTROL_PLANE, SWITCH
+
+
+def power_off(lab: Lab, node: str) -> str:
+    """SIGKILL of the node's first process: the kernel ends everything in its PID namespace."""
+    with lab.home.locked(f"lab power-off {node}"):
+        _require_node(lab, node)
+        lab.require_running()
+        killed = processes.kill_part(lab.lab_id, node)
+    return f"{node} is {'now' if killed else 'already'} off."
+
+
+def power_on(lab: Lab, node: str) -> str:
+    """The node begins anew with what is on its disk."""
+    from drover.lab.start import start_node
+
+    with lab.home.locked(f"lab power-on {node}"):
+        number = _require_node(lab, node)
+        found = lab.require_running()
+        if node in found:
+            return f"{node} is already on."
+        start_node(lab.home, lab.settings(), number, found[SWITCH])
+    return f"{node} is now on; `k get nodes` shows when it is Ready."
+
+
+def isolate(lab: Lab, node: str) -> str:
+    return _cable(lab, node, up=False)
+
+
+def rejoin(lab: Lab, node: str) -> str:
+    return _cable(lab, node, up=True)
+
+
+def _cable(lab: Lab, node: str, up: bool) -> str:
+    with lab.home.locked("lab rejoin" if up else "lab isolate"):
+        found = _require_on(lab, node)
+        links.set_node_cable(found[SWITCH], node, up)
+    return f"{node}'s cable is {'plugged in' if up else 'pulled'}."
+
+
+def freeze(lab: Lab, node: str) -> str:
+    """SIGSTOP to the agent alone; QEMUs and the node's first process go on."""
+    return _signal_agent(lab, node, signal.SIGSTOP, "frozen")
+
+
+def thaw(lab: Lab, node: str) -> str:
+    return _signal_agent(lab, node, signal.SIGCONT, "running")
+
+
+def kill_agent(lab: Lab, node: str) -> str:
+    """SIGKILL to the agent alone; it is started again and must adopt what runs."""
+    return _signal_agent(lab, node, signal.SIGKILL, "killed")
+
+
+def _signal_agent(lab: Lab, node: str, number: signal.Signals, state: str) -> str:
+    _require_on(lab, node)
+    pids = processes.agents(lab.lab_id, node)
+    if not pids:
+        raise LabError(f"{node}'s agent is not running just now: its log is {_log(lab, node)}")
+    processes.send(pids, number)
+    return f"{node}'s agent is {state}."
+
+
+def kill_control_plane_part(lab: Lab, part: str) -> str:
+    """SIGKILL one process of the control plane (etcd, apiserver, ...); it is started again."""
+    lab.require_running()
+    pids = [
+        pid
+        for pid in processes.members(lab.lab_id, [CONTROL_PLANE])
+        if part_of(processes.command_line(pid)) == part
+    ]
+    if not pids:
+        raise LabError(f"no part of the control plane called {part} is running")
+    processes.send(pids, signal.SIGKILL)
+    return f"{part} is killed; it is started again."
+
+
+def part_of(command_line: list[str]) -> str:
+    """Which part of the control plane a process is; empty for none."""
+    if "drover.controllers.main" in command_line:
+        return "controllers"
+    return command_line[1] if len(command_line) > 2 and command_line[0].endswith("/kube") else ""
+
+
+def _require_node(lab: Lab, node: str) -> int:
+    """The node's number. Raises LabError for a name that is no node of this lab."""
+    known = lab.settings().node_names
+    if node not in known:
+        raise LabError(f"this lab has no node {node!r}: there are {', '.join(known)}")
+    return known.index(node) + 1
+
+
+def _require_on(lab: Lab, node: str) -> dict[str, int]:
+    _require_node(lab, node)
+    found = lab.require_running()
+    if node not in found:
+        raise LabError(f"{node} is off: `drover lab power-on {node}` starts it")
+    return found
+
+
+def _log(lab: Lab, node: str) -> str:
+    return str(lab.home.logs / f"{node}.log")

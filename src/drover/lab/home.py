@@ -1,0 +1,207 @@
+"""The one directory that holds all state of a lab: where its files are, its settings, its lock.
+
+Also the *register* of this user's labs (beside the caches): which home uses which pair of subnets, so that a second lab
+never takes the addresses of one that is merely down. An entry whose home is gone counts for nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from drover.lab.errors import LabBusy, LabError
+from drover.lab.topology import MOST_LABS, Topology, lab_id, node_name
+
+_TOO_LONG = 200  # characters of a home path: kernel and socket limits, with room for our own names
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a lab remembers between two ``up``: its index (addresses) and its number of nodes."""
+
+    index: int
+    nodes: int
+
+    @property
+    def topology(self) -> Topology:
+        return Topology(self.index)
+
+    @property
+    def node_names(self) -> list[str]:
+        return [node_name(number) for number in range(1, self.nodes + 1)]
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths under one absolute directory."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> Home:
+        return cls(Path(os.path.abspath(os.path.expanduser(path))))
+
+    @property
+    def lab_id(self) -> str:
+        return lab_id(self.path)
+
+    @property
+    def pki(self) -> Path:
+        return self.path / "pki"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def etcd(self) -> Path:
+        return self.path / "etcd"
+
+    @property
+    def disks(self) -> Path:
+        return self.path / "disks"
+
+    @property
+    def images(self) -> Path:
+        return self.path / "images"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.path / "kubeconfig"
+
+    @property
+    def kube_cache(self) -> Path:
+        return self.path / "kube-cache"
+
+    @property
+    def settings_file(self) -> Path:
+        return self.path / "lab.json"
+
+    @property
+    def manifests_applied(self) -> Path:
+        """There while the API server knows our kinds; the controllers are started after it."""
+        return self.run / "manifests-applied"
+
+    def node(self, name: str) -> Path:
+        return self.path / "nodes" / name
+
+    def settings(self) -> Settings | None:
+        """What the last ``up`` stored; None before the first."""
+        try:
+            stored = json.loads(self.settings_file.read_bytes())
+            return Settings(index=int(stored["index"]), nodes=int(stored["nodes"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise LabError(
+                f"{self.settings_file} is damaged ({error}): restore it, or give the lab up with "
+                f"`drover reset`"
+            ) from error
+
+    def store(self, settings: Settings) -> None:
+        part = self.settings_file.with_suffix(".part")
+        part.write_text(json.dumps({"index": settings.index, "nodes": settings.nodes}) + "\n")
+        part.replace(self.settings_file)
+
+    def looks_like_ours(self) -> bool:
+        """Empty, or made by us: what `reset` may remove."""
+        entries = {entry.name for entry in self.path.iterdir()} - {".lock"}
+        return not entries or "lab.json" in entries or entries <= {"pki", "log", "run", "etcd"}
+
+    def check_place(self) -> None:
+        """Raises LabError when a home cannot be there."""
+        if len(str(self.path)) > _TOO_LONG:
+            raise LabError(
+                f"the path of --home has {len(str(self.path))} characters, {_TOO_LONG} are "
+                f"possible: choose a shorter one"
+            )
+        if self.path.is_relative_to("/run") or self.path.is_relative_to("/proc"):
+            raise LabError(
+                f"--home {self.path} is under a directory that every node has of its own: "
+                f"choose one on a disk"
+            )
+
+    def prepare(self) -> None:
+        """Make the directories."""
+        for directory in (self.path, self.pki, self.logs, self.run, self.etcd):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (self.disks, self.images):
+            directory.mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self, purpose: str) -> Iterator[None]:
+        """Only one command at a time works on a home. Raises LabBusy, naming the other."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another drover command"
+                raise LabBusy(
+                    f"{holder} is at work on {self.path}: wait for it to end, or choose another "
+                    f"--home"
+                ) from None
+            file.truncate(0)
+            file.write(f"`drover {purpose}` (process {os.getpid()})")
+            file.flush()
+            yield
+
+
+def default_home() -> str:
+    return os.environ.get("DROVER_HOME") or "~/.drover"
+
+
+def cache_dir() -> Path:
+    """Where what is built once is kept; the register of labs too."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("DROVER_CACHE") or f"{cache}/drover").expanduser()
+
+
+def claim_index(home: Home, taken: set[int]) -> int:
+    """The first index that neither this machine (``taken``) nor another home's lab uses."""
+    with _register() as entries:
+        for text, owner in list(entries.items()):
+            if owner == str(home.path) or not (Path(owner) / "lab.json").exists():
+                del entries[text]
+        for index in range(MOST_LABS):
+            if index not in taken and str(index) not in entries:
+                entries[str(index)] = str(home.path)
+                return index
+    raise LabError(
+        f"all {MOST_LABS} pairs of subnets are in use on this machine: remove a lab with "
+        f"`drover --home DIR reset`"
+    )
+
+
+def release_index(home: Home) -> None:
+    """Forget the home's claim."""
+    with _register() as entries:
+        for text in [text for text, owner in entries.items() if owner == str(home.path)]:
+            del entries[text]
+
+
+@contextlib.contextmanager
+def _register() -> Iterator[dict[str, str]]:
+    path = cache_dir() / "labs.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        try:
+            entries = json.loads(file.read() or "{}")
+        except ValueError:
+            entries = {}
+        yield entries
+        file.seek(0)
+        file.truncate(0)
+        json.dump(entries, file)

@@ -1,0 +1,93 @@
+"""Starts one process in namespaces of its own, then waits for the word "go" before it becomes that process.
+
+Run as a script of the standard library alone (``python -I -S launch.py JSON``), because it forks: a fork in a process
+with threads and an event loop is asking for trouble. It prints the new process's pid as the machine sees it, so that
+the caller can plug links into the new network namespace, and writes ``go`` when they are there. When the caller dies
+first, the pipe ends without a word and the new process ends too: an ``up`` that is killed half way leaves nothing.
+
+The namespaces have no name and no file. They live exactly as long as a process in them, so killing the process removes
+links, mounts and, with a PID namespace, every descendant.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import sys
+from typing import Any, NoReturn
+
+_CLONE = {"mnt": 0x00020000, "uts": 0x04000000, "pid": 0x20000000, "net": 0x40000000}
+_MS_REC, _MS_SLAVE = 0x4000, 0x80000
+_MACHINE_NETNS_FD = 9  # the network namespace outside, for children that must work there
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """mount(2)."""
+    result = _libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode())
+    _check(result, f"mount {target}")
+
+
+def _furnish(spec: dict[str, Any]) -> None:
+    """Mounts and host name of the new namespaces. Nothing mounted here is seen outside."""
+    if "mnt" in spec["namespaces"]:
+        _mount("none", "/", "none", _MS_REC | _MS_SLAVE)
+        if "pid" in spec["namespaces"]:
+            _mount("proc", "/proc", "proc", 0)
+        for path in spec.get("tmpfs", ()):
+            _mount("tmpfs", path, "tmpfs", 0, "mode=755,size=64m")
+        for path in spec.get("directories", ()):
+            os.makedirs(path, 0o700, exist_ok=True)
+    if spec.get("hostname"):
+        socket.sethostname(spec["hostname"])
+
+
+def _become(spec: dict[str, Any]) -> NoReturn:
+    """Wait for "go", then turn into the program asked for."""
+    os.setsid()
+    log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 1)
+    os.dup2(log, 2)
+    try:
+        _furnish(spec)
+        if os.read(0, 2) != b"go":
+            os._exit(0)
+        os.dup2(null, 0)
+        os.dup2(log, 1)
+        os.chdir("/")
+        os.execve(spec["program"], spec["argv"], spec["env"])
+    except BaseException as error:
+        os.write(2, f"drover: cannot start {spec['argv'][0]}: {error}\n".encode())
+        os._exit(1)
+
+
+def main() -> int:
+    spec = json.loads(sys.argv[1])
+    if spec.get("machine_netns"):
+        fd = os.open("/proc/self/ns/net", os.O_RDONLY)
+        os.dup2(fd, _MACHINE_NETNS_FD)  # inheritable
+    flags = sum(_CLONE[name] for name in spec["namespaces"])
+    try:
+        _check(_libc.unshare(flags), f"unshare {' '.join(spec['namespaces'])}")
+        pid = os.fork()
+    except OSError as error:
+        print(f"error {error}", flush=True)
+        return 1
+    if pid == 0:
+        _become(spec)
+    print(f"pid {pid}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

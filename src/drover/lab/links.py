@@ -1,0 +1,133 @@
+"""Cables of a lab: a bridge in the switch's namespace and a veth pair to every member, by ``ip`` in batches.
+
+All interfaces live in namespaces without a name, entered through the pid of a process in them; the one exception is
+the machine's end, ``drv<lab id>``, which vanishes with its other end when the switch ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from drover.lab.errors import LabError
+from drover.lab.topology import Topology, machine_link
+
+_NET = re.compile(r"10\.6[67]\.(\d+)\.\d+")
+BRIDGE = "br0"
+UPLINK = "uplink"
+SWITCH_BRIDGE = "switch"
+
+
+def run_ip(pid: int | None, *lines: str) -> None:
+    """Run lines of ``ip`` in the network namespace of ``pid`` (None: ours). Raises LabError."""
+    enter = [] if pid is None else ["nsenter", "-t", str(pid), "-n"]
+    done = subprocess.run(
+        [*enter, "ip", "-batch", "-"],
+        input="\n".join(lines).encode(),
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+    if done.returncode != 0:
+        raise LabError(f"a network link cannot be made: {done.stderr.decode().strip()[-300:]}")
+
+
+def make_switch(pid: int) -> None:
+    """The bridge that all cables end in. Its address never changes with its ports."""
+    run_ip(
+        pid,
+        f"link add {SWITCH_BRIDGE} address 02:00:00:00:00:01 type bridge mcast_snooping 0",
+        f"link set {SWITCH_BRIDGE} addrgenmode none up",
+    )
+
+
+def plug_machine(switch: int, lab: str, topology: Topology) -> None:
+    """The machine's own cable, so that users reach the API and the guests."""
+    link = machine_link(lab)
+    run_ip(
+        switch,
+        f"link add machine type veth peer name {link} netns {os.getpid()}",
+        *_port("machine"),
+    )
+    run_ip(
+        None,
+        f"link set {link} addrgenmode none",
+        f"address add {topology.machine}/24 dev {link}",
+        f"address add {topology.vm_gateway}/24 dev {link}",
+        f"link set {link} up",
+    )
+
+
+def plug_control_plane(switch: int, pid: int, topology: Topology) -> None:
+    run_ip(switch, f"link add control type veth peer name {UPLINK} netns {pid}", *_port("control"))
+    run_ip(
+        pid,
+        "link set lo up",
+        f"link set {UPLINK} addrgenmode none",
+        f"address add {topology.control_plane}/24 dev {UPLINK}",
+        f"link set {UPLINK} up",
+    )
+
+
+def plug_node(switch: int, pid: int, node: str, number: int, topology: Topology) -> None:
+    """A node's cable, and its bridge, which holds the cable and later the guests' taps."""
+    run_ip(switch, f"link add {node} type veth peer name {UPLINK} netns {pid}", *_port(node))
+    run_ip(
+        pid,
+        "link set lo up",
+        f"link add {BRIDGE} address 02:00:00:00:01:{number:02x} type bridge mcast_snooping 0",
+        f"link set {BRIDGE} addrgenmode none",
+        f"link set {UPLINK} addrgenmode none master {BRIDGE} up",
+        f"address add {topology.node_address(number)}/24 dev {BRIDGE}",
+        f"link set {BRIDGE} up",
+    )
+
+
+def _port(name: str) -> list[str]:
+    return [f"link set {name} addrgenmode none master {SWITCH_BRIDGE} up"]
+
+
+def set_node_cable(switch: int, node: str, up: bool) -> None:
+    """Pull a node's cable out of the switch, or put it back."""
+    run_ip(switch, f"link set {node} {'up' if up else 'down'}")
+
+
+def node_cable_up(switch: int, node: str) -> bool:
+    done = subprocess.run(
+        ["nsenter", "-t", str(switch), "-n", "ip", "-j", "link", "show", node],
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+    return done.returncode == 0 and "UP" in json.loads(done.stdout)[0]["flags"]
+
+
+def exists(link: str) -> bool:
+    """Whether the machine has an interface of this name."""
+    return Path(f"/sys/class/net/{link}").exists()
+
+
+def remove_machine_link(lab: str) -> None:
+    """Harmless when it is not there."""
+    subprocess.run(
+        ["ip", "link", "delete", machine_link(lab)], capture_output=True, check=False, timeout=20
+    )
+
+
+def taken_indices(lab: str) -> set[int]:
+    """Indices whose subnets this machine uses already, other than by this lab's own cable."""
+    done = subprocess.run(
+        ["ip", "-j", "-4", "route", "show", "table", "all"],
+        capture_output=True,
+        check=True,
+        timeout=20,
+    )
+    own = machine_link(lab)
+    taken = set()
+    for route in json.loads(done.stdout or b"[]"):
+        if route.get("dev") != own:
+            taken |= {int(third) - 10 for third in _NET.findall(str(route.get("dst")))}
+    return taken

@@ -1,0 +1,219 @@
+"""Certificates of a lab: two small authorities and what they sign, as files of one directory.
+
+The *cluster* authority signs whoever talks to the API server and whoever it talks to; the *migration* authority signs
+the two ends of a migration stream, so that neither kind of certificate opens the other door. ``ensure`` is idempotent:
+it keeps what is there and still good, and makes anew what is missing, nearly expired, or names the wrong addresses.
+Extensions satisfy the strict checks of Python 3.13 (key usage, key identifiers) and of QEMU (key encipherment).
+
+It does not promise revocation: a lab's keys die with its home.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_CA_DAYS = 3650
+_LEAF_DAYS = 365
+_RENEW_DAYS = 30  # a leaf is renewed when it has less than this to live
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One certificate to have: who it is for and where its files lie."""
+
+    cert: Path
+    key: Path
+    common_name: str
+    organization: str = ""
+    names: tuple[str, ...] = ()  # DNS names and addresses it serves under
+    server: bool = False
+    client: bool = False
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority with its key, in memory."""
+
+    cert: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace ``path`` at once, readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_name(path.name + ".part")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+    part.replace(path)
+
+
+def ensure_authority(directory: Path, name: str, now: datetime.datetime) -> Authority:
+    """Load ``name``.crt and ``name``.key, or make them when missing, broken or near their end."""
+    cert_file, key_file = directory / f"{name}.crt", directory / f"{name}.key"
+    try:
+        cert = x509.load_pem_x509_certificate(cert_file.read_bytes())
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        if isinstance(key, ec.EllipticCurvePrivateKey) and _fresh(cert, now) and _pair(cert, key):
+            return Authority(cert, key)
+    except (OSError, ValueError):
+        pass
+    authority = _new_authority(f"drover {name}", now)
+    write_private(key_file, _key_pem(authority.key))
+    write_private(cert_file, _cert_pem(authority.cert))
+    return authority
+
+
+def ensure_leaf(authority: Authority, leaf: Leaf, now: datetime.datetime) -> bool:
+    """Make ``leaf`` unless a good one is there. True when it was made."""
+    if _good(authority, leaf, now):
+        return False
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_private(leaf.key, _key_pem(key))
+    write_private(leaf.cert, _cert_pem(_sign(authority, leaf, key, now)))
+    return True
+
+
+def ensure_key(path: Path) -> None:
+    """A bare key pair: ``path`` and ``path``.pub, for signing ServiceAccount tokens."""
+    public = path.with_suffix(".pub")
+    if path.exists() and public.exists():
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_private(path, _key_pem(key))
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    write_private(public, key.public_key().public_bytes(serialization.Encoding.PEM, form))
+
+
+def _new_authority(name: str, now: datetime.datetime) -> Authority:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    own_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    cert = (
+        _dated(now, _CA_DAYS)
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign", "digital_signature"), critical=True)
+        .add_extension(own_id, critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own_id), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(cert, key)
+
+
+def _sign(
+    authority: Authority, leaf: Leaf, key: ec.EllipticCurvePrivateKey, now: datetime.datetime
+) -> x509.Certificate:
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH] if leaf.server else []
+    uses += [ExtendedKeyUsageOID.CLIENT_AUTH] if leaf.client else []
+    issuer_id = authority.cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    builder = (
+        _dated(now, _LEAF_DAYS)
+        .subject_name(_subject(leaf))
+        .issuer_name(authority.cert.subject)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage("digital_signature", "key_encipherment"), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id),
+            critical=False,
+        )
+    )
+    if leaf.names:
+        names = x509.SubjectAlternativeName([_general_name(name) for name in leaf.names])
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(authority.key, hashes.SHA256())
+
+
+def _good(authority: Authority, leaf: Leaf, now: datetime.datetime) -> bool:
+    """A pair signed by this authority, for this subject and these names, with time left."""
+    try:
+        cert = x509.load_pem_x509_certificate(leaf.cert.read_bytes())
+        key = serialization.load_pem_private_key(leaf.key.read_bytes(), None)
+        cert.verify_directly_issued_by(authority.cert)
+    except (FileNotFoundError, ValueError, TypeError, InvalidSignature):
+        return False
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        return False
+    return (
+        _fresh(cert, now)
+        and _pair(cert, key)
+        and cert.subject == _subject(leaf)
+        and _names(cert) == {str(_general_name(name).value) for name in leaf.names}
+    )
+
+
+def _fresh(cert: x509.Certificate, now: datetime.datetime) -> bool:
+    left = cert.not_valid_after_utc - now
+    return left > datetime.timedelta(days=_RENEW_DAYS) and cert.not_valid_before_utc <= now
+
+
+def _pair(cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
+    return cert.public_key() == key.public_key()
+
+
+def _names(cert: x509.Certificate) -> set[str]:
+    try:
+        extension = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return set()
+    return {str(name.value) for name in extension.value}
+
+
+def _subject(leaf: Leaf) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, leaf.common_name)]
+    if leaf.organization:
+        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, leaf.organization))
+    return x509.Name(parts)
+
+
+def _general_name(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
+
+
+def _dated(now: datetime.datetime, days: int) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=days))
+    )
+
+
+def _usage(*granted: str) -> x509.KeyUsage:
+    every = (
+        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+        "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+    )  # fmt: skip
+    return x509.KeyUsage(**{use: use in granted for use in every})
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _cert_pem(cert: x509.Certificate) -> bytes:
+    return cert.public_bytes(serialization.Encoding.PEM)

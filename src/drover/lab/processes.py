@@ -1,0 +1,226 @@
+"""The living processes of a lab: start them in namespaces of their own, find them, end them.
+
+They are found by a mark in their environment (``DROVER_LAB_PART=<lab id>/<part>``) that all descendants inherit, never
+by a stored pid: nothing is stale after a reboot, a pid in use by a stranger is never mistaken for ours, and what a
+killed ``up`` left is found too. The *init* of a part is the process that is PID 1 of its namespace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drover.lab.errors import LabError
+
+MARK = "DROVER_LAB_PART"
+NODE_RUN = "/run/drover"  # in a node's own /run
+SWITCH = "switch"
+AGENT_MODULE = "drover.agent.main"
+CONTROL_PLANE = "control-plane"
+_LAUNCH = Path(__file__).with_name("launch.py")
+_GONE_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to start. ``tmpfs`` are mounted and ``directories`` made in its own mount namespace."""
+
+    part: str
+    argv: tuple[str, ...]
+    log: Path
+    namespaces: tuple[str, ...] = ("net", "pid", "mnt", "uts")
+    hostname: str = ""
+    tmpfs: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
+    machine_netns: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+    program: str = ""  # the file to execute, when it is not argv[0]
+
+
+class Launched:
+    """A process that waits in its namespaces until ``go``. Dies by itself when we die before."""
+
+    def __init__(self, child: subprocess.Popen[bytes], pid: int) -> None:
+        self._child = child
+        self.pid = pid
+
+    def go(self) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.write(b"go")
+        self._child.stdin.close()
+
+
+def launch(lab: str, program: Program) -> Launched:
+    """Start ``program`` detached; plug its links, then call ``go``. Raises LabError."""
+    spec = {
+        "namespaces": program.namespaces,
+        "hostname": program.hostname,
+        "tmpfs": program.tmpfs,
+        "directories": program.directories,
+        "machine_netns": program.machine_netns,
+        "log": str(program.log),
+        "program": program.program or program.argv[0],
+        "argv": program.argv,
+        "env": {**os.environ, **program.env, MARK: f"{lab}/{program.part}"},
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_LAUNCH), json.dumps(spec)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    word, _, rest = child.stdout.readline().decode().strip().partition(" ")
+    child.wait()
+    if word != "pid":
+        assert child.stderr is not None
+        detail = rest or child.stderr.read().decode()[-400:]
+        raise LabError(
+            f"{program.part} cannot start: {detail}. A lab needs root and Linux namespaces; "
+            f"`drover doctor` shows what is missing"
+        )
+    return Launched(child, int(rest))
+
+
+def _environ_mark(pid: int) -> str:
+    """The mark of a process; empty when it has none or is not ours to read."""
+    prefix = f"{MARK}=".encode()
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return ""
+    for entry in environ.split(b"\0"):
+        if entry.startswith(prefix):
+            return entry[len(prefix) :].decode(errors="replace")
+    return ""
+
+
+def find(lab: str) -> dict[str, list[int]]:
+    """All living processes of a lab by part, each list in order of pid."""
+    found: dict[str, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        owner, _, part = _environ_mark(int(entry.name)).partition("/")
+        if owner == lab and not _zombie(int(entry.name)):
+            found.setdefault(part, []).append(int(entry.name))
+    return {part: sorted(pids) for part, pids in found.items()}
+
+
+def inits(lab: str) -> dict[str, int]:
+    """The init of every living part; for the switch, which has no PID namespace, its one process."""
+    result = {}
+    for part, pids in find(lab).items():
+        firsts = pids[:1] if part == SWITCH else [pid for pid in pids if _is_init(pid)]
+        if firsts:
+            result[part] = firsts[0]
+    return result
+
+
+def members(lab: str, parts: Iterable[str]) -> list[int]:
+    """All living processes of these parts."""
+    found = find(lab)
+    return [pid for part in parts for pid in found.get(part, [])]
+
+
+def agents(lab: str, node: str) -> list[int]:
+    """The agent's process of a node; empty while it is being started again."""
+    first = inits(lab).get(node)
+    return [
+        pid for pid in members(lab, [node]) if pid != first and AGENT_MODULE in command_line(pid)
+    ]
+
+
+def stopped(pid: int) -> bool:
+    """SIGSTOP has been sent, SIGCONT has not."""
+    return _status(pid, "State")[:1] in ("T", "t")
+
+
+def command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
+def _status(pid: int, field_name: str) -> str:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == field_name:
+                return value.strip()
+    except OSError:
+        pass
+    return ""
+
+
+def _zombie(pid: int) -> bool:
+    return _status(pid, "State")[:1] in ("Z", "X", "")
+
+
+def _is_init(pid: int) -> bool:
+    numbers = _status(pid, "NSpid").split()
+    return len(numbers) > 1 and numbers[-1] == "1"
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Signal processes; those that are gone already do not matter."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def wait_gone(pids: Iterable[int], limit_s: float = _GONE_LIMIT_S) -> list[int]:
+    """Wait until the processes have ended. Returns those that have not."""
+    limit = time.monotonic() + limit_s
+    left = []
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            ready, _, _ = select.select([fd], [], [], max(0.0, limit - time.monotonic()))
+            if not ready:
+                left.append(pid)
+        finally:
+            os.close(fd)
+    return left
+
+
+def kill_part(lab: str, part: str) -> bool:
+    """SIGKILL everything of one part at once. True when there was something."""
+    pids = find(lab).get(part, [])
+    first = inits(lab).get(part)
+    send([first] if first else pids, signal.SIGKILL)
+    require_gone(part, pids)
+    return bool(pids)
+
+
+def require_gone(part: str, pids: Iterable[int]) -> None:
+    """Wait for killed processes. Raises LabError when they do not end."""
+    stubborn = wait_gone(pids)
+    if stubborn:
+        raise LabError(
+            f"processes {stubborn} of {part} do not end after SIGKILL: they wait for a disk or "
+            f"device; look at /proc/PID/stack"
+        )
+
+
+def terminate_part(lab: str, part: str, limit_s: float) -> None:
+    """SIGTERM to the init of one part, SIGKILL when it has not ended by then."""
+    first = inits(lab).get(part)
+    if first:
+        send([first], signal.SIGTERM)
+        wait_gone([first], limit_s)
+    kill_part(lab, part)

@@ -1,0 +1,212 @@
+"""The steps of ``up``: write what the parts read, start them side by side, wait until all is ready.
+
+Nodes are started while the API server is still coming up; their agents try again until it answers. Every process waits
+in its namespaces until its cables are plugged (``launch.py``), so a part never runs without its network.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drover.agent import config as agent_config
+from drover.agent.config import AgentConfig
+from drover.base.clock import Clock, RealClock
+from drover.controllers import config as controllers_config
+from drover.controllers.config import ControllersConfig
+from drover.lab import bootstrap, credentials, engine, links, processes, supervisor
+from drover.lab.home import Home, Settings
+from drover.lab.processes import CONTROL_PLANE, SWITCH, Program
+from drover.runtime import kubeconfig
+from drover.runtime.client import Client
+
+if TYPE_CHECKING:
+    from drover.lab.lab import Progress
+
+_API_LIMIT_S = 60.0
+_NODES_LIMIT_S = 60.0
+_SOURCE = Path(__file__).resolve().parents[2]
+BUILTIN_IMAGE_FILE = "drover-linux.qcow2"
+
+
+def write_files(
+    home: Home, settings: Settings, engine_file: Path, image: Path | None, now: datetime.datetime
+) -> None:
+    """Certificates, configurations, the built-in image."""
+    credentials.ensure_all(home, settings, now)
+    engine.write_configs(home)
+    parts = engine.control_plane_parts(home, settings.topology, engine_file)
+    (home.run / "control-plane.json").write_text(supervisor.encode(parts, home.logs))
+    controllers_config.save_config(home.path / "controllers.json", _controllers(home, settings))
+    for number, node in enumerate(settings.node_names, start=1):
+        (home.node(node) / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
+        agent_config.save_config(home.node(node) / "agent.json", _agent(home, settings, number))
+    if image is not None:
+        _place_image(image, builtin_image(home))
+
+
+def builtin_image(home: Home) -> Path:
+    return home.path / "builtin" / BUILTIN_IMAGE_FILE
+
+
+def _place_image(source: Path, target: Path) -> None:
+    """A copy of our own, since the cache may be emptied at any time. A new one only when it differs."""
+    target.parent.mkdir(exist_ok=True)
+    if target.exists() and target.stat().st_mtime_ns == source.stat().st_mtime_ns:
+        return
+    part = target.with_suffix(".part")
+    shutil.copy2(source, part)
+    part.replace(target)
+
+
+def _controllers(home: Home, settings: Settings) -> ControllersConfig:
+    topology = settings.topology
+    return ControllersConfig(
+        api_server=topology.api_server,
+        ca_file=f"{home.pki}/ca.crt",
+        client_cert_file=f"{home.pki}/controllers.crt",
+        client_key_file=f"{home.pki}/controllers.key",
+        disks_dir=str(home.disks),
+        images_dir=str(home.images),
+        vm_cidr=topology.vm_cidr,
+        vm_first=topology.vm_first,
+        vm_last=topology.vm_last,
+        vm_gateway=topology.vm_gateway,
+        webhook_address=topology.machine,
+        webhook_cert_file=f"{home.pki}/webhook.crt",
+        webhook_key_file=f"{home.pki}/webhook.key",
+    )
+
+
+def _agent(home: Home, settings: Settings, number: int) -> AgentConfig:
+    node = settings.node_names[number - 1]
+    directory = home.node(node)
+    topology = settings.topology
+    return AgentConfig(
+        node=node,
+        address=topology.node_address(number),
+        api_server=topology.api_server,
+        ca_file=f"{home.pki}/ca.crt",
+        client_cert_file=f"{directory}/pki/client.crt",
+        client_key_file=f"{directory}/pki/client.key",
+        serving_cert_file=f"{directory}/pki/serving.crt",
+        serving_key_file=f"{directory}/pki/serving.key",
+        migration_pki_dir=f"{directory}/pki/migration",
+        state_dir=f"{directory}/state",
+        run_dir=processes.NODE_RUN,
+        disks_dir=str(home.disks),
+        vm_cidr=topology.vm_cidr,
+        vm_gateway=topology.vm_gateway,
+        bridge=links.BRIDGE,
+        uplink=links.UPLINK,
+    )
+
+
+def start_parts(home: Home, settings: Settings, progress: Progress) -> None:
+    """Start what does not run: switch, control plane, nodes."""
+    found = processes.inits(home.lab_id)
+    if SWITCH not in found:
+        found[SWITCH] = _start_switch(home)
+        links.plug_machine(found[SWITCH], home.lab_id, settings.topology)
+        progress("network", f"{settings.topology.infra_net}.0/24, {settings.topology.vm_cidr}")
+    if CONTROL_PLANE not in found:
+        _start_control_plane(home, settings, found[SWITCH])
+        progress("control plane", "starting")
+    for number, node in enumerate(settings.node_names, start=1):
+        if node not in found:
+            start_node(home, settings, number, found[SWITCH])
+            progress(node, "starting")
+
+
+def _start_switch(home: Home) -> int:
+    sleep = shutil.which("sleep") or "/bin/sleep"
+    program = Program(
+        SWITCH, ("drover-switch", "infinity"), home.logs / "switch.log", ("net",), program=sleep
+    )
+    launched = processes.launch(home.lab_id, program)
+    links.make_switch(launched.pid)
+    launched.go()
+    return launched.pid
+
+
+def _start_control_plane(home: Home, settings: Settings, switch: int) -> None:
+    home.manifests_applied.unlink(missing_ok=True)
+    argv = (sys.executable, "-m", "drover.lab.supervisor", f"{home.run}/control-plane.json")
+    program = Program(
+        CONTROL_PLANE,
+        argv,
+        home.logs / "supervisor.log",
+        hostname="drover-control-plane",
+        machine_netns=True,
+        env=_python_path(),
+    )
+    launched = processes.launch(home.lab_id, program)
+    links.plug_control_plane(switch, launched.pid, settings.topology)
+    launched.go()
+
+
+def start_node(home: Home, settings: Settings, number: int, switch: int) -> None:
+    """One node: its first process, which keeps the agent and is parent of the QEMUs."""
+    node = settings.node_names[number - 1]
+    config_file = home.node(node) / "agent.json"
+    config = agent_config.load_config(config_file)
+    argv = (
+        sys.executable,
+        "-m",
+        "drover.agent.nodeinit",
+        str(config.nodeinit_socket),
+        sys.executable,
+        "-m",
+        "drover.agent.main",
+        "--config",
+        str(config_file),
+    )
+    program = Program(
+        node,
+        argv,
+        home.logs / f"{node}.log",
+        hostname=node,
+        tmpfs=("/run",),
+        directories=(config.run_dir,),
+        env=_python_path(),
+    )
+    launched = processes.launch(home.lab_id, program)
+    links.plug_node(switch, launched.pid, node, number, settings.topology)
+    launched.go()
+
+
+def _python_path() -> dict[str, str]:
+    """The parts run the same source as we do, whatever their working directory."""
+    return {"PYTHONPATH": str(_SOURCE)}
+
+
+async def wait_ready(
+    home: Home, settings: Settings, image: Path | None, progress: Progress
+) -> None:
+    """API server, kinds, built-in image, nodes; in the order in which they can be had."""
+    clock: Clock = RealClock()
+    since_s = clock.wall()
+    transport = await kubeconfig.load(home.kubeconfig).transport(clock)
+    try:
+        client = Client(transport)
+        await bootstrap.wait_api(transport, clock, _API_LIMIT_S)
+        progress("control plane", "ready")
+        changed = await bootstrap.apply_manifests(client, clock)
+        home.manifests_applied.touch()
+        progress("kinds and policies", "applied" if changed else "unchanged")
+        if image is not None:
+            await bootstrap.ensure_builtin_image(client, builtin_image(home))
+        await bootstrap.wait_service_account(client, clock, _API_LIMIT_S)
+        await bootstrap.wait_nodes(
+            client,
+            clock,
+            settings.node_names,
+            since_s,
+            lambda node: progress(node, "ready"),
+            _NODES_LIMIT_S,
+        )
+    finally:
+        await transport.aclose()

@@ -1,0 +1,174 @@
+"""PID 1 of the control plane: starts the parts, starts a crashed one again, reaps orphans, bounds the logs.
+
+Run as ``python -m drover.lab.supervisor FILE``. Being PID 1 of a PID namespace, its death takes every part with it, so
+nothing outlives it. It bounds the nodes' logs too. It is a plain loop around ``sigtimedwait`` and has no threads: what
+must never fail should be short.
+
+SIGTERM stops the parts and ends. A part that ends is started again after a delay that doubles from 0.2 s to 10 s and
+begins anew once the part has lived for 30 s. It does not promise that a part *works*, only that its process is there;
+readiness is asked of the API server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from drover.base.backoff import Backoff
+from drover.lab.engine import Part
+
+_RESTART = Backoff(first_s=0.2, most_s=10.0)
+_GOOD_LIFE_S = 30.0
+_STOP_LIMIT_S = 5.0
+_TICK_S = 0.1  # while a part waits for its file
+_IDLE_TICK_S = 5.0
+_LOG_LIMIT_BYTES = 8 * 2**20
+_MACHINE_NETNS = "/proc/self/fd/9"  # inherited from launch.py
+_WATCHED = {signal.SIGCHLD, signal.SIGTERM}
+
+
+@dataclass
+class _Child:
+    part: Part
+    log: Path
+    pid: int = 0
+    born_s: float = 0.0
+    failures: int = 0
+    due_s: float = 0.0  # when to start it; meaningful while pid is 0
+
+
+def encode(parts: list[Part], logs: Path) -> str:
+    """The file that ``main`` reads."""
+    return json.dumps({"logs": str(logs), "parts": [asdict(part) for part in parts]}, indent=2)
+
+
+def decode(content: bytes) -> tuple[list[Part], Path]:
+    stored: dict[str, Any] = json.loads(content)
+    parts = [Part(**{**part, "argv": tuple(part["argv"])}) for part in stored["parts"]]
+    return parts, Path(stored["logs"])
+
+
+class Supervisor:
+    """The loop. ``run`` returns after SIGTERM, when every part has ended."""
+
+    def __init__(self, parts: list[Part], logs: Path) -> None:
+        self._logs = logs
+        self._children = [_Child(part, logs / f"{part.name}.log") for part in parts]
+
+    def run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        while True:
+            self._start_due()
+            received = signal.sigtimedwait(_WATCHED, self._wait_s())
+            if received is not None and received.si_signo == signal.SIGTERM:
+                break
+            self._reap()
+            for log in self._logs.glob("*.log"):
+                bound_log(log, _LOG_LIMIT_BYTES)
+        self._stop()
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if child.pid or child.due_s > now:
+                continue
+            if child.part.after and not Path(child.part.after).exists():
+                continue
+            child.pid = _spawn(child)
+            child.born_s = now
+
+    def _wait_s(self) -> float:
+        waits = [_IDLE_TICK_S]
+        now = time.monotonic()
+        for child in self._children:
+            if not child.pid:
+                waits.append(max(_TICK_S, child.due_s - now))
+        return min(waits)
+
+    def _reap(self) -> None:
+        """Collect every ended process: parts, and orphans that the namespace hands to its PID 1."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for child in self._children:
+                if child.pid == pid:
+                    self._ended(child, status)
+
+    def _ended(self, child: _Child, status: int) -> None:
+        now = time.monotonic()
+        child.pid = 0
+        child.failures = 1 if now - child.born_s >= _GOOD_LIFE_S else child.failures + 1
+        delay_s = _RESTART.delay_s(child.failures)
+        child.due_s = now + delay_s
+        code = os.waitstatus_to_exitcode(status)
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        _say(f"{child.part.name} ended with {how}, starts again in {delay_s:.1f} s")
+
+    def _stop(self) -> None:
+        """etcd gets to close its files; the others keep nothing and are killed."""
+        for child in reversed(self._children):
+            if child.pid:
+                number = signal.SIGTERM if child.part.orderly else signal.SIGKILL
+                os.kill(child.pid, number)
+        limit_s = time.monotonic() + _STOP_LIMIT_S
+        while any(child.pid for child in self._children) and time.monotonic() < limit_s:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.2)
+            self._reap()
+
+
+def _spawn(child: _Child) -> int:
+    """Start the part's process. posix_spawn, since it alone resets the signal mask in the child."""
+    argv = list(child.part.argv)
+    if child.part.on_machine:
+        argv = ["/usr/bin/nsenter", f"--net={_MACHINE_NETNS}", "--", *argv]
+    log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(child.log), log_flags, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    try:
+        return os.posix_spawn(
+            argv[0], argv, os.environ, file_actions=actions, setpgroup=0, setsigmask=()
+        )
+    except OSError as error:
+        _say(f"{child.part.name} cannot start: {error}")
+        child.failures += 1
+        child.due_s = time.monotonic() + _RESTART.delay_s(child.failures)
+        return 0
+
+
+def bound_log(path: Path, limit_bytes: int) -> None:
+    """Keep one old generation. The writer appends, so it goes on at the start of the emptied file."""
+    try:
+        if path.stat().st_size > limit_bytes:
+            shutil.copyfile(path, path.with_suffix(".log.1"))
+            os.truncate(path, 0)
+    except OSError as error:
+        _say(f"{path}: {error.strerror}")
+
+
+def _say(text: str) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    sys.stderr.write(f"{stamp} {text}\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    parts, logs = decode(Path(sys.argv[1]).read_bytes())
+    Supervisor(parts, logs).run()
+
+
+if __name__ == "__main__":
+    main()
