@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent / "manifests"
 
+# libyaml's loader is ten times as fast, and as safe.
+_LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)
+
 # What a later kind needs comes before it.
 _BUILT_IN_ORDER = (
     "Namespace",
@@ -68,6 +73,6 @@ def _documents() -> list[Object]:
     return [
         doc
         for path in sorted(ROOT.rglob("*.yaml"))
-        for doc in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        for doc in yaml.load_all(path.read_text(encoding="utf-8"), Loader=_LOADER)
         if doc is not None
     ]
