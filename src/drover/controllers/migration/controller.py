@@ -1,0 +1,234 @@
+"""Wiring of the migration controller: gather a view, decide, carry out the intents by compare-and-swap.
+
+Every status write carries the version that was decided on, so a vmm that was deleted or changed meanwhile refuses it
+and is looked at again. The target Pod's name is derived from the vmm's uid: creating it twice is harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drover.api import names, scheme, status, vmpod
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vml as vmls
+from drover.api.kinds import vmm as vmms
+from drover.api.meta import finalizers_of, is_deleting, with_finalizer, without_finalizer
+from drover.api.names import VmmPhase
+from drover.api.wire import Object
+from drover.base.clock import rfc3339
+from drover.controllers.migration import decide as story
+from drover.controllers.migration.view import MigrationView, Slots, TargetPod
+from drover.runtime.controller import After, Controller, Done, Outcome
+from drover.runtime.manager import Manager
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many migrations may go on at once."""
+
+    outbound: int = 1
+    inbound: int = 1
+    cluster_least: int = 2  # else as many as there are VM nodes
+
+
+def target_name(vm: str, vmm_uid: str) -> str:
+    """The same for every attempt to create the target Pod of one vmm."""
+    digest = hashlib.sha256(vmm_uid.encode()).digest()
+    return vmpod.pod_name(vm, "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:5]))
+
+
+def wire(manager: Manager, limits: Limits | None = None) -> None:
+    """Register the controller with ``manager``."""
+    made = MigrationController(manager, limits or Limits())
+    controller = Controller("migration", made.reconcile)
+    controller.watch(made.migrations, lambda vmm: [scheme.key_of(vmm), *made.competitors(vmm)])
+    controller.watch(made.leases, lambda vml: made.of_vm(scheme.key_of(vml)))
+    controller.watch(made.vms, lambda vm: made.of_vm(scheme.key_of(vm)))
+    controller.watch(made.pods, made.of_pod)
+    manager.add(controller)
+
+
+class MigrationController:
+    """One reconcile function and its informers."""
+
+    def __init__(self, manager: Manager, limits: Limits) -> None:
+        self._manager = manager
+        self._limits = limits
+        self.migrations = manager.informer(scheme.VMM)
+        self.leases = manager.informer(scheme.VML)
+        self.vms = manager.informer(scheme.VM)
+        self.pods = manager.informer(scheme.POD, labels=names.VM_NAME_LABEL)
+        self.nodes = manager.informer(scheme.NODE)
+        self._since: dict[str, tuple[str, float]] = {}
+        self.migrations.add_index("vm", lambda vmm: [_vm_key(vmm)])
+        self.migrations.add_index("open", lambda vmm: [] if vmms.final(vmm) else ["yes"])
+
+    def of_vm(self, key: str) -> list[str]:
+        return [scheme.key_of(vmm) for vmm in self.migrations.by_index("vm", key)]
+
+    def of_pod(self, pod: Object) -> list[str]:
+        name = pods.migration_name(pod)
+        return [f"{pod['metadata']['namespace']}/{name}"] if name else []
+
+    def competitors(self, vmm: Object) -> list[str]:
+        """Who may wait for the slots of a migration that just ended."""
+        if not vmms.final(vmm):
+            return []
+        return [scheme.key_of(other) for other in self.migrations.by_index("open", "yes")]
+
+    async def reconcile(self, key: str) -> Outcome:
+        vmm = self.migrations.get(key)
+        if vmm is None:
+            self._since.pop(key, None)
+            return Done()
+        outcome: Outcome = Done()
+        for intent in story.decide(self._view(key, vmm)):
+            if isinstance(intent, story.LookAgain):
+                outcome = After(max(intent.after_s, 0.01))
+            else:
+                vmm = await self._act(vmm, intent)
+        return outcome
+
+    def _view(self, key: str, vmm: Object) -> MigrationView:
+        vm_key = _vm_key(vmm)
+        vm, lease = self.vms.get(vm_key), self.leases.get(vm_key)
+        source, target = vmms.source_report(vmm), vmms.target_report(vmm)
+        reason = str(vmms.status(vmm).get("reason", ""))
+        return MigrationView(
+            phase=vmms.phase(vmm),
+            deleting=is_deleting(vmm),
+            source_uid=vmms.source_pod_uid(vmm),
+            source_node=vmms.source_node(vmm),
+            has_finalizer=names.VMM_FINALIZER in finalizers_of(vmm),
+            vm_phase=str((vm or {}).get("status", {}).get("phase", "")),
+            lease_holder=None if lease is None else vmls.holder(lease),
+            target_uid=vmms.target_pod_uid(vmm),
+            target_node=vmms.target_node(vmm),
+            target=self._target(vmm),
+            source_said=str(source.get("phase", "")),
+            source_reason=str(source.get("reason", "")),
+            source_message=str(source.get("message", "")),
+            handed_over="handOverEpoch" in source,
+            target_said=str(target.get("phase", "")),
+            target_reason=str(target.get("message") or target.get("reason") or ""),
+            slots=self._slots(vmm),
+            reason=reason,
+            message=str(vmms.status(vmm).get("message", "")),
+            in_phase_s=self._in_phase_s(key, f"{vmms.phase(vmm)} {reason}"),
+        )
+
+    def _in_phase_s(self, key: str, state: str) -> float:
+        """Counted on our own clock from when we first saw this state; a restart counts anew."""
+        now = self._manager.clock.monotonic()
+        seen, since = self._since.get(key, ("", now))
+        if seen != state:
+            since = now
+        self._since[key] = (state, since)
+        return now - since
+
+    def _target(self, vmm: Object) -> TargetPod | None:
+        namespace = vmm["metadata"]["namespace"]
+        pod = self.pods.get(f"{namespace}/{vmms.target_pod_name(vmm)}")
+        if pod is None or pods.uid(pod) != vmms.target_pod_uid(vmm):
+            return None
+        return TargetPod(
+            uid=pods.uid(pod),
+            node=pods.node_name(pod),
+            unschedulable=pods.unschedulable(pod) or "",
+            ended=pods.ended(pod),
+            deleting=pods.deleting(pod),
+        )
+
+    def _slots(self, vmm: Object) -> Slots:
+        others = [
+            other
+            for other in self.migrations.by_index("open", "yes")
+            if other["metadata"]["uid"] != vmm["metadata"]["uid"]
+        ]
+        active = [o for o in others if vmms.phase(o) != VmmPhase.PENDING]
+        source, target = vmms.source_node(vmm), vmms.target_node(vmm)
+        copying = [o for o in active if vmms.phase(o) == VmmPhase.COPYING]
+        return Slots(
+            cluster=len(active),
+            outbound=sum(vmms.source_node(o) == source for o in active),
+            inbound=sum(vmms.target_node(o) == target for o in copying),
+            cluster_most=max(self._limits.cluster_least, len(self.nodes.all())),
+            outbound_most=self._limits.outbound,
+            inbound_most=self._limits.inbound,
+        )
+
+    async def _act(self, vmm: Object, intent: story.Intent) -> Object:
+        match intent:
+            case story.AddFinalizer():
+                return await self._patch_meta(vmm, with_finalizer(vmm, names.VMM_FINALIZER))
+            case story.DropFinalizer():
+                return await self._patch_meta(vmm, without_finalizer(vmm, names.VMM_FINALIZER))
+            case story.CreateTarget():
+                return await self._create_target(vmm)
+            case story.SetPhase():
+                return await self._set_phase(vmm, intent)
+            case story.DeleteTarget():
+                return await self._delete_target(vmm)
+        raise AssertionError(intent)
+
+    async def _patch_meta(self, vmm: Object, finalizers: Sequence[str]) -> Object:
+        patch = {"metadata": {"finalizers": list(finalizers)}}
+        return await self._write(vmm, patch, "")
+
+    async def _set_phase(self, vmm: Object, intent: story.SetPhase) -> Object:
+        now = rfc3339(self._manager.clock.wall())
+        said: Object = {"phase": intent.phase, "reason": intent.reason, "message": intent.message}
+        if intent.target_node:
+            said["targetNode"] = intent.target_node
+        if intent.phase == VmmPhase.READY:
+            said["startTimestamp"] = now
+        if intent.phase in VmmPhase.FINAL:
+            said["endTimestamp"] = now
+        log = self._manager.log
+        log.mark(
+            f"migration.{intent.phase.lower()}", vmm=vmm["metadata"]["name"], why=intent.message
+        )
+        return await self._write(vmm, {"status": said}, "status")
+
+    async def _create_target(self, vmm: Object) -> Object:
+        namespace = vmm["metadata"]["namespace"]
+        source = self.pods.get(f"{namespace}/{vmm['spec']['sourcePod']['name']}")
+        if source is None or pods.uid(source) != vmms.source_pod_uid(vmm):
+            gone = story.SetPhase(VmmPhase.FAILED, story.Reason.VM_STOPPED, story.STOPPED)
+            return await self._set_phase(vmm, gone)
+        name = target_name(vmms.vm_name(vmm), vmm["metadata"]["uid"])
+        wanted = vmpod.target_pod(source, vmm, name)
+        try:
+            pod = await self._manager.client.create(scheme.POD, wanted)
+        except status.AlreadyExists:
+            pod = await self._manager.client.get(scheme.POD, name, namespace)
+        self.pods.observe(pod)
+        named = {"name": name, "uid": pods.uid(pod)}
+        self._manager.log.mark("migration.scheduling", vmm=vmm["metadata"]["name"])
+        said = {"phase": VmmPhase.SCHEDULING, "targetPod": named, "reason": "", "message": ""}
+        return await self._write(vmm, {"status": said}, "status")
+
+    async def _delete_target(self, vmm: Object) -> Object:
+        namespace = vmm["metadata"]["namespace"]
+        name, uid = vmms.target_pod_name(vmm), vmms.target_pod_uid(vmm)
+        try:
+            await self._manager.client.delete(scheme.POD, name, namespace, uid=uid)
+        except (status.NotFound, status.Conflict):
+            pass
+        return vmm
+
+    async def _write(self, vmm: Object, patch: Object, subresource: str) -> Object:
+        name, namespace = vmm["metadata"]["name"], vmm["metadata"]["namespace"]
+        answer = await self._manager.client.patch(
+            scheme.VMM, name, namespace, patch, subresource=subresource, version=vmm
+        )
+        self.migrations.observe(answer)
+        return answer
+
+
+def _vm_key(vmm: Object) -> str:
+    return f"{vmm['metadata']['namespace']}/{vmms.vm_name(vmm)}"

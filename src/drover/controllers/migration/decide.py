@@ -1,0 +1,210 @@
+"""What a migration does next: ``decide(view) -> intents``. Pure; all branches of the story are here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.api.kinds.vm import VmPhase
+from drover.api.names import VmmPhase
+from drover.controllers.migration.view import MigrationView
+
+# A target that is not scheduled or not listening for so long is given up (seconds).
+TARGET_LIMIT_S = 300.0
+# A VM that does not become Migrating for so long is given up.
+READY_LIMIT_S = 300.0
+
+CLUSTER_QUEUE = "Waiting for a free migration slot: the cluster live migration limit is reached."
+OUTBOUND_QUEUE = "Waiting for a free outbound migration slot on source node {node!r}."
+INBOUND_QUEUE = "Waiting for a free inbound migration slot on target node {node!r}."
+STOPPED = "VirtualMachine is stopped"
+NO_TARGET_IN_TIME = "No available nodes were found to place the target VM within the timeout period"
+
+
+class Reason:
+    """``vmm.status.reason``; the vmop controller reads these."""
+
+    QUEUED = "Queued"
+    UNSCHEDULABLE = "TargetUnschedulable"
+    WAITING_FOR_SLOT = "WaitingForSyncSlot"
+    TARGET_FAILED = "TargetFailed"
+    PREPARE_TIMEOUT = "TargetPrepareTimeout"
+    VM_STOPPED = "VirtualMachineStopped"
+    NOT_CONVERGING = "NotConverging"
+    ABORTED = "Aborted"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One act of the controller."""
+
+
+@dataclass(frozen=True)
+class AddFinalizer(Intent):
+    pass
+
+
+@dataclass(frozen=True)
+class DropFinalizer(Intent):
+    pass
+
+
+@dataclass(frozen=True)
+class CreateTarget(Intent):
+    """Create the target Pod and record it with phase Scheduling."""
+
+
+@dataclass(frozen=True)
+class SetPhase(Intent):
+    phase: str
+    reason: str = ""
+    message: str = ""
+    target_node: str = ""
+
+
+@dataclass(frozen=True)
+class DeleteTarget(Intent):
+    """The target Pod is not needed: its agent ends the incoming QEMU."""
+
+
+@dataclass(frozen=True)
+class LookAgain(Intent):
+    after_s: float
+
+
+def decide(view: MigrationView) -> list[Intent]:
+    """The next acts, in order. Empty: wait for a change."""
+    if view.final:
+        return _after_the_end(view)
+    if not view.has_finalizer:
+        return [DropFinalizer()] if view.deleting else [AddFinalizer()]
+    if view.phase == VmmPhase.COPYING:
+        return _copying(view)
+    over = _over_before_copying(view)
+    if over is not None:
+        return [over]
+    match view.phase:
+        case VmmPhase.PENDING:
+            return _pending(view)
+        case VmmPhase.SCHEDULING:
+            return _scheduling(view)
+        case VmmPhase.PREPARING:
+            return _preparing(view)
+        case _:
+            return _ready(view)
+
+
+def _over_before_copying(view: MigrationView) -> SetPhase | None:
+    """Before copying nothing of the guest has moved: ending is only a word."""
+    if view.deleting:
+        return SetPhase(VmmPhase.ABORTED, Reason.ABORTED, "Migration aborted")
+    if view.lease_holder is not None and view.lease_holder != view.source_uid:
+        return SetPhase(VmmPhase.FAILED, Reason.VM_STOPPED, STOPPED)
+    if view.phase == VmmPhase.PENDING:
+        return None
+    if view.target is None or view.target.ended or view.target.deleting:
+        why = view.target_reason or "the target Pod is gone"
+        return SetPhase(VmmPhase.FAILED, Reason.TARGET_FAILED, why)
+    if view.target_said == "Failed":
+        return SetPhase(VmmPhase.FAILED, Reason.TARGET_FAILED, view.target_reason)
+    return None
+
+
+def _pending(view: MigrationView) -> list[Intent]:
+    slots = view.slots
+    if slots.cluster >= slots.cluster_most:
+        return _queued(view, CLUSTER_QUEUE)
+    if slots.outbound >= slots.outbound_most:
+        return _queued(view, OUTBOUND_QUEUE.format(node=view.source_node))
+    return [CreateTarget()]
+
+
+def _queued(view: MigrationView, message: str) -> list[Intent]:
+    waiting = SetPhase(VmmPhase.PENDING, Reason.QUEUED, message)
+    said = view.message == message
+    return [LookAgain(5.0)] if said else [waiting, LookAgain(5.0)]
+
+
+def _scheduling(view: MigrationView) -> list[Intent]:
+    target = view.target
+    assert target is not None
+    if target.node:
+        return [SetPhase(VmmPhase.PREPARING, target_node=target.node)]
+    if not target.unschedulable:
+        return [LookAgain(TARGET_LIMIT_S - view.in_phase_s)] if not _overdue(view) else _too_late()
+    if view.reason != Reason.UNSCHEDULABLE or view.message != target.unschedulable:
+        return [SetPhase(VmmPhase.SCHEDULING, Reason.UNSCHEDULABLE, target.unschedulable)]
+    if _overdue(view):
+        message = f"{NO_TARGET_IN_TIME}: {target.unschedulable}"
+        return [SetPhase(VmmPhase.FAILED, Reason.UNSCHEDULABLE, message)]
+    return [LookAgain(TARGET_LIMIT_S - view.in_phase_s)]
+
+
+def _overdue(view: MigrationView) -> bool:
+    return view.in_phase_s >= TARGET_LIMIT_S
+
+
+def _too_late() -> list[Intent]:
+    message = "Timed out preparing the migration target."
+    return [SetPhase(VmmPhase.FAILED, Reason.PREPARE_TIMEOUT, message)]
+
+
+def _preparing(view: MigrationView) -> list[Intent]:
+    if view.target_said == "Listening":
+        return [SetPhase(VmmPhase.READY)]
+    return _too_late() if _overdue(view) else [LookAgain(TARGET_LIMIT_S - view.in_phase_s)]
+
+
+def _ready(view: MigrationView) -> list[Intent]:
+    if view.slots.inbound >= view.slots.inbound_most:
+        message = INBOUND_QUEUE.format(node=view.target_node)
+        if view.message == message:
+            return [LookAgain(5.0)]
+        return [SetPhase(VmmPhase.READY, Reason.WAITING_FOR_SLOT, message), LookAgain(5.0)]
+    if view.vm_phase == VmPhase.MIGRATING:
+        return [SetPhase(VmmPhase.COPYING)]
+    if view.in_phase_s >= READY_LIMIT_S:
+        message = "Timed out waiting for the VirtualMachine to become ready to migrate."
+        return [SetPhase(VmmPhase.FAILED, Reason.FAILED, message)]
+    return [LookAgain(READY_LIMIT_S - view.in_phase_s)]
+
+
+def _copying(view: MigrationView) -> list[Intent]:
+    """The lease tells how it went; the agents' words only say when to believe that it is over."""
+    holder = view.lease_holder
+    if holder is None:
+        return [LookAgain(5.0)]  # absent is not released: nothing follows from it
+    if holder == view.target_uid:
+        ran = view.target_said == "Running"
+        return [SetPhase(VmmPhase.SUCCEEDED)] if ran else [LookAgain(5.0)]
+    if holder == view.source_uid:
+        if view.source_said == "Failed":
+            return [_failure(view)]
+        return [LookAgain(5.0)]
+    if view.handed_over and view.target_said == "Running":
+        return [SetPhase(VmmPhase.SUCCEEDED)]  # it moved, and ended there since
+    return [SetPhase(VmmPhase.FAILED, Reason.VM_STOPPED, STOPPED)]
+
+
+def _failure(view: MigrationView) -> SetPhase:
+    if view.source_reason in ("Aborted", "PodDeleted"):
+        return SetPhase(
+            VmmPhase.ABORTED, Reason.ABORTED, view.source_message or "Migration aborted"
+        )
+    if view.source_reason in ("NoProgress", "TooLong"):
+        return SetPhase(VmmPhase.FAILED, Reason.NOT_CONVERGING, view.source_message)
+    reason = Reason.TARGET_FAILED if view.target_said == "Failed" else Reason.FAILED
+    said = ": ".join(word for word in (view.source_reason, view.source_message) if word)
+    return SetPhase(VmmPhase.FAILED, reason, said)
+
+
+def _after_the_end(view: MigrationView) -> list[Intent]:
+    alive = view.target is not None and not view.target.ended and not view.target.deleting
+    intents: list[Intent] = []
+    if view.phase != VmmPhase.SUCCEEDED and alive and view.lease_holder != view.target_uid:
+        intents.append(DeleteTarget())
+    elif view.deleting and view.has_finalizer:
+        settled = view.phase == VmmPhase.SUCCEEDED or view.target is None or view.target.ended
+        if settled:
+            intents.append(DropFinalizer())
+    return intents
