@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from drover.api.wire import Object
 
 _SET = re.compile(r"(\S+)\s+(in|notin)\s+\(([^)]*)\)")
-_EQUALITY = re.compile(r"([^=!\s]+)\s*(==|=|!=)\s*(\S*)")
+_EQUALITY = re.compile(r"([^=!\s]+)\s*(==|=|!=)\s*([^=!\s]*)")
 
 
 class BadSelector(ValueError):

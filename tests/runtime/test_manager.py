@@ -1,0 +1,220 @@
+"""Controllers, informers and events together against the modelled API, on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drover.api.scheme import CONFIGMAP, key_of, split_key
+from drover.api.status import Conflict, Forbidden, ServerError, Unanswered
+from drover.base.checks import InvariantBroken
+from drover.base.ids import SeededIds
+from drover.base.log import Log
+from drover.base.tasks import TaskScope
+from drover.runtime.client import Client
+from drover.runtime.controller import After, Controller, Done, Outcome
+from drover.runtime.manager import Manager
+from drover.sim.api import ApiModel
+from drover.sim.clock import SimClock
+from drover.sim.loop import run
+
+if TYPE_CHECKING:
+    from drover.api.wire import Object
+
+Reconcile = Callable[[str], Awaitable[Outcome]]
+
+
+def now() -> float:
+    return round(asyncio.get_running_loop().time(), 3)
+
+
+def new_manager() -> Manager:
+    clock = SimClock()
+    client = Client(ApiModel(clock, SeededIds(0)).transport())
+    return Manager(client, clock, SeededIds(1), Log(clock, lambda entry: None))
+
+
+def controlled(manager: Manager, reconcile: Reconcile, workers: int = 1) -> None:
+    """A controller of ConfigMaps in namespace default."""
+    maps = manager.informer(CONFIGMAP, namespace="default")
+    controller = Controller("maps", reconcile, workers=workers)
+    controller.watch(maps, lambda obj: [key_of(obj)])
+    manager.add(controller)
+
+
+def config(name: str, **data: str) -> Object:
+    return {"metadata": {"namespace": "default", "name": name}, "data": data}
+
+
+async def left_over() -> list[str]:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    return sorted(task.get_name() for task in tasks)
+
+
+def test_reconciles_what_was_there_what_comes_and_what_goes() -> None:
+    async def main() -> None:
+        manager = new_manager()
+        maps = manager.informer(CONFIGMAP, namespace="default")
+        seen: list[tuple[str, bool]] = []
+
+        async def reconcile(key: str) -> Outcome:
+            obj = maps.get(key)
+            seen.append((key, obj is not None))
+            if obj is not None and "owner" not in obj["data"]:
+                namespace, name = split_key(key)
+                patch = {"data": {"owner": "us"}}
+                maps.observe(
+                    await manager.client.patch(CONFIGMAP, name, namespace, patch, version=obj)
+                )
+            return Done()
+
+        controlled(manager, reconcile)
+        await manager.client.create(CONFIGMAP, config("old"))
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            await maps.wait_synced()
+            await manager.client.create(CONFIGMAP, config("new"))
+            await asyncio.sleep(1)
+            assert [obj["data"] for obj in maps.all()] == [{"owner": "us"}] * 2
+            await manager.client.delete(CONFIGMAP, "old", "default")
+            await asyncio.sleep(1)
+            assert maps.get("default/old") is None
+            assert seen[-1] == ("default/old", False)
+            assert len(seen) <= 5
+            assert scope.failure is None
+        assert await left_over() == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [Unanswered("cut", sent=True), ServerError("x"), Forbidden("x")])
+def test_api_errors_are_retried_with_growing_delays(error: Exception) -> None:
+    async def main() -> None:
+        manager, times = new_manager(), []
+
+        async def reconcile(key: str) -> Outcome:
+            times.append(now())
+            if len(times) <= 14:
+                raise error
+            return Done()
+
+        controlled(manager, reconcile)
+        await manager.client.create(CONFIGMAP, config("a"))
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            await asyncio.sleep(300)
+            waits = [round(b - a, 3) for a, b in itertools.pairwise(times)]
+            assert waits[:4] == [0.005, 0.01, 0.02, 0.04]
+            assert waits[-1] == 30
+            assert len(times) == 15
+            assert scope.failure is None
+
+    run(main())
+
+
+def test_a_conflict_is_retried_soon_however_often_it_comes() -> None:
+    async def main() -> None:
+        manager, times = new_manager(), []
+
+        async def reconcile(key: str) -> Outcome:
+            times.append(now())
+            raise Conflict("stale")
+
+        controlled(manager, reconcile)
+        await manager.client.create(CONFIGMAP, config("a"))
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            await asyncio.sleep(20)
+            assert times[-1] - times[-2] == pytest.approx(0.5)
+            assert scope.failure is None
+
+    run(main())
+
+
+def test_after_comes_back_and_an_earlier_change_comes_first() -> None:
+    async def main() -> None:
+        manager, times = new_manager(), []
+
+        async def reconcile(key: str) -> Outcome:
+            times.append(now())
+            return After(10)
+
+        controlled(manager, reconcile)
+        await manager.client.create(CONFIGMAP, config("a"))
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            await asyncio.sleep(4)
+            await manager.client.patch(CONFIGMAP, "a", "default", {"data": {"x": "1"}})
+            await asyncio.sleep(17)
+        assert [round(moment) for moment in times] == [0, 4, 10, 20]
+
+    run(main())
+
+
+def test_workers_are_bounded_and_do_not_overlap_on_a_key() -> None:
+    async def main() -> None:
+        manager = new_manager()
+        running: list[str] = []
+        most: list[int] = []
+
+        async def reconcile(key: str) -> Outcome:
+            assert key not in running
+            running.append(key)
+            most.append(len(running))
+            await asyncio.sleep(1)
+            running.remove(key)
+            return Done()
+
+        controlled(manager, reconcile, workers=3)
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            for number in range(8):
+                await manager.client.create(CONFIGMAP, config(f"m{number}"))
+            for number in range(8):
+                await manager.client.patch(CONFIGMAP, f"m{number}", "default", {"data": {"x": "1"}})
+            await asyncio.sleep(60)
+            assert scope.failure is None
+        assert max(most) == 3
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [InvariantBroken("impossible"), KeyError("bug")])
+def test_a_bug_in_reconcile_stops_everything(error: BaseException) -> None:
+    async def main() -> None:
+        manager = new_manager()
+
+        async def reconcile(key: str) -> Outcome:
+            raise error
+
+        controlled(manager, reconcile)
+        await manager.client.create(CONFIGMAP, config("a"))
+        with pytest.raises(type(error)) as caught:
+            await manager.run()
+        assert caught.value.__notes__ == ["in controller maps, key default/a"]
+        assert await left_over() == []
+
+    run(main())
+
+
+def test_informers_and_controllers_may_join_a_running_manager() -> None:
+    async def main() -> None:
+        manager, seen = new_manager(), []
+
+        async def reconcile(key: str) -> Outcome:
+            seen.append(key)
+            return Done()
+
+        await manager.client.create(CONFIGMAP, config("a"))
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            await asyncio.sleep(1)
+            controlled(manager, reconcile)
+            await asyncio.sleep(1)
+            assert seen == ["default/a"]
+
+    run(main())
