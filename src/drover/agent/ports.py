@@ -1,11 +1,12 @@
 """The doors between the agent's logic and the world: Hypervisor, Network, Seeds, Journal.
 
-Real implementations: ``agent.qemu``, ``agent.net``, ``agent.journal``. Second ones: ``sim.hypervisor`` and its
-neighbours. One contract suite per port runs against both. A *copy* is one QEMU process of one VM, keyed by the uid of
-its Pod; during a migration a VM has two copies, of which at most one may run.
+Real implementations: ``agent.qemu``, ``agent.net``, ``agent.journal``. Second ones:
+``sim.hypervisor`` and its neighbours. One contract suite per port runs against both. A *copy* is
+one QEMU process of one VM, keyed by the uid of its Pod; during a migration a VM has two copies, of
+which at most one may run.
 
-Errors: ``HypervisorError`` and its kinds are operating errors. A monitor that does not answer in time raises
-``MonitorSilent``: the state is then *unknown*, and callers must not guess.
+Errors: ``HypervisorError`` and its kinds are operating errors. A monitor that does not answer in
+time raises ``MonitorSilent``: the state is then *unknown*, and callers must not guess.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ class MachineGone(HypervisorError):
 
 
 class ImageLocked(HypervisorError):
-    """QEMU could not take the lock of a disk image: somebody else holds it. A safety event, never routine."""
+    """QEMU could not take the lock of a disk image: somebody else holds it. A safety event, never
+    routine.
+    """
 
 
 @dataclass(frozen=True)
 class Disk:
-    """One block device. ``path`` is absolute in the node's mount namespace; ``name`` is stable (guest serial)."""
+    """One block device. ``path`` is absolute in the node's mount namespace; ``name`` is stable
+    (guest serial).
+    """
 
     name: str
     path: str
@@ -45,7 +50,9 @@ class Disk:
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """All that is needed to run a VM. Comes from the Pod's machine annotation; equal on both ends of a move."""
+    """All that is needed to run a VM. Comes from the Pod's machine annotation; equal on both ends
+    of a move.
+    """
 
     vm: str  # namespace/name
     vm_uid: str
@@ -124,10 +131,11 @@ class MigrationOptions:
 
 @dataclass(frozen=True)
 class MachineEvent:
-    """An event of QEMU's monitor, or ``EXIT`` when the process has ended and is reaped (data: status).
+    """An event of QEMU's monitor, or ``EXIT`` when the process has ended and is reaped (data:
+    status).
 
-    ``SHUTDOWN`` carries QEMU's reason (guest-shutdown, guest-reset, guest-panic, host-qmp-quit, host-signal).
-    Events between a lost and a new connection are lost: always query the state too.
+    ``SHUTDOWN`` carries QEMU's reason (guest-shutdown, guest-reset, guest-panic, host-qmp-quit,
+    host-signal). Events between a lost and a new connection are lost: always query the state too.
     """
 
     name: str  # SHUTDOWN RESET STOP RESUME GUEST_PANICKED MIGRATION EXIT, RECONNECTED after a gap
@@ -135,7 +143,9 @@ class MachineEvent:
 
 
 class Machine(Protocol):
-    """One copy, living or adopted. Every call is bounded in time. All raise MachineGone once the process ended."""
+    """One copy, living or adopted. Every call is bounded in time. All raise MachineGone once the
+    process ended.
+    """
 
     @property
     def copy(self) -> str: ...
@@ -165,11 +175,15 @@ class Machine(Protocol):
         ...
 
     async def migrate(self, options: MigrationOptions) -> None:
-        """Begin to copy to the peer; returns at once. Progress by ``migration()``, changes as MIGRATION events."""
+        """Begin to copy to the peer; returns at once. Progress by ``migration()``, changes as
+        MIGRATION events.
+        """
         ...
 
     async def cancel(self) -> None:
-        """Stop copying; falls back to ``yank`` when the monitor hangs in switchover. Harmless when none runs."""
+        """Stop copying; falls back to ``yank`` when the monitor hangs in switchover. Harmless when
+        none runs.
+        """
         ...
 
     async def powerdown(self) -> None:
@@ -183,7 +197,9 @@ class Machine(Protocol):
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening socket that was opened before QEMU is up (early publishing). ``peer`` may connect: its name."""
+    """A listening socket that was opened before QEMU is up (early publishing). ``peer`` may
+    connect: its name.
+    """
 
     address: str
     port: int
@@ -197,19 +213,24 @@ class Hypervisor(Protocol):
         ...
 
     async def unlisten(self, listener: Listener) -> None:
-        """Close a listener that ``launch`` never got. Idempotent; ``launch`` takes it over, also when it fails."""
+        """Close a listener that ``launch`` never got. Idempotent; ``launch`` takes it over, also
+        when it fails.
+        """
         ...
 
     async def launch(
         self, copy: str, spec: MachineSpec, incoming: Listener | None = None
     ) -> Machine:
-        """Start QEMU stopped (``-S``). With ``incoming`` it waits for a copy. Raises HypervisorError, ImageLocked.
-        The caller lets it run with ``cont``. When it raises, no process is left, except with MonitorSilent.
-        Idempotent per copy only through ``adopt``."""
+        """Start QEMU stopped (``-S``). With ``incoming`` it waits for a copy. Raises
+        HypervisorError, ImageLocked. The caller lets it run with ``cont``. When it raises, no
+        process is left, except with MonitorSilent. Idempotent per copy only through ``adopt``.
+        """
         ...
 
     async def adopt(self) -> list[Machine]:
-        """Every copy whose process lives on this node, after a restart of the agent. Includes stopped ones."""
+        """Every copy whose process lives on this node, after a restart of the agent. Includes
+        stopped ones.
+        """
         ...
 
     async def forget(self, copy: str) -> None:
@@ -236,7 +257,9 @@ class Seeds(Protocol):
 
 
 class Journal(Protocol):
-    """Marks that must survive a crash of agent or node: ``put`` returns after fsync (file and directory)."""
+    """Marks that must survive a crash of agent or node: ``put`` returns after fsync (file and
+    directory).
+    """
 
     def put(self, copy: str, mark: str, value: str = "") -> None: ...
 

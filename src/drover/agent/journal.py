@@ -1,0 +1,77 @@
+"""Marks on disk that survive a crash of agent and node: the real Journal.
+
+One small file per mark, ``<directory>/<copy>/<mark>``, replaced at once and synced, file and
+directories both, before ``put`` returns. Safety rule 4 rests on this: "resuming" is on disk before
+the first ``cont`` is sent. It does not promise to be fast (a few milliseconds a mark) or to guard
+against a directory that is lost as a whole (rule 9).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from drover.base.checks import require
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class DiskJournal:
+    """Marks below one directory of the node's lasting state."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sync_directory(directory.parent)
+
+    def put(self, copy: str, mark: str, value: str = "") -> None:
+        home = self._home(copy)
+        if not home.is_dir():
+            home.mkdir(mode=0o700)
+            sync_directory(self._directory)
+        write_synced(home / _checked(mark), value.encode())
+
+    def get(self, copy: str, mark: str) -> str | None:
+        try:
+            return (self._home(copy) / _checked(mark)).read_text()
+        except FileNotFoundError:
+            return None
+
+    def forget(self, copy: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._home(copy))
+        sync_directory(self._directory)
+
+    def copies(self) -> list[str]:
+        return sorted(entry.name for entry in self._directory.iterdir() if entry.is_dir())
+
+    def _home(self, copy: str) -> Path:
+        return self._directory / _checked(copy)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Replace ``path`` at once; its content and name are on disk when this returns."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Force the entries of a directory to disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _checked(name: str) -> str:
+    require(_NAME.fullmatch(name) is not None, f"{name!r} is no name for a journal entry")
+    return name

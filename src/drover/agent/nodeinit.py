@@ -1,0 +1,310 @@
+"""The first process of a node: PID 1 of its PID namespace, parent of the agent and of every QEMU.
+
+It keeps the agent running (again after a back-off), starts QEMUs on request, reaps whatever ends,
+and tells who waits. So a QEMU outlives the agent that asked for it, never the node: every child
+dies with this process, by the kernel's hand when it is killed (PR_SET_PDEATHSIG, and the PID
+namespace), by its own when it gets SIGTERM.
+
+Requests come over a unix socket: one JSON line, one JSON line back, one connection each.
+
+    {"op": "spawn", "copy": c, "argv": [...], "stdio": path, "nice": n}  -> {"pid": p} | {"error":
+    text} {"op": "kill", "copy": c}  SIGKILL                                   -> {"status": s} once
+    it is reaped {"op": "wait", "copy": c}                                            -> {"status":
+    s} once it is reaped {"op": "status"}                                      -> {"agent": pid,
+    "children": {copy: pid}}
+
+``status`` is that of os.waitstatus_to_exitcode; null when no such child is known. Standard library
+only and one thread: it must start in milliseconds and fork safely. It does not promise to log
+requests, to remember exit codes beyond the last 256, or to tell clients apart: the socket is the
+node's own, mode 0600.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_CHILDREN_MAX = 256
+_CLIENTS_MAX = 1024
+_LINE_MAX = 256 * 1024
+_TERM_GRACE_S = 3.0
+_RESTART_FIRST_S = 0.2
+_RESTART_MAX_S = 5.0
+_STEADY_S = 30.0  # an agent that ran this long starts the back-off anew
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class SpawnGate:
+    """May a QEMU be started now? The deadline watchdog of fenced nodes takes this place (safety
+    rule 8).
+    """
+
+    def refusal(self) -> str:
+        """The reason not to start anything, or empty."""
+        return ""
+
+
+def _now_s() -> float:
+    # Not the Clock port: this process imports nothing of ours, and must count suspended time as the
+    # Clock does.
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _log(message: str, **fields: object) -> None:
+    sys.stderr.write(json.dumps({"room": "nodeinit", "msg": message, **fields}) + "\n")
+    sys.stderr.flush()
+
+
+def _fork(argv: list[str], stdio: str, nice: int) -> int:
+    """Start a child that dies with us. ``stdio`` is appended to; empty: our own standard output and
+    error.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(126)
+        os.setpgid(0, 0)  # a Ctrl-C at the terminal is for us alone
+        if nice:
+            os.nice(nice)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        if stdio:
+            out = os.open(stdio, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+class _Client:
+    """One connection: at most one request, answered once."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.received = b""
+
+
+class NodeInit:
+    """The loop. ``run`` returns when everything has ended after SIGTERM or SIGINT."""
+
+    def __init__(self, path: str, agent: list[str], gate: SpawnGate) -> None:
+        self._path = path
+        self._agent = agent
+        self._gate = gate
+        self._agent_pid = 0
+        self._agent_since = 0.0
+        self._restart_s = _RESTART_FIRST_S
+        self._restart_at: float | None = 0.0 if agent else None
+        self._pids: dict[str, int] = {}
+        self._statuses: dict[str, int] = {}  # of the ended, oldest first
+        self._waiters: dict[str, list[_Client]] = {}
+        self._clients: list[_Client] = []
+        self._selector = selectors.DefaultSelector()
+        self._term_at: float | None = None  # SIGKILL follows then
+
+    def run(self) -> int:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        listener = self._listen()
+        self._selector.register(wake_read, selectors.EVENT_READ, "wake")
+        self._selector.register(listener, selectors.EVENT_READ, "listen")
+        _log("node up", pid=os.getpid())
+        while not self._finished():
+            self._start_agent_if_due()
+            for key, _ in self._selector.select(self._next_timer_s()):
+                if key.data == "wake":
+                    self._on_signals(os.read(wake_read, 4096))
+                elif key.data == "listen":
+                    self._accept(listener)
+                else:
+                    self._read(key.data)
+            self._kill_if_due()
+        os.unlink(self._path)
+        _log("node down")
+        return 0
+
+    def _listen(self) -> socket.socket:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        listener = socket.socket(socket.AF_UNIX)
+        previous = os.umask(0o177)
+        listener.bind(self._path)
+        os.umask(previous)
+        listener.listen(128)
+        listener.setblocking(False)
+        return listener
+
+    # --- signals and timers ---
+
+    def _finished(self) -> bool:
+        return self._term_at is not None and not self._pids and not self._agent_pid
+
+    def _on_signals(self, numbers: bytes) -> None:
+        if self._term_at is None and (signal.SIGTERM in numbers or signal.SIGINT in numbers):
+            self._term_at = _now_s() + _TERM_GRACE_S
+            self._restart_at = None
+            self._signal_all(signal.SIGTERM)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._reaped(pid, os.waitstatus_to_exitcode(status))
+
+    def _signal_all(self, number: int) -> None:
+        for pid in [*self._pids.values(), self._agent_pid]:
+            if pid:
+                os.kill(pid, number)  # not reaped yet, so the pid is still ours
+
+    def _kill_if_due(self) -> None:
+        if self._term_at is not None and _now_s() >= self._term_at:
+            self._signal_all(signal.SIGKILL)
+            self._term_at = _now_s() + _TERM_GRACE_S
+
+    def _next_timer_s(self) -> float | None:
+        timers = [at for at in (self._restart_at, self._term_at) if at is not None]
+        return max(0.0, min(timers) - _now_s()) if timers else None
+
+    # --- children ---
+
+    def _start_agent_if_due(self) -> None:
+        if self._restart_at is not None and _now_s() >= self._restart_at:
+            self._restart_at = None
+            self._agent_since = _now_s()
+            self._agent_pid = _fork(self._agent, "", 0)
+            _log("agent started", pid=self._agent_pid)
+
+    def _reaped(self, pid: int, status: int) -> None:
+        if pid == self._agent_pid:
+            self._agent_pid = 0
+            steady = _now_s() - self._agent_since > _STEADY_S
+            self._restart_s = _RESTART_FIRST_S if steady else self._restart_s
+            if self._term_at is None:
+                _log("agent ended", status=status, again_in_s=self._restart_s)
+                self._restart_at = _now_s() + self._restart_s
+                self._restart_s = min(self._restart_s * 2, _RESTART_MAX_S)
+            return
+        copy = next((name for name, child in self._pids.items() if child == pid), None)
+        if copy is None:
+            return  # an orphan of some child
+        del self._pids[copy]
+        self._statuses[copy] = status
+        while len(self._statuses) > _CHILDREN_MAX:
+            del self._statuses[next(iter(self._statuses))]
+        for client in self._waiters.pop(copy, []):
+            self._answer(client, {"status": status})
+
+    # --- requests ---
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        if len(self._clients) >= _CLIENTS_MAX:
+            connection.close()
+            return
+        connection.setblocking(False)
+        client = _Client(connection)
+        self._clients.append(client)
+        self._selector.register(connection, selectors.EVENT_READ, client)
+
+    def _read(self, client: _Client) -> None:
+        if client not in self._clients:
+            return  # answered and closed earlier in this very round
+        try:
+            part = client.connection.recv(65536)
+        except OSError:
+            part = b""
+        client.received += part
+        if not part or len(client.received) > _LINE_MAX:
+            self._drop(client)
+        elif client.received.endswith(b"\n"):
+            try:
+                request = json.loads(client.received)
+                answer = self._handle(client, request)
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                answer = {"error": f"bad request: {error!r}"}
+            if answer is not None:
+                self._answer(client, answer)
+
+    def _handle(self, client: _Client, request: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer, or None when it comes later."""
+        match request["op"]:
+            case "spawn":
+                return self._spawn(request)
+            case "status":
+                return {"agent": self._agent_pid, "children": dict(self._pids)}
+            case "kill" | "wait" as op:
+                copy = request["copy"]
+                if copy not in self._pids:
+                    return {"status": self._statuses.get(copy)}
+                if op == "kill":
+                    os.kill(self._pids[copy], signal.SIGKILL)
+                self._waiters.setdefault(copy, []).append(client)
+                return None
+            case other:
+                return {"error": f"unknown request {other!r}"}
+
+    def _spawn(self, request: dict[str, Any]) -> dict[str, Any]:
+        copy = request["copy"]
+        refusal = "the node is shutting down" if self._term_at is not None else self._gate.refusal()
+        if refusal:
+            return {"error": refusal}
+        if copy in self._pids:
+            return {"error": f"{copy} runs already"}
+        if len(self._pids) >= _CHILDREN_MAX:
+            return {"error": f"{_CHILDREN_MAX} children run already"}
+        self._statuses.pop(copy, None)
+        self._pids[copy] = _fork(list(request["argv"]), request["stdio"], int(request["nice"]))
+        return {"pid": self._pids[copy]}
+
+    def _answer(self, client: _Client, answer: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # who asked may be gone
+            client.connection.send(json.dumps(answer).encode() + b"\n")
+        self._drop(client)
+
+    def _drop(self, client: _Client) -> None:
+        if client not in self._clients:
+            return
+        self._selector.unregister(client.connection)
+        client.connection.close()
+        self._clients.remove(client)
+        for waiting in self._waiters.values():
+            if client in waiting:
+                waiting.remove(client)
+
+
+def main(argv: list[str]) -> int:
+    """``nodeinit SOCKET [AGENT ARG...]``"""
+    if not argv:
+        sys.stderr.write("usage: nodeinit SOCKET [AGENT ARG...]\n")
+        return 2
+    return NodeInit(argv[0], argv[1:], SpawnGate()).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

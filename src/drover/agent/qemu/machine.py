@@ -1,0 +1,254 @@
+"""One QEMU process, as the port's Machine: its two monitors, its events, its end.
+
+``follow`` is the machine's life: it holds both monitor sessions until nodeinit says that the
+process is reaped, then closes them and emits EXIT. Only that makes ``alive`` false; a silent or
+broken monitor proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from drover.agent.ports import (
+    HypervisorError,
+    MachineEvent,
+    MachineGone,
+    MachineSpec,
+    MigrationInfo,
+    MigrationOptions,
+    MonitorSilent,
+    RunState,
+)
+from drover.agent.qemu import replies
+from drover.agent.qemu.failures import refused, tail
+from drover.agent.qemu.files import CopyFiles
+from drover.agent.qemu.monitor import EXECUTE_LIMIT_S, Monitor
+from drover.agent.qemu.settings import QemuSettings
+from drover.agent.qemu.tls import peer_dn
+from drover.agent.spawner import Spawner
+from drover.base.tasks import TaskScope
+
+_EVENTS = {"SHUTDOWN", "RESET", "STOP", "RESUME", "GUEST_PANICKED", "MIGRATION"}
+_EVENTS_MAX = 1024
+_START_LIMIT_S = 20.0
+_CANCEL_LIMIT_S = 1.0
+_EXIT_LIMIT_S = 1.0  # from a broken session to the news that the process is reaped
+_SETTLE_S = 0.2
+_SETTLE_TRIES = 3
+_FOLLOW_RETRY_S = 0.5
+_THROTTLE = {
+    "cpu-throttle-initial": 40,
+    "cpu-throttle-increment": 20,
+    "max-cpu-throttle": 99,
+    "throttle-trigger-threshold": 50,
+}
+
+
+class QemuMachine:
+    """Made by QemuHypervisor alone, which also runs ``follow``."""
+
+    def __init__(
+        self,
+        copy: str,
+        spec: MachineSpec,
+        files: CopyFiles,
+        settings: QemuSettings,
+        spawner: Spawner,
+    ) -> None:
+        self._copy = copy
+        self._spec = spec
+        self._files = files
+        self._settings = settings
+        self._spawner = spawner
+        self._ended = asyncio.Event()
+        self._events: asyncio.Queue[MachineEvent] = asyncio.Queue(_EVENTS_MAX)
+        self._sessions = 0
+        self._monitor = Monitor(files.monitor, self._on_event, self._on_session)
+        self._rescue = Monitor(files.rescue, lambda name, data: None, lambda: None)
+
+    @property
+    def copy(self) -> str:
+        return self._copy
+
+    @property
+    def spec(self) -> MachineSpec:
+        return self._spec
+
+    @property
+    def alive(self) -> bool:
+        return not self._ended.is_set()
+
+    async def follow(self) -> None:
+        """Until the process is reaped."""
+        monitors = (self._monitor, self._rescue)
+        async with TaskScope(self._copy) as scope:
+            sessions = [scope.spawn(monitor.run(), "monitor") for monitor in monitors]
+            status = await self._reaped()
+            for monitor in monitors:
+                monitor.finish()
+            await asyncio.wait(sessions)
+        self._ended.set()
+        self._emit(MachineEvent("EXIT", {"status": status}))
+
+    async def _reaped(self) -> int | None:
+        while True:
+            try:
+                return await self._spawner.wait(self._copy)
+            except MonitorSilent:  # nodeinit was too busy to answer; it lives, or we would not
+                await asyncio.sleep(_FOLLOW_RETRY_S)
+
+    # --- events ---
+
+    async def events(self) -> AsyncIterator[MachineEvent]:
+        while True:
+            event = await self._events.get()
+            yield event
+            if event.name == "EXIT":
+                return
+
+    def _on_event(self, name: str, data: dict[str, object]) -> None:
+        if name in _EVENTS:
+            self._emit(MachineEvent(name, data))
+
+    def _on_session(self) -> None:
+        self._sessions += 1
+        if self._sessions > 1:
+            self._emit(MachineEvent("RECONNECTED"))
+
+    def _emit(self, event: MachineEvent) -> None:
+        if self._events.full():
+            self._events.get_nowait()  # nobody listens; the state can always be asked
+        self._events.put_nowait(event)
+
+    # --- questions ---
+
+    async def status(self) -> RunState:
+        return replies.run_state(await self._ask("query-status"))
+
+    async def migration(self) -> MigrationInfo:
+        for _ in range(_SETTLE_TRIES):
+            answer = await self._ask("query-migrate")
+            if not replies.unsettled(answer):
+                break
+            await asyncio.sleep(_SETTLE_S)
+        return replies.migration_info(answer)
+
+    async def _ask(
+        self,
+        command: str,
+        arguments: Mapping[str, object] | None = None,
+        limit_s: float = EXECUTE_LIMIT_S,
+        fd: int = -1,
+    ) -> Any:
+        """Execute on the first monitor; MachineGone when the process turns out to have ended."""
+        if not self.alive:
+            raise MachineGone(f"{self._copy} has ended")
+        try:
+            return await self._monitor.execute(command, arguments, limit_s=limit_s, fd=fd)
+        except MonitorSilent as error:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EXIT_LIMIT_S):
+                    await self._ended.wait()
+            if self.alive:
+                raise
+            raise MachineGone(f"{self._copy} has ended") from error
+
+    # --- acts ---
+
+    async def started(self) -> None:
+        """Wait until QEMU answers after its start. Raises HypervisorError with its own words when
+        it gave up.
+        """
+        try:
+            await self._set_capabilities({"events": True}, _START_LIMIT_S)
+            await self._rescue.execute("query-version")
+        except MachineGone as error:
+            raise refused(tail(self._files.qemu_log.read_bytes())) from error
+
+    async def receive(self, listener: socket.socket, peer: str) -> None:
+        """Wait for a copy on ``listener``, from the node called ``peer`` alone."""
+        rule = {"match": peer_dn(peer), "policy": "allow", "format": "exact"}
+        await self._add_object(
+            {"qom-type": "authz-list", "id": "peers0", "policy": "deny", "rules": [rule]}
+        )
+        await self._use_tls("server", {"tls-authz": "peers0"})
+        await self._set_capabilities({"return-path": True})
+        await self._ask("getfd", {"fdname": "incoming"}, fd=listener.fileno())
+        version = (await self._ask("query-version"))["qemu"]
+        if (version["major"], version["minor"]) >= (8, 2):
+            address = {"transport": "socket", "type": "fd", "str": "incoming"}
+            where: dict[str, object] = {"channels": [{"channel-type": "main", "addr": address}]}
+        else:
+            # "tcp:" takes any socket address, a listening descriptor too; "fd:" would want a
+            # connected one.
+            where = {"uri": "tcp:fd:incoming"}
+        await self._ask("migrate-incoming", where)
+
+    async def migrate(self, options: MigrationOptions) -> None:
+        await self._set_capabilities({"return-path": True, "auto-converge": options.auto_converge})
+        await self._use_tls("client", {"tls-hostname": options.peer, "tls-authz": ""})
+        limits = {
+            "downtime-limit": options.downtime_limit_ms,
+            "max-bandwidth": options.bandwidth_bytes_per_second,
+        }
+        await self._ask("migrate-set-parameters", {**limits, **_THROTTLE})
+        host = f"[{options.address}]" if ":" in options.address else options.address
+        await self._ask("migrate", {"uri": f"tcp:{host}:{options.port}"})
+
+    async def _set_capabilities(
+        self, wanted: Mapping[str, bool], limit_s: float = EXECUTE_LIMIT_S
+    ) -> None:
+        capabilities = [{"capability": name, "state": state} for name, state in wanted.items()]
+        await self._ask("migrate-set-capabilities", {"capabilities": capabilities}, limit_s)
+
+    async def _use_tls(self, endpoint: str, parameters: Mapping[str, object]) -> None:
+        """Fresh credentials for each migration: the files may have been renewed since QEMU was
+        started.
+        """
+        name = f"tls-{endpoint}"
+        directory = str(self._settings.tls_dir)
+        creds = {"qom-type": "tls-creds-x509", "id": name, "dir": directory, "endpoint": endpoint}
+        await self._add_object({**creds, "verify-peer": True})
+        await self._ask("migrate-set-parameters", {"tls-creds": name, **parameters})
+
+    async def _add_object(self, definition: Mapping[str, object]) -> None:
+        with contextlib.suppress(HypervisorError):  # there is none on the first migration
+            await self._ask("object-del", {"id": definition["id"]})
+        await self._ask("object-add", definition)
+
+    async def cancel(self) -> None:
+        try:
+            await self._ask("migrate_cancel", limit_s=_CANCEL_LIMIT_S)
+        except MonitorSilent:
+            # The main loop hangs in switchover on a dead link. `yank` is run by the monitor's own
+            # thread.
+            migration = {"instances": [{"type": "migration"}]}
+            await self._rescue.execute("yank", migration, oob=True, limit_s=_CANCEL_LIMIT_S)
+
+    async def cont(self) -> None:
+        await self._ask("cont")
+
+    async def announce(self) -> None:
+        timing = {"initial": 50, "max": 500, "rounds": 5, "step": 100}
+        await self._ask("announce-self", {**timing, "interfaces": ["net0"]})
+
+    async def powerdown(self) -> None:
+        await self._ask("system_powerdown")
+        await self._tell_guest_agent("guest-shutdown")
+
+    async def _tell_guest_agent(self, command: str) -> None:
+        """At most once, without an answer: most guests have no agent, and a shutdown gives none."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+            sock.setblocking(False)
+            sock.connect(str(self._files.agent))
+            # 0xff makes the agent drop a half message that somebody else left.
+            sock.send(b"\xff" + json.dumps({"execute": command}).encode() + b"\n")
+
+    async def kill(self) -> None:
+        await self._spawner.kill(self._copy)
+        await self._ended.wait()

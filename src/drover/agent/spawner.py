@@ -1,0 +1,94 @@
+"""Processes that outlive the agent: a port, and its client to ``nodeinit``, the node's first
+process.
+
+The agent never forks a QEMU itself. It asks nodeinit, and may ask again after its own restart:
+``children`` tells what lives, ``wait`` when it ends. Every call is one short connection, so nothing
+here has to be kept or restored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from drover.agent.ports import HypervisorError, MonitorSilent
+
+_CALL_LIMIT_S = 5.0
+_REAP_LIMIT_S = 10.0
+_ANSWER_MAX = 256 * 1024
+
+
+class Spawner(Protocol):
+    """Starts, lists, awaits and ends the processes of copies."""
+
+    async def spawn(self, copy: str, argv: list[str], stdio: Path, nice: int = 0) -> int:
+        """Start a process for ``copy`` and return its pid. Raises HypervisorError when one lives or
+        it is refused.
+        """
+        ...
+
+    async def children(self) -> dict[str, int]:
+        """Pid of every copy that lives."""
+        ...
+
+    async def wait(self, copy: str) -> int | None:
+        """Return when ``copy`` has no process any more: its exit code (negative: signal), None if
+        long forgotten.
+        """
+        ...
+
+    async def kill(self, copy: str) -> None:
+        """SIGKILL; returns when the process is reaped. Raises MonitorSilent when that takes too
+        long.
+        """
+        ...
+
+
+class NodeInitSpawner:
+    """The real one. ``path`` is nodeinit's socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def spawn(self, copy: str, argv: list[str], stdio: Path, nice: int = 0) -> int:
+        request = {"op": "spawn", "copy": copy, "argv": argv, "stdio": str(stdio), "nice": nice}
+        return int((await self._call(request, _CALL_LIMIT_S))["pid"])
+
+    async def children(self) -> dict[str, int]:
+        answer = await self._call({"op": "status"}, _CALL_LIMIT_S)
+        return {str(copy): int(pid) for copy, pid in answer["children"].items()}
+
+    async def wait(self, copy: str) -> int | None:
+        status = (await self._call({"op": "wait", "copy": copy}, None))["status"]
+        return None if status is None else int(status)
+
+    async def kill(self, copy: str) -> None:
+        await self._call({"op": "kill", "copy": copy}, _REAP_LIMIT_S)
+
+    async def _call(self, request: dict[str, Any], limit_s: float | None) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(limit_s):
+                line = await self._exchange(json.dumps(request).encode() + b"\n")
+        except TimeoutError as error:
+            raise MonitorSilent(
+                f"nodeinit gave no answer to {request['op']} in {limit_s} s"
+            ) from error
+        except OSError as error:
+            raise MonitorSilent(f"nodeinit cannot be reached at {self._path}: {error}") from error
+        if not line:
+            raise MonitorSilent(f"nodeinit hung up on {request['op']}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise HypervisorError(answer["error"])
+        return answer
+
+    async def _exchange(self, request: bytes) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(self._path, limit=_ANSWER_MAX)
+        try:
+            writer.write(request)
+            await writer.drain()
+            return await reader.readline()
+        finally:
+            writer.close()

@@ -1,0 +1,144 @@
+"""The node's first process, as a real one: children outlive who asked for them, never nodeinit itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from drover.agent import nodeinit
+from drover.agent.ports import HypervisorError, MonitorSilent
+from drover.agent.spawner import NodeInitSpawner
+
+SLEEP = ["sleep", "1000"]
+
+
+class Node:
+    def __init__(self, root: Path, agent: list[str]) -> None:
+        self.log = root / "log"
+        self.socket = root / "init"
+        command = [sys.executable, "-S", "-E", nodeinit.__file__, str(self.socket), *agent]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stderr=log, stdout=log)
+        self.spawner = NodeInitSpawner(self.socket)
+        self.stdio = root / "stdio"
+
+    def lines(self, message: str) -> list[dict[str, object]]:
+        entries = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [entry for entry in entries if entry["msg"] == message]
+
+    async def up(self) -> None:
+        async with asyncio.timeout(10):
+            while not self.socket.exists():  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    node = Node(tmp_path, [])
+    await node.up()
+    yield node
+    node.process.terminate()
+    node.process.wait(10)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_child_is_listed_until_it_is_killed(node: Node) -> None:
+    pid = await node.spawner.spawn("a", SLEEP, node.stdio)
+    assert await NodeInitSpawner(node.socket).children() == {"a": pid}
+    await node.spawner.kill("a")
+    assert await node.spawner.children() == {}
+    assert not running(pid)
+    await node.spawner.kill("a")
+
+
+async def test_wait_tells_how_it_ended(node: Node) -> None:
+    await node.spawner.spawn("a", ["sh", "-c", "echo words >&2; exit 3"], node.stdio)
+    assert await node.spawner.wait("a") == 3
+    assert await node.spawner.wait("a") == 3
+    assert node.stdio.read_text() == "words\n"
+    assert await node.spawner.wait("never-seen") is None
+
+
+async def test_several_wait_and_one_goes_away(node: Node) -> None:
+    await node.spawner.spawn("a", SLEEP, node.stdio)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(node.spawner.wait("a"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await node.spawner.wait("a")
+        await node.spawner.kill("a")
+        assert await first == -signal.SIGKILL
+
+
+async def test_one_process_per_copy(node: Node) -> None:
+    await node.spawner.spawn("a", SLEEP, node.stdio)
+    with pytest.raises(HypervisorError, match="a runs already"):
+        await node.spawner.spawn("a", SLEEP, node.stdio)
+
+
+async def test_program_that_cannot_be_started_ends_with_its_reason(node: Node) -> None:
+    await node.spawner.spawn("a", ["/no/such/program"], node.stdio)
+    assert await node.spawner.wait("a") == 127
+    assert "No such file" in node.stdio.read_text()
+
+
+async def test_bad_requests_are_answered(node: Node) -> None:
+    reader, writer = await asyncio.open_unix_connection(node.socket)
+    writer.write(b'{"op": "spawn"}\n')
+    assert "bad request" in json.loads(await reader.readline())["error"]
+    writer.close()
+    assert await node.spawner.children() == {}
+
+
+async def test_children_die_with_nodeinit_even_when_it_is_killed(node: Node) -> None:
+    pid = await node.spawner.spawn("a", SLEEP, node.stdio)
+    node.process.kill()
+    node.process.wait(10)
+    async with asyncio.timeout(5):
+        while running(pid):  # noqa: ASYNC110 - the kernel does it
+            await asyncio.sleep(0.01)
+    with pytest.raises(MonitorSilent):
+        await node.spawner.children()
+
+
+async def test_sigterm_ends_stubborn_children_too(node: Node) -> None:
+    stubborn = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"]
+    pid = await node.spawner.spawn("a", stubborn, node.stdio)
+    async with asyncio.timeout(5):
+        while not node.stdio.exists() or "up" not in node.stdio.read_text():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    node.process.terminate()
+    assert node.process.wait(10) == 0
+    assert not running(pid)
+
+
+async def test_agent_is_started_again_and_children_stay(tmp_path: Path) -> None:
+    node = Node(tmp_path, SLEEP)
+    await node.up()
+    try:
+        pid = await node.spawner.spawn("a", SLEEP, node.stdio)
+        async with asyncio.timeout(10):
+            while not node.lines("agent started"):  # noqa: ASYNC110 - another process logs it
+                await asyncio.sleep(0.01)
+            os.kill(int(str(node.lines("agent started")[0]["pid"])), signal.SIGKILL)
+            while len(node.lines("agent started")) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await node.spawner.children() == {"a": pid}
+        assert node.lines("agent ended")[0]["status"] == -signal.SIGKILL
+    finally:
+        node.process.terminate()
+        node.process.wait(10)
