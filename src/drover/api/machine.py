@@ -1,0 +1,109 @@
+"""The machine spec on a VM Pod: all that a node needs to run the guest, as JSON in one annotation.
+
+Its fields are those of ``agent.ports.MachineSpec``; a test holds both equal. Writers are the vm controller (at a
+start) and nobody else: the target Pod of a migration carries the *same text* as its source, since the guest's
+hardware must not change under it. ``encode`` refuses unknown and missing fields, so that a typing error is found
+where it is made and not on the node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from drover.api.kinds import vm as vms
+from drover.api.kinds import vmclass as classes
+from drover.api.scheme import key_of
+from drover.api.wire import Object
+
+FIELDS = (
+    "vm", "vm_uid", "cores", "memory_bytes", "mac", "ip", "gateway", "prefix", "disks",
+    "cpu_model", "machine_type", "firmware", "seed_secret", "grace_s",
+)  # fmt: skip
+DISK_FIELDS = ("name", "path", "format", "read_only", "boot_order")
+
+MACHINE_TYPE = "pc-q35-7.2"  # versioned: a move between QEMUs needs one and the same
+
+
+class BadMachine(ValueError):
+    """The text is no machine spec."""
+
+
+@dataclass(frozen=True)
+class GuestNetwork:
+    """What every guest of an installation shares."""
+
+    gateway: str
+    prefix: int
+
+
+def encode(machine: Mapping[str, Any]) -> str:
+    """Canonical JSON of a machine spec. Raises BadMachine."""
+    _check(machine, FIELDS, "machine")
+    for disk in machine["disks"]:
+        _check(disk, DISK_FIELDS, "disk")
+    return json.dumps(machine, sort_keys=True, separators=(",", ":"))
+
+
+def decode(text: str) -> dict[str, Any]:
+    """The fields again. Raises BadMachine."""
+    try:
+        machine = json.loads(text)
+    except ValueError as error:
+        raise BadMachine(f"no JSON: {error}") from error
+    if not isinstance(machine, dict):
+        raise BadMachine("no JSON object")
+    _check(machine, FIELDS, "machine")
+    for disk in machine["disks"]:
+        _check(disk, DISK_FIELDS, "disk")
+    return machine
+
+
+def _check(value: Mapping[str, Any], fields: tuple[str, ...], what: str) -> None:
+    missing = [field for field in fields if field not in value]
+    unknown = sorted(set(value) - set(fields))
+    if missing or unknown:
+        raise BadMachine(f"{what}: missing {missing}, unknown {unknown}")
+
+
+def disk(name: str, path: str, *, read_only: bool = False, boot_order: int = 0) -> dict[str, Any]:
+    """One block device; everything in the shared directories is qcow2."""
+    return {
+        "name": name, "path": path, "format": "qcow2", "read_only": read_only, "boot_order": boot_order,
+    }  # fmt: skip
+
+
+def mac_of(vm_uid: str) -> str:
+    """A locally administered address that stays with the VM; the chance of two equal ones is 2^-40 a pair."""
+    tail = hashlib.sha256(vm_uid.encode()).digest()[:5]
+    return ":".join(f"{byte:02x}" for byte in (0x02, *tail))
+
+
+def machine_of(
+    vm: Object,
+    vmclass: Object,
+    ip: str,
+    disks: list[dict[str, Any]],
+    network: GuestNetwork,
+    seed_secret: str,
+) -> dict[str, Any]:
+    """The machine spec of a VM for its next start."""
+    return {
+        "vm": key_of(vm),
+        "vm_uid": vm["metadata"]["uid"],
+        "cores": vms.cores(vm),
+        "memory_bytes": vms.memory_bytes(vm),
+        "mac": mac_of(vm["metadata"]["uid"]),
+        "ip": ip,
+        "gateway": network.gateway,
+        "prefix": network.prefix,
+        "disks": disks,
+        "cpu_model": classes.cpu_model(vmclass),
+        "machine_type": MACHINE_TYPE,
+        "firmware": "",
+        "seed_secret": seed_secret,
+        "grace_s": vms.grace_s(vm),
+    }

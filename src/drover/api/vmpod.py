@@ -1,0 +1,251 @@
+"""The Pods that carry VMs, as pure functions: the one that starts a VM, and the target of a migration.
+
+A Pod is one incarnation of its VM. Its requests reserve room with the scheduler (CPU by coreFraction, memory with
+the overhead of QEMU), its machine annotation tells the node all it needs. Both kinds are owned by the VM alone: a
+Pod owned by a migration would be collected with it while its guest runs (safety rule 13).
+
+A target is the source's Pod again, word for word, except that it must not land on the source's node. Placement
+follows the VM as it was started: wishes that need a restart do not slip in through a migration.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from drover.api import machine as machines
+from drover.api import names
+from drover.api.kinds import vm as vms
+from drover.api.kinds import vmclass as classes
+from drover.api.kinds import vmm as vmms
+from drover.api.scheme import VM
+from drover.api.wire import Object
+from drover.base import quantity
+
+MI = 2**20
+IMAGE = "drover.dev/machine"  # never pulled: the node's agent runs QEMU itself
+# The VM's own placement rules on a target Pod, whose spec carries the rules of one migration besides.
+AFFINITY_ANNOTATION = "drover.dev/affinity"
+APPLIED_SPEC_ANNOTATION = "drover.dev/applied-spec"  # the VM's spec this Pod was built from
+CREATED_BY_LABEL = "kubevirt.internal.virtualization.deckhouse.io/created-by"
+LAUNCHER_LABEL = "kubevirt.internal.virtualization.deckhouse.io"
+MIGRATION_LABEL = "kubevirt.internal.virtualization.deckhouse.io/migrationJobUID"
+USER_DATA_VOLUME = "user-data"
+
+# Changing one of these applies at once; every other field of spec waits for a restart.
+LIVE_FIELDS = ("runPolicy", "disruptions", "liveMigrationPolicy")
+
+_TOLERATED_FOR_EVER = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_PRIVATE_PREFIXES = ("drover.dev/", "kubectl.kubernetes.io/", "virtualization.deckhouse.io/")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a VM takes of its node."""
+
+    cores: int
+    fraction_percent: int
+    cpu_milli: int
+    memory_bytes: int
+    overhead_bytes: int
+
+
+def resources_of(vm: Object, vmclass: Object) -> Resources:
+    """CPU and memory of a VM under its class; fractions are rounded up to a whole milli."""
+    cores, memory = vms.cores(vm), vms.memory_bytes(vm)
+    fraction = vms.core_fraction_percent(vm)
+    if fraction is None:
+        fraction = classes.default_core_fraction_percent(
+            classes.sizing_policy(vmclass, cores) or {}
+        )
+    return Resources(
+        cores, fraction, -(-cores * 10 * fraction // 1), memory, overhead_bytes(cores, memory)
+    )
+
+
+def overhead_bytes(cores: int, memory_bytes: int) -> int:
+    """QEMU's own memory: page tables, monitor and emulator, vCPUs, IO thread, display; rounded up to 1 Mi."""
+    fixed = (25 + 100 + 25 + 40 + 30) * MI + 8 * MI + 32 * MI
+    total = memory_bytes // 512 + fixed + cores * 8 * MI
+    return -(-total // MI) * MI
+
+
+def pod_name(vm_name: str, suffix: str) -> str:
+    return f"{names.POD_PREFIX}{vm_name}-{suffix}"
+
+
+def applied_spec(vm: Object) -> dict[str, Any]:
+    """The part of the spec that a running guest keeps until its restart."""
+    return {name: value for name, value in vms.spec(vm).items() if name not in LIVE_FIELDS}
+
+
+def build_pod(name: str, vm: Object, vmclass: Object, machine: dict[str, Any]) -> Object:
+    """The Pod that starts ``vm``."""
+    meta = vm["metadata"]
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": vms.grace_s(vm),
+        "priorityClassName": vms.priority_class(vm) or names.VM_PRIORITY_CLASS,
+        "tolerations": _tolerations(vm, vmclass),
+        "containers": [_container(resources_of(vm, vmclass))],
+    }
+    selector = {**(vms.spec(vm).get("nodeSelector") or {}), **classes.node_labels(vmclass)}
+    affinity = _affinity(vm, vmclass)
+    spread = vms.spec(vm).get("topologySpreadConstraints")
+    for field, value in (
+        ("nodeSelector", selector),
+        ("affinity", affinity),
+        ("topologySpreadConstraints", spread),
+    ):
+        if value:
+            spec[field] = copy.deepcopy(value)
+    if machine["seed_secret"]:
+        spec["volumes"] = [
+            {"name": USER_DATA_VOLUME, "secret": {"secretName": machine["seed_secret"]}}
+        ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": meta["namespace"],
+            "labels": pod_labels(vm),
+            "annotations": {
+                **pod_annotations(vm),
+                names.MACHINE_ANNOTATION: machines.encode(machine),
+                APPLIED_SPEC_ANNOTATION: json.dumps(
+                    applied_spec(vm), sort_keys=True, separators=(",", ":")
+                ),
+            },
+            "ownerReferences": [owner_reference(vm)],
+        },
+        "spec": spec,
+    }
+
+
+def owner_reference(vm: Object) -> Object:
+    """kubectl drain demands a controller; the VM is it."""
+    return {
+        "apiVersion": VM.api_version, "kind": VM.kind, "name": vm["metadata"]["name"],
+        "uid": vm["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True,
+    }  # fmt: skip
+
+
+def pod_labels(vm: Object) -> dict[str, str]:
+    """The VM's own labels first: ours win."""
+    return {
+        **(vm["metadata"].get("labels") or {}),
+        names.VM_NAME_LABEL: vm["metadata"]["name"],
+        LAUNCHER_LABEL: "virt-launcher",
+        CREATED_BY_LABEL: vm["metadata"]["uid"],
+    }
+
+
+def pod_annotations(vm: Object) -> dict[str, str]:
+    """The VM's annotations but for those that mean the VM object itself, and what tools look for on Pods."""
+    own = vm["metadata"].get("annotations") or {}
+    public = {key: value for key, value in own.items() if not key.startswith(_PRIVATE_PREFIXES)}
+    return {
+        **public,
+        "kubectl.kubernetes.io/default-container": names.COMPUTE_CONTAINER,
+        "descheduler.alpha.kubernetes.io/request-evict-only": "",
+    }
+
+
+def _container(need: Resources) -> dict[str, Any]:
+    memory = quantity.bytes_text(need.memory_bytes + need.overhead_bytes)
+    return {
+        "name": names.COMPUTE_CONTAINER,
+        "image": IMAGE,
+        "stdin": True,
+        "tty": True,
+        "resources": {
+            "requests": {"cpu": quantity.cpu_text(need.cpu_milli), "memory": memory},
+            "limits": {"cpu": quantity.cpu_text(need.cores * 1000), "memory": memory},
+        },
+    }
+
+
+def _tolerations(vm: Object, vmclass: Object) -> list[Any]:
+    ours: list[dict[str, Any]] = [
+        {"key": names.VM_NODE_TAINT, "operator": "Exists", "effect": "NoSchedule"}
+    ]
+    # Without seconds: for ever. Eviction by time-out proves nothing about the guest (design: only fencing does).
+    ours += [
+        {"key": key, "operator": "Exists", "effect": "NoExecute"} for key in _TOLERATED_FOR_EVER
+    ]
+    return [*ours, *(vms.spec(vm).get("tolerations") or []), *classes.tolerations(vmclass)]
+
+
+def _affinity(vm: Object, vmclass: Object) -> dict[str, Any]:
+    wish = vms.spec(vm).get("affinity") or {}
+    affinity: dict[str, Any] = {}
+    for ours, theirs in (
+        ("virtualMachineAndPodAffinity", "podAffinity"),
+        ("virtualMachineAndPodAntiAffinity", "podAntiAffinity"),
+    ):
+        if wish.get(ours):
+            affinity[theirs] = wish[ours]
+    node = copy.deepcopy(wish.get("nodeAffinity") or {})
+    expressions = [dict(expression) for expression in classes.node_expressions(vmclass)]
+    if expressions:
+        _require(node, "matchExpressions", expressions)
+    if node:
+        affinity["nodeAffinity"] = node
+    return affinity
+
+
+def _require(node_affinity: dict[str, Any], field: str, wanted: list[Any]) -> None:
+    """Terms are alternatives, so what must hold is added to every one of them, or to a new one."""
+    required = node_affinity.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
+    terms = required.setdefault("nodeSelectorTerms", [])
+    if not terms:
+        terms.append({})
+    for term in terms:
+        term[field] = [*(term.get(field) or []), *copy.deepcopy(wanted)]
+
+
+def target_pod(source: Object, vmm: Object, name: str) -> Object:
+    """The Pod that receives the guest of ``source`` in the migration ``vmm``: never on the same node.
+
+    A node selector of the operation is added as a requirement and not merged into the VM's own: where both
+    contradict, no node fits and the scheduler says so, instead of one of them winning silently.
+    """
+    meta = source["metadata"]
+    spec = copy.deepcopy(source["spec"])
+    for assigned in ("nodeName", "priority", "preemptionPolicy", "hostname"):
+        spec.pop(assigned, None)
+    annotations = dict(meta.get("annotations") or {})
+    own = annotations.get(AFFINITY_ANNOTATION) or json.dumps(
+        spec.get("affinity") or {}, sort_keys=True
+    )
+    annotations[AFFINITY_ANNOTATION] = own
+    spec["affinity"] = json.loads(own)  # the rules of an earlier migration end with it
+    node_affinity = spec["affinity"].setdefault("nodeAffinity", {})
+    off_source = [{"key": "metadata.name", "operator": "NotIn", "values": [vmms.source_node(vmm)]}]
+    _require(node_affinity, "matchFields", off_source)
+    selector = vmms.spec(vmm).get("nodeSelector") or {}
+    wanted = [
+        {"key": key, "operator": "In", "values": [value]} for key, value in sorted(selector.items())
+    ]
+    if wanted:
+        _require(node_affinity, "matchExpressions", wanted)
+    annotations.pop(names.STOP_ANNOTATION, None)
+    annotations[names.MIGRATION_ANNOTATION] = vmm["metadata"]["name"]
+    labels = {**(meta.get("labels") or {}), MIGRATION_LABEL: vmm["metadata"]["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": copy.deepcopy(meta["ownerReferences"]),
+        },
+        "spec": spec,
+    }

@@ -1,0 +1,39 @@
+"""Which changes of the spec wait for a restart: what the running Pod was built from against what is wished now."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from drover.api.meta import annotations_of
+from drover.api.vmpod import APPLIED_SPEC_ANNOTATION, applied_spec
+from drover.controllers.vm.view import VmView
+
+MOST_CHANGES = 32
+
+
+def pending(view: VmView) -> list[dict[str, Any]]:
+    """As ``status.restartAwaitingChanges``; empty while nothing runs."""
+    pod = view.active_pod
+    text = annotations_of(pod).get(APPLIED_SPEC_ANNOTATION) if pod is not None else None
+    if not text:
+        return []
+    return _differences("", json.loads(text), applied_spec(view.vm))[:MOST_CHANGES]
+
+
+def _differences(path: str, current: Any, desired: Any) -> list[dict[str, Any]]:
+    if current == desired:
+        return []
+    if isinstance(current, dict) and isinstance(desired, dict):
+        found = []
+        for name in sorted({*current, *desired}):
+            below = f"{path}.{name}" if path else name
+            found += _differences(below, current.get(name), desired.get(name))
+        return found
+    if current is None:
+        return [{"operation": "add", "path": path, "desiredValue": desired}]
+    if desired is None:
+        return [{"operation": "remove", "path": path, "currentValue": current}]
+    return [
+        {"operation": "replace", "path": path, "currentValue": current, "desiredValue": desired}
+    ]

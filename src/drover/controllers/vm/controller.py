@@ -1,0 +1,107 @@
+"""Wiring of the vm controller: what wakes a VM, and one pass over it: gather, decide, write the memory, act."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from drover.api import names
+from drover.api.kinds import vm as vms
+from drover.api.kinds.vm import DeviceKind
+from drover.api.merge import merge_patch
+from drover.api.meta import has_finalizer, is_deleting, name_of, namespace_of, with_finalizer
+from drover.api.scheme import VM, key_of
+from drover.api.wire import Object
+from drover.controllers.vm import status
+from drover.controllers.vm.act import Actor, Settings
+from drover.controllers.vm.decide import Decision, decide
+from drover.controllers.vm.gather import Caches, gather, vm_key_of_move, vm_key_of_pod
+from drover.controllers.vm.view import VmView
+from drover.runtime.controller import After, Controller, Done, Outcome
+from drover.runtime.manager import Manager
+
+WORKERS = 4
+RETRY_S = 2.0  # a disk in other hands, a node that has not joined, a lease being searched for
+
+
+class VmReconciler:
+    """One pass over one VM."""
+
+    def __init__(self, manager: Manager, caches: Caches, settings: Settings) -> None:
+        self._manager = manager
+        self._caches = caches
+        self._actor = Actor(manager, caches, settings)
+
+    async def reconcile(self, key: str) -> Outcome:
+        vm = self._caches.vms.get(key)
+        if vm is None:
+            self._actor.forget(key)
+            return Done()
+        if not is_deleting(vm) and not has_finalizer(vm, names.VM_FINALIZER):
+            await self._add_finalizer(vm)
+            return Done()
+        view = await gather(self._caches, self._manager.client, self._manager.clock, vm)
+        if view.own_lease is not None:
+            self._actor.forget(key)
+        decision = decide(view)
+        view = replace(view, vm=await self._write_status(view, decision))
+        for note in decision.notes:
+            self._manager.recorder.event(
+                view.vm, "Warning" if note.warning else "Normal", note.reason, note.message
+            )
+        for act in decision.acts:
+            if not await self._actor.carry_out(view, act):
+                return After(min(RETRY_S, decision.again_s or RETRY_S))
+        return Done() if decision.again_s is None else After(decision.again_s)
+
+    async def _add_finalizer(self, vm: Object) -> None:
+        patch = {"metadata": {"finalizers": with_finalizer(vm, names.VM_FINALIZER)}}
+        answer = await self._manager.client.patch(
+            VM, name_of(vm), namespace_of(vm), patch, version=vm
+        )
+        self._caches.vms.observe(answer)
+
+    async def _write_status(self, view: VmView, decision: Decision) -> Object:
+        wanted = status.build(view, decision)
+        patch = merge_patch(dict(vms.status(view.vm)), wanted)
+        if not patch:
+            return view.vm
+        answer = await self._manager.client.patch(
+            VM,
+            name_of(view.vm),
+            namespace_of(view.vm),
+            {"status": patch},
+            subresource="status",
+            version=view.vm,
+        )
+        self._caches.vms.observe(answer)
+        return answer
+
+
+def wire(manager: Manager, settings: Settings) -> None:
+    """Register the vm controller."""
+    caches = Caches.of(manager)
+    reconciler = VmReconciler(manager, caches, settings)
+    controller = Controller("vm", reconciler.reconcile, workers=WORKERS)
+    controller.watch(caches.vms, lambda vm: [key_of(vm)])
+    controller.watch(caches.leases, lambda lease: [key_of(lease)])
+    controller.watch(caches.pods, lambda pod: [vm_key_of_pod(pod)])
+    controller.watch(caches.moves, lambda move: [vm_key_of_move(move)])
+    controller.watch(caches.claims, lambda claim: _keys(caches, "claim", key_of(claim)))
+    controller.watch(caches.disks, lambda disk: _device_users(caches, DeviceKind.DISK, disk))
+    controller.watch(caches.images, lambda image: _device_users(caches, DeviceKind.IMAGE, image))
+    controller.watch(
+        caches.cluster_images, lambda image: _device_users(caches, DeviceKind.CLUSTER_IMAGE, image)
+    )
+    controller.watch(
+        caches.classes,
+        lambda vmclass: _keys(caches, "class", name_of(vmclass)) + _keys(caches, "class", ""),
+    )
+    manager.add(controller)
+
+
+def _keys(caches: Caches, index: str, value: str) -> list[str]:
+    return [key_of(vm) for vm in caches.vms.by_index(index, value)]
+
+
+def _device_users(caches: Caches, kind: DeviceKind, obj: Object) -> list[str]:
+    return _keys(caches, "device", f"{kind}/{key_of(obj)}")

@@ -1,0 +1,279 @@
+"""What to do next about one VM: ``decide(view) -> Decision``. Pure.
+
+The order of reading: a VM that goes, then the memory of ``power``, then the lease. Each act is repeatable, and each is
+guarded where it lands (by uid, by resourceVersion, by the finalizer), so acting on an old view does nothing wrong.
+The decision's ``power`` is written to the VM before its acts are carried out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from drover.api import names
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vm as vms
+from drover.api.kinds import vml as vmls
+from drover.api.kinds import vmm as vmms
+from drover.api.kinds.vm import DeviceKind, RestartApproval
+from drover.api.meta import has_finalizer, is_deleting, name_of, uid_of
+from drover.api.wire import Object
+from drover.controllers.vm import changes, needs
+from drover.controllers.vm.power import DISCARDED, Happened, Note, Power, advance
+from drover.controllers.vm.view import VmView, requests_of, status_power, stop_wish
+
+
+@dataclass(frozen=True)
+class Act:
+    """One thing to do."""
+
+
+@dataclass(frozen=True)
+class CreateLease(Act):
+    """A released lease at epoch 0, of a VM whose lease was never acquired."""
+
+
+@dataclass(frozen=True)
+class RebuildLease(Act):
+    """The lease is missing though it was acquired once: ask every node (safety rule 1)."""
+
+    above_epoch: int
+    last_reason: str
+
+
+@dataclass(frozen=True)
+class ClaimDisks(Act):
+    """Hold the disks for a start at this epoch; the rest of the acts waits until all are held."""
+
+    disks: tuple[str, ...]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class FreeDisks(Act):
+    disks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CreatePod(Act):
+    pass
+
+
+@dataclass(frozen=True)
+class Acquire(Act):
+    pod: Object
+    lease: Object
+    disks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StopPod(Act):
+    """Ask the agent to end the guest of this Pod."""
+
+    pod: Object
+    how: str
+
+
+@dataclass(frozen=True)
+class DeletePod(Act):
+    """A Pod that never held the lease is not needed any more."""
+
+    pod: Object
+
+
+@dataclass(frozen=True)
+class DeleteLease(Act):
+    lease: Object
+
+
+@dataclass(frozen=True)
+class DropFinalizer(Act):
+    pass
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``power`` is the memory to write first; ``again_s`` asks for another look."""
+
+    power: Power
+    acts: tuple[Act, ...] = ()
+    notes: tuple[Note, ...] = ()
+    again_s: float | None = None
+
+
+def decide(view: VmView) -> Decision:
+    memory = Power.load(status_power(view.vm))
+    if view.deleting:
+        power, _ = advance(memory, _happened(view, memory))
+        return _dismantle(view, replace(power, wanted=False, stop=power.stop or "graceful"))
+    power, notes = advance(memory, _happened(view, memory))
+    power = _choose_starter(view, power)
+    decision = _steps(view, power)
+    return replace(decision, notes=tuple(notes))
+
+
+def _happened(view: VmView, memory: Power | None) -> Happened:
+    lease = view.own_lease
+    automatic = vms.restart_approval(view.vm) is RestartApproval.AUTOMATIC
+    return Happened(
+        policy=vms.run_policy(view.vm),
+        now_s=view.now_s,
+        lease_uid=uid_of(lease) if lease is not None else "",
+        holder=view.holder,
+        epoch=vmls.epoch(lease) if lease is not None else -1,
+        last_reason=vmls.last_reason(lease) if lease is not None else "",
+        lived_s=None if view.started_s is None else view.now_s - view.started_s,
+        failed_pod=_failed_starter(view, memory),
+        starters=tuple(uid_of(pod) for pod in view.starters()),
+        requests=requests_of(view),
+        restart_for_changes=automatic and bool(changes.pending(view)) and not needs.unmet(view),
+    )
+
+
+def _failed_starter(view: VmView, memory: Power | None) -> str:
+    """The newest Pod, if it failed and never held the lease."""
+    candidates = [pod for pod in view.pods if not pods.migration_name(pod)]
+    if memory is None or not candidates or not pods.ended(candidates[-1]):
+        return ""
+    uid = uid_of(candidates[-1])
+    lease = view.own_lease
+    had_turn = (
+        uid in memory.starters and lease is not None and vmls.epoch(lease) > memory.starters[uid]
+    )
+    return "" if had_turn else uid
+
+
+def _had_turn(view: VmView, power: Power, pod: Object) -> bool:
+    lease = view.own_lease
+    chosen_at = power.starters.get(uid_of(pod))
+    if chosen_at is None:
+        return False
+    return chosen_at == DISCARDED or (lease is not None and vmls.epoch(lease) > chosen_at)
+
+
+def _candidates(view: VmView, power: Power) -> list[Object]:
+    return [pod for pod in view.starters() if not _had_turn(view, power, pod)]
+
+
+def _choose_starter(view: VmView, power: Power) -> Power:
+    """Remember the lease and the Pod of the coming Acquire, and forget Pods that are gone."""
+    present = {uid_of(pod) for pod in view.pods}
+    starters = {uid: epoch for uid, epoch in power.starters.items() if uid in present}
+    lease = view.own_lease
+    if lease is not None:
+        power = replace(power, lease=uid_of(lease))
+        candidates = _candidates(view, power)
+        if vmls.released(lease) and power.wanted and candidates:
+            starters[uid_of(candidates[0])] = vmls.epoch(lease)
+    return replace(power, starters=starters)
+
+
+def _steps(view: VmView, power: Power) -> Decision:
+    lease = view.lease
+    if lease is not None and not view.owns(lease):
+        gone = vmls.released(lease) and not is_deleting(lease)
+        return Decision(power, (DeleteLease(lease),) if gone else (), again_s=5.0)
+    if view.holder:
+        return Decision(power, _while_held(view, power))
+    unwanted = [pod for pod in view.starters() if _discarded(power, pod)]
+    acts: list[Act] = [DeletePod(pod) for pod in unwanted]
+    if not power.wanted:
+        acts += [DeletePod(pod) for pod in _candidates(view, power)]
+        acts += _free(view, set())
+    if lease is None and power.lease:
+        acts.append(RebuildLease(power.top, _reason_of_last_pod(view)))
+        given_up = {uid_of(pod): DISCARDED for pod in _candidates(view, power)}
+        power = replace(power, starters={**power.starters, **given_up})
+        return Decision(power, tuple(acts), again_s=1.0)
+    if not power.wanted:
+        return Decision(power, tuple(acts))
+    if lease is None:
+        acts.append(CreateLease())
+    return _start(view, power, acts)
+
+
+def _discarded(power: Power, pod: Object) -> bool:
+    return power.starters.get(uid_of(pod)) == DISCARDED
+
+
+def _start(view: VmView, power: Power, acts: list[Act]) -> Decision:
+    """Released (or no lease yet) and wanted on."""
+    lease = view.own_lease
+    wanted_disks = disk_names(view)
+    acts += _free(view, set(wanted_disks))
+    candidates = _candidates(view, power)
+    acts += [DeletePod(pod) for pod in candidates[1:]]
+    if candidates:
+        pod = candidates[0]
+        if lease is None or is_deleting(lease) or not pods.node_name(pod):
+            return Decision(power, tuple(acts))
+        claim = ClaimDisks(wanted_disks, vmls.epoch(lease) + 1)
+        return Decision(power, (*acts, claim, Acquire(pod, lease, wanted_disks)))
+    if needs.unmet(view):
+        return Decision(power, tuple(acts), again_s=5.0 if view.secret_problem else None)
+    wait_s = power.not_before_s - view.now_s
+    if wait_s > 0:
+        return Decision(power, tuple(acts), again_s=wait_s)
+    epoch = vmls.epoch(lease) + 1 if lease is not None else 1
+    return Decision(power, (*acts, ClaimDisks(wanted_disks, epoch), CreatePod()))
+
+
+def _while_held(view: VmView, power: Power) -> tuple[Act, ...]:
+    acts: list[Act] = []
+    active = view.active_pod
+    how = power.restart if power.wanted else (power.stop or "graceful")
+    if active is not None and how and _stronger(how, stop_wish(active)):
+        acts.append(StopPod(active, how))
+    # A source after its hand-over is no stray: a hand back may follow, and its agent reports its end.
+    sources = {vmms.source_pod_uid(move) for move in view.moves}
+    spared = {view.holder, *sources, *power.starters}
+    acts += [DeletePod(pod) for pod in view.starters() if uid_of(pod) not in spared]
+    lease = view.own_lease
+    assert lease is not None
+    acts += _free(view, {*disk_names(view), *vmls.disks(lease)})
+    return tuple(acts)
+
+
+def _stronger(how: str, present: str) -> bool:
+    return how != present and present != "force"
+
+
+def _dismantle(view: VmView, power: Power) -> Decision:
+    """The VM is being deleted: stop, wait for the release, take the lease away, let go.
+
+    ``power.lease`` is emptied before the lease is deleted: only then is its absence our own doing.
+    """
+    if not has_finalizer(view.vm, names.VM_FINALIZER):
+        return Decision(power)
+    lease = view.own_lease
+    if lease is None and power.lease:
+        return Decision(power, (RebuildLease(power.top, names.LastReason.CRASHED),), again_s=1.0)
+    if view.holder:
+        return Decision(power, _while_held(view, power))
+    power = replace(power, lease="")
+    acts: list[Act] = [DeletePod(pod) for pod in _candidates(view, power)]
+    acts += _free(view, set())
+    if lease is not None:
+        return Decision(power, (*acts, *(() if is_deleting(lease) else (DeleteLease(lease),))))
+    return Decision(power, (*acts, DropFinalizer()))
+
+
+def _free(view: VmView, needed: set[str]) -> list[Act]:
+    """Let go of disks that this VM holds and needs no more."""
+    surplus = tuple(name_of(disk) for disk in view.held_disks if name_of(disk) not in needed)
+    return [FreeDisks(surplus)] if surplus else []
+
+
+def disk_names(view: VmView) -> tuple[str, ...]:
+    """VirtualDisks of the VM, in name order: all VMs claim in one order, so two never wait for each other."""
+    refs = vms.devices(view.vm)
+    return tuple(sorted(ref.name for ref in refs if ref.kind is DeviceKind.DISK))
+
+
+def _reason_of_last_pod(view: VmView) -> str:
+    """What the newest ended Pod says about its end; Crashed when it says nothing."""
+    for pod in reversed(view.pods):
+        for status in (pod.get("status") or {}).get("containerStatuses") or []:
+            ended = (status.get("state") or {}).get("terminated") or {}
+            if ended.get("reason"):
+                return str(ended["reason"])
+    return names.LastReason.CRASHED

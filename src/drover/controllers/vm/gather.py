@@ -1,0 +1,162 @@
+"""Reads the caches into a ``VmView``. The Secret with user data is read live and only before a start: controllers
+keep no copy of the users' secrets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vm as vms
+from drover.api.kinds import vmclass as classes
+from drover.api.kinds.vm import DeviceKind, DeviceRef
+from drover.api.meta import name_of, namespace_of, uid_of
+from drover.api.names import VM_NAME_LABEL
+from drover.api.scheme import (
+    CVIMAGE,
+    POD,
+    SECRET,
+    VDISK,
+    VIMAGE,
+    VM,
+    VMCLASS,
+    VMIP,
+    VML,
+    VMM,
+    key_of,
+)
+from drover.api.status import NotFound
+from drover.api.wire import Object
+from drover.base.clock import Clock, parse_rfc3339
+from drover.controllers.vm.view import Device, VmView
+from drover.runtime.client import Client
+from drover.runtime.informer import Informer
+from drover.runtime.manager import Manager
+
+USER_DATA_KEYS = ("userData", "userdata")
+
+
+def vm_key_of_pod(pod: Object) -> str:
+    name = (pod["metadata"].get("labels") or {}).get(VM_NAME_LABEL, "")
+    return f"{namespace_of(pod)}/{name}"
+
+
+def vm_key_of_move(move: Object) -> str:
+    return f"{namespace_of(move)}/{move['spec']['virtualMachineName']}"
+
+
+def claim_key_of(vm: Object) -> str:
+    return f"{namespace_of(vm)}/{vms.ip_claim_name(vm) or name_of(vm)}"
+
+
+def device_keys_of(vm: Object) -> list[str]:
+    """``kind/namespace/name`` or ``kind/name`` of each block device."""
+    return [_device_key(namespace_of(vm), ref) for ref in vms.devices(vm)]
+
+
+def _device_key(namespace: str, ref: DeviceRef) -> str:
+    cluster_wide = ref.kind is DeviceKind.CLUSTER_IMAGE
+    return f"{ref.kind}/{ref.name}" if cluster_wide else f"{ref.kind}/{namespace}/{ref.name}"
+
+
+@dataclass(frozen=True)
+class Caches:
+    """The informers of the vm controller, with their indices."""
+
+    vms: Informer
+    leases: Informer
+    pods: Informer
+    moves: Informer
+    classes: Informer
+    claims: Informer
+    disks: Informer
+    images: Informer
+    cluster_images: Informer
+
+    @staticmethod
+    def of(manager: Manager) -> Caches:
+        caches = Caches(
+            vms=manager.informer(VM),
+            leases=manager.informer(VML),
+            pods=manager.informer(POD, labels=VM_NAME_LABEL),
+            moves=manager.informer(VMM),
+            classes=manager.informer(VMCLASS),
+            claims=manager.informer(VMIP),
+            disks=manager.informer(VDISK),
+            images=manager.informer(VIMAGE),
+            cluster_images=manager.informer(CVIMAGE),
+        )
+        caches.pods.add_index("vm", lambda pod: [vm_key_of_pod(pod)])
+        caches.moves.add_index("vm", lambda move: [vm_key_of_move(move)])
+        caches.vms.add_index("claim", lambda vm: [claim_key_of(vm)])
+        caches.vms.add_index("device", device_keys_of)
+        caches.vms.add_index("class", lambda vm: [vms.class_name(vm)])
+        caches.disks.add_index("holder", _holder_uid)
+        return caches
+
+    def device(self, namespace: str, ref: DeviceRef) -> Object | None:
+        if ref.kind is DeviceKind.CLUSTER_IMAGE:
+            return self.cluster_images.get(ref.name)
+        cache = self.disks if ref.kind is DeviceKind.DISK else self.images
+        return cache.get(f"{namespace}/{ref.name}")
+
+    def class_name(self, vm: Object) -> str:
+        """The one the VM names, else the default one."""
+        named = vms.class_name(vm)
+        if named:
+            return named
+        defaults = [
+            name_of(vmclass) for vmclass in self.classes.all() if classes.is_default(vmclass)
+        ]
+        return defaults[0] if len(defaults) == 1 else ""
+
+
+def _holder_uid(disk: Object) -> list[str]:
+    held = (disk.get("status") or {}).get("heldBy")
+    return [str(held["uid"])] if held else []
+
+
+def _age(obj: Object) -> tuple[str, str]:
+    return str(obj["metadata"].get("creationTimestamp", "")), name_of(obj)
+
+
+async def gather(caches: Caches, client: Client, clock: Clock, vm: Object) -> VmView:
+    """One look at one VM."""
+    key, namespace = key_of(vm), namespace_of(vm)
+    class_name = caches.class_name(vm)
+    claim_key = claim_key_of(vm)
+    lease = caches.leases.get(key)
+    own_pods = [pod for pod in caches.pods.by_index("vm", key) if _owned(pod, vm)]
+    under_way = any(not pods.ended(pod) for pod in own_pods)
+    started = (vms.status(vm).get("stats") or {}).get("lastStartTime")
+    return VmView(
+        vm=vm,
+        now_s=clock.wall(),
+        vmclass=caches.classes.get(class_name) if class_name else None,
+        class_name=class_name,
+        claim=caches.claims.get(claim_key),
+        claim_name=claim_key.partition("/")[2],
+        devices=tuple(Device(ref, caches.device(namespace, ref)) for ref in vms.devices(vm)),
+        held_disks=tuple(caches.disks.by_index("holder", uid_of(vm))),
+        secret_problem="" if under_way else await _secret_problem(client, vm),
+        lease=lease,
+        pods=tuple(sorted(own_pods, key=_age)),
+        moves=tuple(sorted(caches.moves.by_index("vm", key), key=_age)),
+        started_s=parse_rfc3339(started) if started else None,
+    )
+
+
+def _owned(pod: Object, vm: Object) -> bool:
+    return any(ref["uid"] == uid_of(vm) for ref in pod["metadata"].get("ownerReferences") or [])
+
+
+async def _secret_problem(client: Client, vm: Object) -> str:
+    name = vms.user_data_secret(vm)
+    if not name:
+        return ""
+    try:
+        secret = await client.get(SECRET, name, namespace_of(vm))
+    except NotFound:
+        return f'Secret "{name}" does not exist'
+    if not any(key in (secret.get("data") or {}) for key in USER_DATA_KEYS):
+        return f'Secret "{name}" has no key {USER_DATA_KEYS[0]}'
+    return ""

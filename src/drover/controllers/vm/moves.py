@@ -1,0 +1,103 @@
+"""What a VM shows of its migrations. Pure.
+
+The transfer begins for users when the phase becomes Migrating, and that very write is what lets the copy start, so
+nobody can miss it. It ends when the target's Pod says that the guest runs there, or when the migration is over. The
+active Pod is the one that holds the lease; nothing else tells which side the guest is on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drover.api import conditions as cond
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vm as vms
+from drover.api.kinds import vmm as vmms
+from drover.api.kinds.pod import PodPhase
+from drover.api.kinds.vm import MigrationResult, VmCondition, VmPhase, VmReason
+from drover.api.meta import is_deleting, name_of, uid_of
+from drover.api.names import VmmPhase
+from drover.api.wire import Object
+from drover.base.clock import rfc3339
+from drover.controllers.vm.view import VmView
+
+_TRANSFER = (VmmPhase.READY, VmmPhase.COPYING)
+_STORY = {
+    VmmPhase.PENDING: (False, VmReason.PENDING, "Migration is awaiting start."),
+    VmmPhase.SCHEDULING: (
+        False, VmReason.IN_PROGRESS, "Migration is in progress: target pod is being scheduled.",
+    ),
+    VmmPhase.PREPARING: (
+        False, VmReason.IN_PROGRESS, "Migration is in progress: preparing the migration target.",
+    ),
+}  # fmt: skip
+_COPY = (
+    True,
+    VmReason.IN_PROGRESS,
+    "Migration is in progress: source and target are being synchronized.",
+)
+
+
+def copying(view: VmView) -> bool:
+    """The transfer goes on, from the permission to start until the guest runs on the target.
+
+    A migration that is being aborted and has not begun to copy does not begin any more.
+    """
+    move = view.move
+    if move is None or vmms.phase(move) not in _TRANSFER:
+        return False
+    if is_deleting(move) and vmms.phase(move) == VmmPhase.READY:
+        return False
+    pod = view.active_pod
+    arrived = (
+        pod is not None
+        and uid_of(pod) == vmms.target_pod_uid(move)
+        and pods.phase(pod) is PodPhase.RUNNING
+    )
+    return not arrived
+
+
+def node_name(view: VmView) -> str:
+    """Where the guest is: of the holder, but of the source until the target's Pod runs."""
+    pod = view.active_pod
+    before = str(vms.status(view.vm).get("nodeName", ""))
+    if pod is None:
+        return before if view.holder else ""
+    if pods.migration_name(pod) and pods.phase(pod) is PodPhase.PENDING:
+        return before or pods.node_name(pod)
+    return pods.node_name(pod)
+
+
+def migration_state(view: VmView, phase: VmPhase) -> dict[str, Any] | None:
+    """The latest transfer. One that never began leaves no trace."""
+    state = dict(vms.status(view.vm).get("migrationState") or {})
+    now = rfc3339(view.now_s)
+    open_before = bool(state.get("startTimestamp")) and not state.get("endTimestamp")
+    move = view.move
+    if phase is VmPhase.MIGRATING and move is not None:
+        return {
+            "startTimestamp": state["startTimestamp"] if open_before else now,
+            "source": _source(move),
+            "target": {"node": vmms.target_node(move), "pod": vmms.target_pod_name(move)},
+            "result": "",
+        }
+    if open_before and phase is not VmPhase.MIGRATING:
+        active = view.active_pod
+        arrived = active is not None and name_of(active) == (state.get("target") or {}).get("pod")
+        result = MigrationResult.SUCCEEDED if arrived else MigrationResult.FAILED
+        return {**state, "endTimestamp": now, "result": str(result)}
+    return state or None
+
+
+def _source(move: Object) -> dict[str, str]:
+    pod = vmms.spec(move).get("sourcePod") or {}
+    return {"node": vmms.source_node(move), "pod": str(pod.get("name", ""))}
+
+
+def condition(view: VmView) -> Object | None:
+    """Present only while a migration goes on."""
+    move = view.move
+    if move is None or not view.holder:
+        return None
+    holds, reason, message = _STORY.get(vmms.phase(move), _COPY)
+    return cond.condition(VmCondition.MIGRATING, holds, reason, message)
