@@ -12,8 +12,10 @@ different processes of the simulation; and a broken child cannot be told apart f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 
 class ChildEnded(Exception):
@@ -75,14 +77,24 @@ class TaskScope:
         return self._broken.result() if done and self._broken is not None else None
 
     async def aclose(self) -> None:
-        """Cancel every child, last born first, and wait until each has ended."""
+        """Cancel every child, last born first, and wait until each has ended.
+
+        A cancellation of the caller meanwhile is raised only then, so nothing is left behind.
+        """
         self._closing = True
+        cancelled: asyncio.CancelledError | None = None
         for task in reversed(list(self._children)):
             task.cancel()
         while self._children:
             task = next(reversed(self._children))
-            await asyncio.wait([task])
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                continue
             self._children.pop(task, None)
+        if cancelled is not None:
+            raise cancelled
 
 
 async def wait_first(*tasks: asyncio.Task[Any]) -> None:
