@@ -37,7 +37,7 @@ REQUESTS = {
     VmopType.STOP: "drover.dev/stop-requested",
     VmopType.RESTART: "drover.dev/restart-requested",
 }
-_VM_EVENTS: dict[VmopPhase, tuple[Literal["Normal", "Warning"], str]] = {
+_VM_EVENTS = {
     VmopType.EVICT: vms.VmEvent.EVICTED,
     VmopType.MIGRATE: vms.VmEvent.MIGRATED,
 }
