@@ -299,5 +299,6 @@ async def forget(keeper: Keeper) -> None:
     context = keeper.context
     await context.network.detach(keeper.copy)
     await context.seeds.remove(keeper.copy)
+    await context.hypervisor.forget(keeper.copy)
     context.journal.forget(keeper.copy)
     keeper.log.info("forgotten")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drover.agent.context import AgentContext, Limits
-from drover.agent.copies import Copies
+from drover.agent.copies import NODE_KEY, Copies
 from drover.agent.node import NodeFacts, NodeKeeper
 from drover.agent.nodelease import NodeLease
 from drover.agent.ports import Hypervisor, Journal, Network, Seeds
@@ -22,8 +22,6 @@ from drover.base.log import Log
 from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
 from drover.runtime.manager import Manager
-
-_INCARNATION = "-node-"  # the journal's key for facts of the node itself
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,10 @@ class Ports:
 
 def incarnation_of(journal: Journal, ids: Ids, boot_id: str) -> str:
     """This node's incarnation: kept while the node stays booted, so that an agent's restart changes nothing."""
-    if journal.get(_INCARNATION, "boot") != boot_id:
-        journal.put(_INCARNATION, "incarnation", ids.uid())
-        journal.put(_INCARNATION, "boot", boot_id)
-    return journal.get(_INCARNATION, "incarnation") or ""
+    if journal.get(NODE_KEY, "boot") != boot_id:
+        journal.put(NODE_KEY, "incarnation", ids.uid())
+        journal.put(NODE_KEY, "boot", boot_id)
+    return journal.get(NODE_KEY, "incarnation") or ""
 
 
 class Agent:

@@ -16,6 +16,8 @@ from drover.api.wire import Object
 from drover.base.tasks import TaskScope
 from drover.runtime.informer import Informer
 
+NODE_KEY = "node"  # the journal keeps facts of the node itself under this key
+
 
 class Copies:
     """Starts keepers and wakes those whom a change concerns."""
@@ -50,7 +52,7 @@ class Copies:
         for lease in self._leases.all():
             self._lease_changed(None, lease)
         for copy in self._context.journal.copies():
-            if not copy.startswith("-"):
+            if copy != NODE_KEY:
                 self._leftover(copy)
 
     def _leftover(self, copy: str) -> None:

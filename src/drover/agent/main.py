@@ -1,0 +1,129 @@
+"""The agent's process: reads its configuration, puts the real ports together, runs until told to stop.
+
+    python -m drover.agent.main --config FILE
+
+It is a child of ``nodeinit``, as the QEMUs are, so that its own end touches no guest. The *boot id* is that of the
+kernel and of this nodeinit's life: when either is new, every process of the former life is dead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import platform
+import signal
+from pathlib import Path
+
+from drover import __version__
+from drover.agent.agent import Agent, Ports
+from drover.agent.config import AgentConfig, load_config
+from drover.agent.context import Limits
+from drover.agent.journal import DiskJournal
+from drover.agent.net.network import bridge_network
+from drover.agent.node import NodeFacts
+from drover.agent.qemu.hypervisor import QemuHypervisor
+from drover.agent.qemu.settings import QemuSettings
+from drover.agent.seeds import NoCloudSeeds
+from drover.agent.spawner import NodeInitSpawner
+from drover.base.clock import RealClock
+from drover.base.ids import RealIds
+from drover.base.log import Log
+from drover.base.tasks import TaskScope
+from drover.runtime.client import Client
+from drover.runtime.kubeconfig import from_files
+
+
+def boot_id(init_pid: int) -> str:
+    """Names one life of nodeinit under one boot of the kernel."""
+    kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    fields = Path(f"/proc/{init_pid}/stat").read_text().rpartition(")")[2].split()
+    return f"{kernel}-{fields[19]}"  # field 22 of proc(5): start time in ticks since boot
+
+
+def facts_of(config: AgentConfig, boot: str) -> NodeFacts:
+    return NodeFacts(
+        name=config.node,
+        address=config.address,
+        kubelet_port=config.kubelet_port,
+        cpu=config.cpu,
+        memory=config.memory,
+        pods=config.pods,
+        version=f"v{__version__}-drover",
+        labels=config.labels,
+        info={"kernel": platform.release(), "os": "Linux", "boot": boot, "machine": config.node},
+    )
+
+
+async def serve(config: AgentConfig) -> None:
+    """Run the agent; raises what broke it."""
+    clock, ids = RealClock(), RealIds()
+    log = Log(clock)
+    access = from_files(
+        config.api_server,
+        Path(config.ca_file),
+        Path(config.client_cert_file),
+        Path(config.client_key_file),
+    )
+    async with TaskScope("node") as scope:
+        transport = await access.transport(clock)
+        scope_settings = QemuSettings(
+            run_dir=Path(config.run_dir) / "copies",
+            log_dir=Path(config.state_dir) / "log",
+            tls_dir=Path(config.migration_pki_dir),
+            address=config.address,
+            accel=config.accel,
+            nice=config.qemu_nice,
+        )
+        spawner = NodeInitSpawner(config.nodeinit_socket)
+        hypervisor = QemuHypervisor(scope_settings, spawner, scope, log)
+        network = bridge_network(config, clock, log)
+        await network.open()
+        scope.guard(network.keep(), "network")
+        boot = boot_id(os.getppid())
+        client = Client(transport)
+        ports = Ports(
+            client=client,
+            swift=Client(transport),
+            hypervisor=hypervisor,
+            network=network,
+            seeds=NoCloudSeeds(Path(config.state_dir) / "seeds"),
+            journal=DiskJournal(Path(config.state_dir) / "journal"),
+            clock=clock,
+            ids=ids,
+            log=log,
+        )
+        agent = Agent(
+            ports,
+            facts_of(config, boot),
+            boot,
+            config.heartbeat_s,
+            config.lease_duration_s,
+            Limits(),
+        )
+        try:
+            await agent.run()
+        finally:
+            await transport.aclose()
+
+
+async def run_until_told(config: AgentConfig) -> None:
+    """SIGTERM and SIGINT end the agent, not its guests."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serve(config)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="drover-agent", description="Run the agent of one node.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    asyncio.run(run_until_told(load_config(parser.parse_args().config)))
+
+
+if __name__ == "__main__":
+    main()
