@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 
 PAGE_ITEMS = 500
 MOST_PAGES = 1000
-WATCH_ANSWER_S = 10.0
 
 Events = AsyncIterator[dict[str, Any]]
 
 
 class Client:
-    """Speaks to one API server through one transport, which the caller closes."""
+    """Speaks to one API server through one transport, which the caller closes.
 
-    def __init__(self, transport: Transport) -> None:
+    ``timeout_s`` bounds each answer; clients with different limits may share a transport.
+    """
+
+    def __init__(self, transport: Transport, timeout_s: float = 10.0) -> None:
         self._transport = transport
+        self._timeout_s = timeout_s
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         return await self._call("GET", kind.path(namespace, name))
@@ -77,7 +80,7 @@ class Client:
             "resourceVersion": version,
             "timeoutSeconds": str(timeout_s),
         }
-        request = Request("GET", kind.path(namespace), asked, timeout_s=WATCH_ANSWER_S)
+        request = Request("GET", kind.path(namespace), asked, timeout_s=self._timeout_s)
         return self._transport.stream(request)
 
     async def create(self, kind: Kind, obj: Object) -> Object:
@@ -152,7 +155,7 @@ class Client:
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        request = Request(method, path, dict(query or {}), body, content_type)
+        request = Request(method, path, dict(query or {}), body, content_type, self._timeout_s)
         response = await self._transport.send(request)
         if response.status >= 300:
             raise error_from(response.status, response.body)
