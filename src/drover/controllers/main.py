@@ -1,0 +1,78 @@
+"""The controllers' process: reads its configuration, wires every controller to one manager, runs until told to stop.
+
+    python -m drover.controllers.main --config FILE
+
+One process holds all controllers: they share the caches and the connection. It keeps nothing on disk that the API does
+not know; killed at any point it goes on from the API's truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import signal
+from pathlib import Path
+
+from drover.api.machine import GuestNetwork
+from drover.base.clock import RealClock
+from drover.base.ids import RealIds
+from drover.base.log import Log
+from drover.controllers.config import ControllersConfig, load_config
+from drover.controllers.migration.controller import wire as wire_migration
+from drover.controllers.vm.act import Settings as VmSettings
+from drover.controllers.vm.controller import wire as wire_vm
+from drover.controllers.vmop.controller import wire as wire_vmop
+from drover.runtime.client import Client
+from drover.runtime.kubeconfig import from_files
+from drover.runtime.manager import Manager
+
+
+def wire_all(manager: Manager, config: ControllersConfig) -> None:
+    """Register every controller."""
+    network = ipaddress.IPv4Network(config.vm_cidr)
+    guests = GuestNetwork(config.vm_gateway, network.prefixlen)
+    wire_vm(manager, VmSettings(guests, config.disks_dir, config.images_dir))
+    wire_vmop(manager)
+    wire_migration(manager)
+
+
+async def serve(config: ControllersConfig) -> None:
+    """Run the controllers; raises what broke them."""
+    clock = RealClock()
+    log = Log(clock)
+    access = from_files(
+        config.api_server,
+        Path(config.ca_file),
+        Path(config.client_cert_file),
+        Path(config.client_key_file),
+    )
+    transport = await access.transport(clock)
+    try:
+        manager = Manager(Client(transport), clock, RealIds(), log, component="drover-controllers")
+        wire_all(manager, config)
+        await manager.run()
+    finally:
+        await transport.aclose()
+
+
+async def run_until_told(config: ControllersConfig) -> None:
+    """SIGTERM and SIGINT end the process in order."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serve(config)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="drover-controllers", description="Run all controllers.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    asyncio.run(run_until_told(load_config(parser.parse_args().config)))
+
+
+if __name__ == "__main__":
+    main()
