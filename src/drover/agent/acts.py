@@ -143,9 +143,15 @@ async def _launch_incoming(keeper: Keeper) -> bool:
     return True
 
 
+def is_named_target(keeper: Keeper, vmm: Object) -> bool:
+    """Whether the migration controller has named us; before that the API refuses our word."""
+    named = vmms.target_pod_uid(vmm) == keeper.copy
+    return named and vmms.target_node(vmm) == keeper.context.node
+
+
 def _publish_listener(keeper: Keeper, vmm: Object, listener: Listener) -> None:
-    if vmms.target_pod_uid(vmm) != keeper.copy:
-        return  # the migration controller has not named us yet; the keeper reports when it has
+    if not is_named_target(keeper, vmm):
+        return  # the keeper reports when it is
     meta = vmm["metadata"]
     said = report.listening(listener, keeper.context.node_lease.incarnation)
     subject = Subject(scheme.VMM, meta["namespace"], meta["name"], "target")

@@ -313,7 +313,7 @@ def _not_holding(view: CopyView) -> Step:
     """A process lives here and the lease names somebody else, or nobody."""
     machine, move = view.machine, view.move
     assert machine is not None
-    if view.is_target:
+    if view.is_target and machine.state is not RunState.RUNNING:
         wanted = (
             move is not None
             and not move.final

@@ -232,7 +232,7 @@ class Keeper:
             said = report.source_report(view, incarnation, self.memory.cancelled)
             part = "source"
         else:
-            known = view.move.target_copy == self.copy  # before that the API refuses our word
+            known = acts.is_named_target(self, vmm)
             said = report.target_report(view, self.memory.listener, incarnation) if known else None
             part = "target"
         if said is not None:

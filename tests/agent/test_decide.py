@@ -1,0 +1,303 @@
+"""The agent's decisions about one copy: each line of the story, and what must never be decided."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from drover.agent import decide as d
+from drover.agent.ports import MigrationInfo, MigrationState, RunState
+from drover.agent.view import (
+    CopyView,
+    HandOverState,
+    LeaseState,
+    LeaseView,
+    MachineView,
+    Marks,
+    MoveView,
+    PodView,
+    Role,
+)
+from drover.api.names import LastReason, VmmPhase
+
+MINE = LeaseView(LeaseState.MINE, "copy", 3)
+OTHER = LeaseView(LeaseState.OTHER, "stranger", 4)
+TO_TARGET = LeaseView(LeaseState.OTHER, "target", 4)
+AT_SOURCE = LeaseView(LeaseState.OTHER, "source", 3)
+RELEASED = LeaseView(LeaseState.RELEASED, "", 5)
+ABSENT = LeaseView(LeaseState.ABSENT)
+POD = PodView("pod")
+TARGET_POD = PodView("pod", migration="vmm")
+STARTED = Marks(started=True)
+COPYING = Marks(started=True, copying="move")
+
+
+def machine(
+    state: RunState, migration: MigrationState = MigrationState.NONE, shutdown: str = ""
+) -> MachineView:
+    return MachineView(state, MigrationInfo(migration), shutdown)
+
+
+RUNNING = machine(RunState.RUNNING)
+ACTIVE = machine(RunState.RUNNING, MigrationState.ACTIVE)
+COPIED = machine(RunState.POSTMIGRATE, MigrationState.COMPLETED)
+ARRIVED = machine(RunState.PAUSED, MigrationState.COMPLETED)
+LOADING = machine(RunState.INMIGRATE, MigrationState.ACTIVE)
+
+
+def source(**more: object) -> MoveView:
+    move = MoveView("move", Role.SOURCE, VmmPhase.COPYING, False, False, "copy", "target")
+    return replace(move, **({"target_phase": "Listening"} | more))  # type: ignore[arg-type]
+
+
+def target(**more: object) -> MoveView:
+    move = MoveView("move", Role.TARGET, VmmPhase.COPYING, False, False, "source", "copy")
+    return replace(move, **more)  # type: ignore[arg-type]
+
+
+def view(**more: object) -> CopyView:
+    base = CopyView("copy", "ns/vm", MINE, POD)
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+CASES = {
+    "a bound Pod whose lease is ours starts": (view(), d.Launch()),
+    "a Pod without its lease waits": (view(lease=RELEASED), d.Wait()),
+    "a lease of a former life is released": (
+        view(lease=LeaseView(LeaseState.MINE_BEFORE, "copy", 3), marks=STARTED),
+        d.Release(LastReason.NODE_RESTARTED),
+    ),
+    "a lease without Pod or process is released": (
+        view(pod=None), d.Release(LastReason.POD_DELETED),
+    ),
+    "a process that died by itself is a crash": (view(marks=STARTED), d.Release(LastReason.CRASHED)),
+    "the reason noted before the kill is the reason of the release": (
+        view(marks=Marks(started=True, ended=LastReason.GUEST_RESET)),
+        d.Release(LastReason.GUEST_RESET),
+    ),
+    "a released copy's Pod ends": (
+        view(lease=RELEASED, marks=Marks(started=True, ended=LastReason.STOPPED)),
+        d.FinishPod(LastReason.STOPPED),
+    ),
+    "an ended Pod that is deleted goes": (
+        view(lease=RELEASED, pod=PodView("pod", deleting=True, final=True)), d.DropPod(),
+    ),
+    "nothing left": (view(lease=RELEASED, pod=None), d.Done()),
+    "a fresh QEMU is let run": (view(machine=machine(RunState.PRELAUNCH), marks=STARTED), d.Resume()),
+    "a running guest is left alone": (view(machine=RUNNING, marks=STARTED), d.Wait()),
+    "a deleted Pod presses the button": (
+        view(machine=RUNNING, marks=STARTED, pod=PodView("pod", deleting=True)), d.Powerdown(),
+    ),
+    "a force-deleted Pod stops its guest gracefully": (
+        view(machine=RUNNING, marks=STARTED, pod=None), d.Powerdown(),
+    ),
+    "the grace period is waited for": (
+        view(machine=RUNNING, pod=PodView("pod", deleting=True), stop_left_s=7.0), d.Wait(7.0),
+    ),
+    "and then it is killed": (
+        view(machine=RUNNING, pod=PodView("pod", stop="graceful"), stop_left_s=0.0),
+        d.Kill(LastReason.STOPPED_FORCED),
+    ),
+    "force kills at once": (
+        view(machine=RUNNING, pod=PodView("pod", stop="force")), d.Kill(LastReason.STOPPED_FORCED),
+    ),
+    "guest poweroff": (
+        view(machine=machine(RunState.SHUTDOWN, shutdown="guest-shutdown")),
+        d.Kill(LastReason.GUEST_SHUTDOWN),
+    ),
+    "guest reboot": (
+        view(machine=machine(RunState.SHUTDOWN, shutdown="guest-reset")),
+        d.Kill(LastReason.GUEST_RESET),
+    ),
+    "guest panic": (view(machine=machine(RunState.PANICKED)), d.Kill(LastReason.GUEST_PANICKED)),
+    "a stop that the guest obeyed": (
+        view(
+            machine=machine(RunState.SHUTDOWN, shutdown="guest-shutdown"),
+            pod=PodView("pod", stop="graceful"), stop_left_s=3.0,
+        ),
+        d.Kill(LastReason.STOPPED),
+    ),
+    "a process without its lease dies": (view(machine=RUNNING, lease=OTHER), d.Kill(d.LEASE_LOST)),
+    "so does one whose lease was broken": (view(machine=RUNNING, lease=RELEASED), d.Kill(d.LEASE_LOST)),
+    "absent is not released": (view(machine=RUNNING, lease=ABSENT), d.Wait()),
+    # the source's side
+    "copying waits for the phase": (
+        view(machine=RUNNING, move=source(phase=VmmPhase.READY)), d.Wait(),
+    ),
+    "copying begins": (view(machine=RUNNING, move=source()), d.StartCopy()),
+    "not on a stale node": (
+        view(machine=RUNNING, move=source(), node_fresh=False), d.Wait(d.PROGRESS_INTERVAL_S),
+    ),
+    "not when it is aborted": (view(machine=RUNNING, move=source(aborting=True)), d.Wait()),
+    "not a second time": (view(machine=RUNNING, move=source(), marks=COPYING), d.Wait()),
+    "a copy goes on": (
+        view(machine=ACTIVE, move=source(), marks=COPYING), d.Wait(d.PROGRESS_INTERVAL_S),
+    ),
+    "an abort cancels it": (
+        view(machine=ACTIVE, move=source(aborting=True), marks=COPYING), d.CancelCopy("Aborted"),
+    ),
+    "so does a failed target": (
+        view(machine=ACTIVE, move=source(target_phase="Failed"), marks=COPYING),
+        d.CancelCopy("TargetFailed"),
+    ),
+    "and a stall": (
+        view(machine=ACTIVE, move=source(overdue="NoProgress"), marks=COPYING),
+        d.CancelCopy("NoProgress"),
+    ),
+    "a copy of no migration is ended": (
+        view(machine=ACTIVE, marks=COPYING), d.CancelCopy("Superseded"),
+    ),
+    "a finished copy is handed over": (view(machine=COPIED, move=source(), marks=COPYING), d.HandOver()),
+    "not in device": (
+        view(machine=machine(RunState.FINISH_MIGRATE, MigrationState.DEVICE), move=source(), marks=COPYING),
+        d.Wait(d.PROGRESS_INTERVAL_S),
+    ),
+    "an unanswered hand-over is settled": (
+        view(machine=COPIED, move=source(handover=HandOverState.UNKNOWN), marks=COPYING), d.TakeBack(),
+    ),
+    "one that never left needs no settling": (
+        view(machine=COPIED, move=source(handover=HandOverState.UNSENT), marks=COPYING), d.Resume(),
+    ),
+    "one that came back is taken back": (
+        view(machine=COPIED, move=source(handover=HandOverState.DONE), marks=COPYING), d.TakeBack(),
+    ),
+    "an aborted one too": (
+        view(machine=COPIED, move=source(aborting=True), marks=COPYING), d.TakeBack(),
+    ),
+    "postmigrate without a migration is taken back, never continued after a read": (
+        view(machine=COPIED, marks=COPYING), d.TakeBack(),
+    ),
+    "a guest that reset while it was copied is not handed over": (
+        view(machine=machine(RunState.POSTMIGRATE, MigrationState.COMPLETED, "guest-reset"),
+             move=source(), marks=COPYING),
+        d.Kill(LastReason.GUEST_RESET),
+    ),
+    "after the hand-over the source stands": (
+        view(machine=COPIED, lease=TO_TARGET, move=source(), marks=COPYING), d.Wait(),
+    ),
+    "until the target runs": (
+        view(machine=COPIED, lease=TO_TARGET, move=source(target_phase="Running"), marks=COPYING),
+        d.Kill(d.MIGRATED),
+    ),
+    "or the lease has gone on": (
+        view(machine=COPIED, lease=RELEASED, move=source(), marks=COPYING), d.Kill(d.MIGRATED),
+    ),
+    # the target's side
+    "a target is made ready": (view(pod=TARGET_POD, lease=AT_SOURCE, move=target()), d.LaunchIncoming()),
+    "not for an aborted migration": (
+        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(aborting=True)), d.Wait(),
+    ),
+    "it waits for the lease": (
+        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(), machine=ARRIVED, marks=STARTED), d.Wait(),
+    ),
+    "and goes when it has it": (
+        view(pod=TARGET_POD, move=target(), machine=ARRIVED, marks=STARTED), d.Resume(),
+    ),
+    "never before it is complete": (
+        view(pod=TARGET_POD, move=target(), machine=LOADING, marks=STARTED), d.Wait(d.SETTLE_POLL_S),
+    ),
+    "one that cannot complete is ended": (
+        view(pod=TARGET_POD, move=target(), machine=LOADING, marks=STARTED, mine_for_s=11.0),
+        d.Kill(d.HANDED_BACK),
+    ),
+    "and handed back": (
+        view(pod=TARGET_POD, move=target(), marks=Marks(started=True, ended=d.HANDED_BACK)), d.HandBack(),
+    ),
+    "a target that died before it ran is handed back": (
+        view(pod=TARGET_POD, move=target(), marks=STARTED), d.HandBack(),
+    ),
+    "one that may have run is released": (
+        view(pod=TARGET_POD, move=target(), marks=Marks(started=True, resuming=True)),
+        d.Release(LastReason.CRASHED),
+    ),
+    "a copy of a guest that reset is not continued": (
+        view(pod=TARGET_POD, move=target(), machine=machine(RunState.SHUTDOWN, MigrationState.COMPLETED),
+             marks=STARTED),
+        d.Kill(LastReason.RESET_DURING_MIGRATION),
+    ),
+    "and its lease is released, not handed back": (
+        view(pod=TARGET_POD, move=target(),
+             marks=Marks(started=True, ended=LastReason.RESET_DURING_MIGRATION)),
+        d.Release(LastReason.RESET_DURING_MIGRATION),
+    ),
+    "a target of a failed migration ends": (
+        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(final=True), machine=LOADING, marks=STARTED),
+        d.Kill(d.MOVE_FAILED),
+    ),
+    "after its first cont a target is like any other": (
+        view(pod=TARGET_POD, move=target(), machine=RUNNING, marks=Marks(started=True, resuming=True)),
+        d.Wait(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_story(name: str) -> None:
+    seen, step = CASES[name]
+    assert d.decide(seen) == step
+
+
+LEASES = (
+    MINE,
+    LeaseView(LeaseState.MINE_BEFORE, "copy", 3),
+    OTHER,
+    TO_TARGET,
+    AT_SOURCE,
+    RELEASED,
+    ABSENT,
+)
+MACHINES = (None, *(machine(s, m) for s in RunState for m in MigrationState))
+PODS = (None, POD, TARGET_POD, PodView("pod", deleting=True), PodView("pod", final=True))
+MARKS = (
+    Marks(),
+    STARTED,
+    COPYING,
+    Marks(started=True, resuming=True),
+    Marks(started=True, ended="Crashed"),
+)
+MOVES = (
+    None,
+    source(),
+    source(aborting=True),
+    source(handover=HandOverState.UNKNOWN),
+    source(handover=HandOverState.UNSENT),
+    source(final=True),
+    target(),
+    target(final=True),
+)
+
+
+def worlds() -> list[CopyView]:
+    return [
+        CopyView("copy", "ns/vm", lease, pod, machine, marks, move)
+        for lease, machine, pod, marks, move in itertools.product(
+            LEASES, MACHINES, PODS, MARKS, MOVES
+        )
+    ]
+
+
+def test_every_view_has_a_step_that_is_safe() -> None:
+    """All combinations: what is decided must be allowed by the safety rules, whatever led there."""
+    for seen in worlds():
+        step = d.decide(seen)
+        alive = seen.machine is not None
+        if isinstance(step, d.Launch | d.Resume | d.HandOver | d.TakeBack | d.StartCopy):
+            assert seen.lease.state is LeaseState.MINE, (seen, step)
+        if isinstance(step, d.Release | d.HandBack | d.FinishPod | d.DropPod | d.Done):
+            assert not alive, (seen, step)
+        if isinstance(step, d.HandBack):
+            assert not seen.marks.resuming, (seen, step)
+        if isinstance(step, d.HandOver):
+            assert seen.machine is not None
+            assert seen.machine.state is RunState.POSTMIGRATE, (seen, step)
+        if isinstance(step, d.Resume) and seen.machine is not None:
+            assert seen.machine.state in (RunState.PRELAUNCH, RunState.PAUSED, RunState.POSTMIGRATE)
+            if seen.machine.state is RunState.POSTMIGRATE:
+                assert seen.move is not None
+                assert seen.move.handover is HandOverState.UNSENT, (seen, step)
+        if seen.lease.state in (LeaseState.OTHER, LeaseState.RELEASED) and alive:
+            assert isinstance(step, d.Kill | d.Wait), (seen, step)
+            if seen.machine is not None and seen.machine.state is RunState.RUNNING:
+                assert isinstance(step, d.Kill), (seen, step)
