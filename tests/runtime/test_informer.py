@@ -113,6 +113,24 @@ def test_gone_lists_again_and_tells_handlers_what_vanished(how: str) -> None:
     play(story)
 
 
+def test_a_restored_store_replaces_everything_known() -> None:
+    """Versions turned back: the watch is refused, and the list is of an older version."""
+
+    async def story(api: FakeApi, informer: Informer) -> None:
+        api.emit("ADDED", pod("a", 150))
+        api.emit("ADDED", pod("b", 160))
+        await asyncio.sleep(1)
+        api.objects, api.version, api.history = {"a": pod("a", 40, old=True)}, 50, []
+        api.answers = [ServerError("Too large resource version")]
+        api.end_watches()
+        await asyncio.sleep(10)
+        assert informer.all() == [{"apiVersion": "v1", "kind": "Pod", **pod("a", 40, old=True)}]
+        informer.observe(pod("a", 51))
+        assert version(informer.get("a/a")) == "51"
+
+    play(story)
+
+
 def version(obj: Object | None) -> str | None:
     return None if obj is None else str(obj["metadata"]["resourceVersion"])
 

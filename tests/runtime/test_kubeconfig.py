@@ -11,6 +11,7 @@ import pytest
 import yaml
 from tests.runtime.raw_server import RawServer, answer
 
+from drover.api.status import Unanswered
 from drover.api.wire import Request
 from drover.base.clock import RealClock
 from drover.runtime.kubeconfig import BadKubeconfig, ExecPlugin, in_cluster, load
@@ -188,6 +189,18 @@ async def test_a_token_file_is_read_again(tmp_path: Path) -> None:
         await http.aclose()
         sent = [headers["authorization"] for _, headers, _ in server.requests]
         assert sent == ["bearer old", "bearer old", "bearer new"]
+
+
+async def test_a_token_that_cannot_be_had_is_a_request_never_sent(tmp_path: Path) -> None:
+    async with RawServer() as server:
+        for user in (plugin(tmp_path, "2020-01-01T00:00:00Z"), {"tokenFile": "missing"}):
+            http = await load(write(tmp_path / "config", user, server.url)).transport(RealClock())
+            (tmp_path / "plugin.py").write_text("raise SystemExit(1)")
+            with pytest.raises(Unanswered) as caught:
+                await http.send(Request("PUT", "/x", body={}))
+            assert caught.value.sent is False
+            await http.aclose()
+        assert server.requests == []
 
 
 def test_json_is_yaml(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ Versions decide what is newer. The watch has told everything up to ``_told``, so
   observed);
 - an observed answer that is not newer than ``_told`` is old news too, and if its object is gone it
   was deleted since;
-- a list does not remove an object that was written after it.
+- a list does not remove an object that was written after it;
+- a list older than ``_told`` comes from a restored store: everything cached is dropped first.
 
 It promises the latest state some time later. It does not promise to be up to date: a decision that
 must not be wrong is guarded by compare-and-swap, never by this cache.
@@ -102,6 +103,10 @@ class Informer:
     # What the reflector tells.
 
     def replaced(self, items: list[Object], version: int) -> None:
+        if version < self._told:  # the store was restored: what we know is of another history
+            for key in list(self._objects):
+                self._put(key, None)
+            self._told = 0
         listed = {key_of(item): item for item in items}
         for key, obj in list(self._objects.items()):
             if key not in listed and version_of(obj) <= version:

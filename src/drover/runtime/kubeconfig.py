@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from drover.api.status import Unanswered
 from drover.base.clock import Clock, parse_rfc3339
 from drover.runtime.http_transport import HttpTransport
 
@@ -121,7 +122,10 @@ class _Read:
 
     async def token(self) -> str:
         if not self._text or self._clock.monotonic() >= self._until_s:
-            self._text = self._path.read_text().strip()  # a small local file
+            try:
+                self._text = self._path.read_text().strip()  # a small local file
+            except OSError as error:
+                raise Unanswered(f"cannot read the token: {error}", sent=False) from error
             self._until_s = self._clock.monotonic() + TOKEN_READ_AGAIN_S
         return self._text
 
@@ -136,7 +140,10 @@ class _Issued:
         self._lock = asyncio.Lock()
 
     async def token(self) -> str:
-        return str((await self.credential()).get("token") or "")
+        try:
+            return str((await self.credential()).get("token") or "")
+        except BadKubeconfig as error:
+            raise Unanswered(str(error), sent=False) from error
 
     async def credential(self) -> dict[str, Any]:
         async with self._lock:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from drover.api.status import ApiError, Gone, Unanswered, error_from
+from drover.api.status import ApiError, Gone, TooManyRequests, Unanswered, error_from
 from drover.base.backoff import Backoff
 from drover.base.tasks import TaskScope, wait_first
 
@@ -88,6 +88,9 @@ class Reflector:
                 self._version = ""
                 self._failures += 1
             except (ApiError, Unanswered) as error:
+                if isinstance(error, ApiError) and not isinstance(error, TooManyRequests):
+                    # Not only Gone means it: after a restore our version lies in the future.
+                    self._version = ""
                 self._failures += 1
                 self._log.warn("watch failed", error=repr(error), failures=self._failures)
             await self._clock.sleep(RETRY.delay_s(self._failures, self._ids.uniform()))
