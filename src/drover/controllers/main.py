@@ -19,6 +19,8 @@ from drover.api.machine import GuestNetwork
 from drover.base.clock import RealClock
 from drover.base.ids import RealIds
 from drover.base.log import Log
+from drover.controllers.addresses.controller import wire as wire_addresses
+from drover.controllers.addresses.decide import Range
 from drover.controllers.config import ControllersConfig, load_config
 from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.vm.act import Settings as VmSettings
@@ -33,6 +35,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> None:
     """Register every controller."""
     network = ipaddress.IPv4Network(config.vm_cidr)
     guests = GuestNetwork(config.vm_gateway, network.prefixlen)
+    wire_addresses(manager, Range(config.vm_first, config.vm_last))
     wire_vm(manager, VmSettings(guests, config.disks_dir, config.images_dir))
     wire_vmop(manager)
     wire_migration(manager)

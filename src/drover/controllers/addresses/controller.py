@@ -1,0 +1,266 @@
+"""Wiring of the addresses controllers: one over VMs (makes claims), one over claims, one over leases."""
+
+from __future__ import annotations
+
+from drover.api import conditions as cond
+from drover.api import names
+from drover.api.kinds import ip as ips
+from drover.api.kinds import vm as vms
+from drover.api.kinds.ip import IpCondition, IpLeasePhase, IpPhase, IpReason, IpType
+from drover.api.merge import merge_patch
+from drover.api.meta import (
+    generation_of,
+    has_finalizer,
+    is_deleting,
+    name_of,
+    namespace_of,
+    owner_reference,
+    uid_of,
+    with_finalizer,
+    without_finalizer,
+)
+from drover.api.scheme import VM, VMIP, VMIPLEASE, key_of, split_key
+from drover.api.status import AlreadyExists, NotFound
+from drover.api.wire import Object
+from drover.base.clock import parse_rfc3339
+from drover.controllers.addresses.decide import (
+    RETENTION_S,
+    Keep,
+    Range,
+    Refuse,
+    Revive,
+    Take,
+    choose,
+    user_of,
+)
+from drover.runtime.controller import After, Controller, Done, Outcome
+from drover.runtime.manager import Manager
+
+FULL_RETRY_S = 30.0  # a lease may end its retention meanwhile
+MOST_TRIES = 256  # addresses found taken in one pass, while the cache is behind
+
+
+class Addresses:
+    """The three passes over shared caches."""
+
+    def __init__(self, manager: Manager, addresses: Range) -> None:
+        self._client = manager.client
+        self._clock = manager.clock
+        self._range = addresses
+        self.vms = manager.informer(VM)
+        self.claims = manager.informer(VMIP)
+        self.leases = manager.informer(VMIPLEASE)
+        self.vms.add_index("address-claim", lambda vm: [claim_key_of(vm)])
+        self.leases.add_index("address-claim", lambda lease: ["/".join(ips.lease_claim(lease))])
+
+    async def reconcile_vm(self, key: str) -> Outcome:
+        """Who names no claim gets one, owned by the VM."""
+        vm = self.vms.get(key)
+        if (
+            vm is None
+            or is_deleting(vm)
+            or vms.ip_claim_name(vm)
+            or self.claims.get(key) is not None
+        ):
+            return Done()
+        meta = {
+            "name": name_of(vm),
+            "namespace": namespace_of(vm),
+            "finalizers": [names.VMIP_FINALIZER],
+            "ownerReferences": [owner_reference(VM, vm)],
+        }
+        try:
+            made = await self._client.create(
+                VMIP, {"metadata": meta, "spec": {"type": IpType.AUTO}}
+            )
+        except AlreadyExists:
+            return Done()  # the cache will tell
+        self.claims.observe(made)
+        return Done()
+
+    async def reconcile_claim(self, key: str) -> Outcome:
+        claim = self.claims.get(key)
+        if claim is None:
+            return Done()
+        users = [vm for vm in self.vms.by_index("address-claim", key) if not is_deleting(vm)]
+        if is_deleting(claim):
+            return await self._remove(claim)
+        if not has_finalizer(claim, names.VMIP_FINALIZER):
+            await self._patch_finalizers(claim, with_finalizer(claim, names.VMIP_FINALIZER))
+            return Done()
+        found = await self._bind(claim)
+        if isinstance(found, Refuse):
+            await self._show(claim, "", "", found)
+            return After(FULL_RETRY_S)
+        await self._show(claim, ips.lease_address(found), user_of(claim, users), None)
+        return Done()
+
+    async def _bind(self, claim: Object) -> Object | Refuse:
+        """The claim's lease, made or revived when needed."""
+        found_taken: set[str] = set()
+        for _ in range(MOST_TRIES):
+            own = self.leases.by_index("address-claim", key_of(claim))
+            taken = {name_of(lease) for lease in self.leases.all()} | found_taken
+            verdict = choose(claim, own, taken, self._range)
+            match verdict:
+                case Refuse():
+                    return verdict
+                case Keep(lease):
+                    return await self._lease_status(lease, IpLeasePhase.BOUND)
+                case Revive(lease):
+                    return await self._lease_status(lease, IpLeasePhase.BOUND)
+                case Take(address):
+                    try:
+                        return await self._take(claim, address)
+                    except AlreadyExists:
+                        found_taken.add(ips.lease_name(address))
+        return Refuse(IpReason.NO_FREE_ADDRESS, "Too many addresses were taken at the same time")
+
+    async def _take(self, claim: Object, address: str) -> Object:
+        reference = {"name": name_of(claim), "namespace": namespace_of(claim)}
+        body = {
+            "metadata": {"name": ips.lease_name(address)},
+            "spec": {"virtualMachineIPAddressRef": reference},
+        }
+        made = await self._client.create(VMIPLEASE, body)
+        self.leases.observe(made)
+        return await self._lease_status(made, IpLeasePhase.BOUND)
+
+    async def _lease_status(self, lease: Object, phase: IpLeasePhase) -> Object:
+        before = dict(lease.get("status") or {})
+        bound = phase is IpLeasePhase.BOUND
+        wanted = cond.condition(
+            IpCondition.BOUND, bound, IpReason.BOUND if bound else IpReason.RELEASED
+        )
+        conditions = cond.set_condition(before.get("conditions") or [], wanted, self._clock.wall())
+        patch = merge_patch(before, {**before, "phase": str(phase), "conditions": conditions})
+        if not patch:
+            return lease
+        answer = await self._client.patch(
+            VMIPLEASE, name_of(lease), "", {"status": patch}, subresource="status", version=lease
+        )
+        self.leases.observe(answer)
+        return answer
+
+    async def _show(self, claim: Object, address: str, user: str, refused: Refuse | None) -> None:
+        before, generation = dict(claim.get("status") or {}), generation_of(claim)
+        if refused is not None:
+            bound = cond.condition(
+                IpCondition.BOUND, False, refused.reason, refused.message, generation
+            )
+        else:
+            bound = cond.condition(IpCondition.BOUND, True, IpReason.BOUND, "", generation)
+        reason = IpReason.ATTACHED if user else IpReason.NOT_ATTACHED
+        attached = cond.condition(IpCondition.ATTACHED, bool(user), reason, "", generation)
+        conditions = before.get("conditions") or []
+        for wanted in (bound, attached):
+            conditions = cond.set_condition(conditions, wanted, self._clock.wall())
+        phase = IpPhase.ATTACHED if user else (IpPhase.BOUND if address else IpPhase.PENDING)
+        status: Object = {
+            "phase": str(phase),
+            "conditions": conditions,
+            "observedGeneration": generation,
+        }
+        status |= {"address": address} if address else {}
+        status |= {"virtualMachineName": user} if user else {}
+        patch = merge_patch(before, status)
+        if not patch:
+            return
+        answer = await self._client.patch(
+            VMIP,
+            name_of(claim),
+            namespace_of(claim),
+            {"status": patch},
+            subresource="status",
+            version=claim,
+        )
+        self.claims.observe(answer)
+
+    async def _remove(self, claim: Object) -> Outcome:
+        """The claim of a VM that exists stays: its guest has the address."""
+        if not has_finalizer(claim, names.VMIP_FINALIZER):
+            return Done()
+        user = ips.attached_vm(claim)
+        if user and self.vms.get(f"{namespace_of(claim)}/{user}") is not None:
+            before = dict(claim.get("status") or {})
+            message = f'The VirtualMachine "{user}" uses this address; it is removed after the VM'
+            wanted = cond.condition(IpCondition.ATTACHED, True, IpReason.ATTACHED, message)
+            conditions = cond.set_condition(
+                before.get("conditions") or [], wanted, self._clock.wall()
+            )
+            if conditions != before.get("conditions"):
+                answer = await self._client.patch(
+                    VMIP, name_of(claim), namespace_of(claim), {"status": {"conditions": conditions}},
+                    subresource="status", version=claim,
+                )  # fmt: skip
+                self.claims.observe(answer)
+            return Done()
+        for lease in self.leases.by_index("address-claim", key_of(claim)):
+            await self._lease_status(lease, IpLeasePhase.RELEASED)
+        await self._patch_finalizers(claim, without_finalizer(claim, names.VMIP_FINALIZER))
+        return Done()
+
+    async def _patch_finalizers(self, claim: Object, finalizers: list[str]) -> None:
+        patch = {"metadata": {"finalizers": finalizers}}
+        answer = await self._client.patch(
+            VMIP, name_of(claim), namespace_of(claim), patch, version=claim
+        )
+        self.claims.observe(answer)
+
+    async def reconcile_lease(self, key: str) -> Outcome:
+        """A lease without its claim is released, and removed after the retention."""
+        lease = self.leases.get(key)
+        if lease is None or is_deleting(lease):
+            return Done()
+        owner = "/".join(ips.lease_claim(lease))
+        if self.claims.get(owner) is not None:
+            return Done()
+        if ips.lease_phase(lease) is not IpLeasePhase.RELEASED:
+            if not await self._claim_exists(owner):
+                await self._lease_status(lease, IpLeasePhase.RELEASED)
+            return Done()
+        condition = cond.get_condition(lease, IpCondition.BOUND)
+        since_s = parse_rfc3339(condition["lastTransitionTime"]) if condition else 0.0
+        left_s = since_s + RETENTION_S - self._clock.wall()
+        if left_s > 0:
+            return After(left_s)
+        meta = lease["metadata"]
+        try:
+            await self._client.delete(
+                VMIPLEASE, meta["name"], uid=uid_of(lease), resource_version=meta["resourceVersion"]
+            )
+        except NotFound:
+            return Done()
+        return Done()
+
+    async def _claim_exists(self, key: str) -> bool:
+        """Read live: a claim that was just made may not be in the cache yet."""
+        namespace, name = split_key(key)
+        try:
+            await self._client.get(VMIP, name, namespace)
+        except NotFound:
+            return False
+        return True
+
+
+def claim_key_of(vm: Object) -> str:
+    return f"{namespace_of(vm)}/{vms.ip_claim_name(vm) or name_of(vm)}"
+
+
+def wire(manager: Manager, addresses: Range) -> None:
+    """Register the addresses controllers."""
+    made = Addresses(manager, addresses)
+    of_vms = Controller("address-claims", made.reconcile_vm)
+    of_vms.watch(made.vms, lambda vm: [key_of(vm)])
+    of_vms.watch(made.claims, lambda claim: [key_of(claim)])
+    of_claims = Controller("addresses", made.reconcile_claim)
+    of_claims.watch(made.claims, lambda claim: [key_of(claim)])
+    of_claims.watch(made.vms, lambda vm: [claim_key_of(vm)])
+    of_leases = Controller("address-leases", made.reconcile_lease)
+    of_leases.watch(made.leases, lambda lease: [key_of(lease)])
+    of_leases.watch(
+        made.claims,
+        lambda claim: [key_of(x) for x in made.leases.by_index("address-claim", key_of(claim))],
+    )
+    for controller in (of_vms, of_claims, of_leases):
+        manager.add(controller)
