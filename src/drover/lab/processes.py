@@ -77,16 +77,19 @@ def launch(lab: str, program: Program) -> Launched:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    assert child.stdin is not None
     assert child.stdout is not None
-    word, _, rest = child.stdout.readline().decode().strip().partition(" ")
-    child.wait()
-    if word != "pid":
-        assert child.stderr is not None
-        detail = rest or child.stderr.read().decode()[-400:]
-        raise LabError(
-            f"{program.part} cannot start: {detail}. A lab needs root and Linux namespaces; "
-            f"`drover doctor` shows what is missing"
-        )
+    assert child.stderr is not None
+    with child.stdout, child.stderr:
+        word, _, rest = child.stdout.readline().decode().strip().partition(" ")
+        child.wait()
+        if word != "pid":
+            child.stdin.close()
+            detail = rest or child.stderr.read().decode()[-400:]
+            raise LabError(
+                f"{program.part} cannot start: {detail}. A lab needs root and Linux namespaces; "
+                f"`drover doctor` shows what is missing"
+            )
     return Launched(child, int(rest))
 
 
