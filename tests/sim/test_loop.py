@@ -116,6 +116,25 @@ def test_spinning_is_a_livelock() -> None:
         run(forever(), limit_s=3600)
 
 
+def test_every_positive_delay_takes_time() -> None:
+    async def main() -> float:
+        await asyncio.sleep(77.77)
+        await asyncio.sleep(1e-18)
+        return _loop().time()
+
+    assert run(main()) == 77.770001
+
+
+def test_spinning_at_one_instant_is_a_livelock(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forever() -> None:
+        for _ in iter(int, 1):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("drover.sim.loop.MAX_STEPS_PER_INSTANT", 1000)
+    with pytest.raises(Livelock, match="steps at virtual second"):
+        run(forever())
+
+
 def test_threads_and_executors_are_refused() -> None:
     async def main() -> None:
         await asyncio.to_thread(print)

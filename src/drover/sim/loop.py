@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import math
 import random
 import threading
 from collections import deque
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TICKS_PER_S = 1_000_000
 EPOCH_S = 1_767_225_600.0  # 2026-01-01T00:00:00Z: wall time when a world begins
 MAX_STEPS_PER_INSTANT = 1_000_000
 _PURGE_AT = 100
@@ -79,7 +81,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, seed: int | str, limit_s: float = 1e7) -> None:
         super().__init__()
-        self._now_s = 0.0
+        self._now = 0  # ticks
         self._limit_s = limit_s
         self._chance = random.Random(f"loop-{seed}")
         self._births: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
@@ -92,7 +94,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.set_exception_handler(_record_error)
 
     def time(self) -> float:
-        return self._now_s
+        return self._now / TICKS_PER_S
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        # Every positive delay takes time: else code that sleeps the rest of a limit, which may be
+        # lost in rounding, would spin for ever at one instant.
+        when = max(self.time() + delay, (self._now + (delay > 0)) / TICKS_PER_S)
+        return self.call_at(when, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
@@ -131,7 +141,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._drop_cancelled_timers()
         if not self._ready:
             self._jump()
-        while self._scheduled and self._scheduled[0].when() <= self._now_s:
+        while self._scheduled and _ticks(self._scheduled[0].when()) <= self._now:
             timer = heapq.heappop(self._scheduled)
             timer._scheduled = False  # type: ignore[attr-defined]
             self._ready.append(timer)
@@ -140,16 +150,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 handle._run()
                 self._steps_now += 1
         if self._steps_now > MAX_STEPS_PER_INSTANT:
-            raise Livelock(f"{self._steps_now} steps at virtual second {self._now_s}")
+            raise Livelock(f"{self._steps_now} steps at virtual second {self.time()}")
 
     def _jump(self) -> None:
         if self._stopping:
             return
         if not self._scheduled:
             raise Deadlock("nothing will ever happen; waiting: " + ", ".join(self.waiting()))
-        self._now_s = max(self._now_s, self._scheduled[0].when())
-        self._steps_now = 0
-        if self._now_s > self._limit_s:
+        due = _ticks(self._scheduled[0].when())
+        if due > self._now:
+            self._now = due
+            self._steps_now = 0
+        if self.time() > self._limit_s:
             raise Livelock(f"not done after {self._limit_s} s; waiting: {self.waiting()}")
 
     def _shuffled_batch(self) -> list[asyncio.Handle]:
@@ -219,6 +231,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _process_events(self, event_list: Any) -> None:
         raise Forbidden("real input or output")
+
+
+def _ticks(when_s: float) -> int:
+    """Rounded up, but for the rounding errors of adding floats."""
+    return math.ceil(when_s * TICKS_PER_S - 1e-3)
 
 
 def _record_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

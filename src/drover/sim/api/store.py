@@ -1,0 +1,123 @@
+"""What the modelled API server keeps: objects by kind, one revision counter, and a bounded history.
+
+Stored objects are never changed in place; every write stores a new dict and appends a ``Change``.
+The history is what watches resume from; what falls out of it is *compacted*, and a watch from
+before it is Gone. Nothing here knows rules of kinds; ``model`` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from drover.api.scheme import Kind
+    from drover.api.wire import Object
+
+HISTORY = 10_000
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write. ``old`` is None for a creation, ``new`` is None for a removal."""
+
+    revision: int
+    kind: Kind
+    old: Object | None
+    new: Object | None
+
+
+class Store:
+    """Objects by kind, then by (namespace, name)."""
+
+    def __init__(self, history: int = HISTORY) -> None:
+        self.revision = 1
+        self.compacted = 1  # changes up to this revision are forgotten
+        self._history = history
+        self._log: deque[Change] = deque()
+        self._objects: dict[Kind, dict[tuple[str, str], Object]] = {}
+        self._changed = asyncio.Event()
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return self._objects.get(kind, {}).get((namespace, name))
+
+    def all(self, kind: Kind, namespace: str = "") -> list[Object]:
+        """In the order of namespace and name, as etcd's keys."""
+        found = self._objects.get(kind, {})
+        return [found[key] for key in sorted(found) if not namespace or key[0] == namespace]
+
+    def kinds(self) -> list[Kind]:
+        return list(self._objects)
+
+    def put(self, kind: Kind, obj: Object) -> Object:
+        """Store ``obj`` at a new revision, unless nothing differs; return what is stored."""
+        key = _key(obj)
+        old = self._objects.setdefault(kind, {}).get(key)
+        if old is not None and _same(old, obj):
+            return old
+        self.revision += 1
+        obj["metadata"]["resourceVersion"] = str(self.revision)
+        self._objects[kind][key] = obj
+        self._append(Change(self.revision, kind, old, obj))
+        return obj
+
+    def remove(self, kind: Kind, obj: Object) -> Object:
+        """Forget ``obj``; return its last state at the revision of the removal."""
+        self.revision += 1
+        self._objects[kind].pop(_key(obj))
+        last: Object = copied(obj)
+        last["metadata"]["resourceVersion"] = str(self.revision)
+        self._append(Change(self.revision, kind, last, None))
+        return last
+
+    def compact(self) -> None:
+        """Forget all history up to now."""
+        self._log.clear()
+        self.compacted = self.revision
+
+    def since(self, revision: int) -> list[Change]:
+        """Changes above ``revision``, oldest first. The caller has compared it with
+        ``compacted``.
+        """
+        found: list[Change] = []
+        for change in reversed(self._log):
+            if change.revision <= revision:
+                break
+            found.append(change)
+        return found[::-1]
+
+    async def wait_changed(self) -> None:
+        await self._changed.wait()
+
+    def _append(self, change: Change) -> None:
+        self._log.append(change)
+        if len(self._log) > self._history:
+            self.compacted = self._log.popleft().revision
+        self.wake()
+
+    def wake(self) -> None:
+        """Let every watch look again."""
+        # A new event each time: whoever waits on the old one wakes, whoever comes later waits anew.
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _key(obj: Object) -> tuple[str, str]:
+    return (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+
+
+def _same(old: Object, new: Object) -> bool:
+    old_meta = {**old["metadata"], "resourceVersion": ""}
+    new_meta = {**new["metadata"], "resourceVersion": ""}
+    return {**old, "metadata": old_meta} == {**new, "metadata": new_meta}
+
+
+def copied(value: Any) -> Any:
+    """A deep copy of decoded JSON."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    return value
