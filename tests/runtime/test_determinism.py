@@ -21,7 +21,7 @@ def traced(seed: int, hash_seed: str) -> str:
 
 def test_same_seed_same_trace_in_every_process() -> None:
     first = traced(1, "1")
-    assert len(json.loads(first)) > 100
+    assert len(json.loads(first)) > 50
     assert json.loads(first)[-1] == "None"
     assert traced(1, "2") == first
     assert traced(2, "1") != first

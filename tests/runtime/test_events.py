@@ -35,11 +35,16 @@ class Refusing(Client):
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport)
         self.planned: list[Exception] = []
+        self.lose_answers = 0
 
     async def create(self, kind: Any, obj: Object) -> Object:
         if self.planned:
             raise self.planned.pop(0)
-        return await super().create(kind, obj)
+        made = await super().create(kind, obj)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise Unanswered("the answer was lost", sent=True)
+        return made
 
 
 def recording(story: Callable[[Refusing, events.Recorder, Object], Awaitable[None]]) -> None:
@@ -105,6 +110,18 @@ def test_losses_are_retried_and_refusals_dropped(planned: list[Exception], dropp
         await asyncio.sleep(1)
         written, _ = await client.list(EVENT, "default")
         assert len(written) == 2 - dropped
+
+    recording(story)
+
+
+def test_an_event_whose_answer_was_lost_is_written_once() -> None:
+    async def story(client: Refusing, recorder: events.Recorder, about: Object) -> None:
+        client.lose_answers = 1
+        recorder.event(about, "Normal", "First", "it")
+        await asyncio.sleep(30)
+        written, _ = await client.list(EVENT, "default")
+        assert len(written) == 1
+        assert recorder.dropped == 0
 
     recording(story)
 

@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from drover.api.meta import name_of, namespace_of, uid_of
 from drover.api.scheme import EVENT
-from drover.api.status import ApiError, NotFound, ServerError, TooManyRequests, Unanswered
+from drover.api.status import (
+    AlreadyExists,
+    ApiError,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+    Unanswered,
+)
 from drover.base.backoff import Backoff
 from drover.base.clock import Clock, rfc3339
 
@@ -38,6 +46,7 @@ class _Pending:
     """An event not yet written, with the times and number of its repeats."""
 
     about: Object
+    name: str
     first_s: float
     last_s: float
     count: int = 1
@@ -77,7 +86,8 @@ class Recorder:
         elif len(self._pending) >= MOST_PENDING:
             self.dropped += 1
         else:
-            self._pending[story] = _Pending(about, now_s, now_s)
+            name = f"{name_of(about)}.{self._ids.suffix(12)}"
+            self._pending[story] = _Pending(about, name, now_s, now_s)
             self._wake.set()
 
     async def run(self) -> None:
@@ -113,7 +123,8 @@ class Recorder:
                 self._remember(story, _Written(before.namespace, before.name, count))
                 return
         body = self._body(story, pending)
-        await self._client.create(EVENT, body)
+        with suppress(AlreadyExists):  # an earlier try landed, its answer was lost
+            await self._client.create(EVENT, body)
         self._remember(story, _Written(namespace_of(body), name_of(body), pending.count))
 
     def _remember(self, story: Story, written: _Written) -> None:
@@ -135,7 +146,7 @@ class Recorder:
         }
         return {
             "metadata": {
-                "name": f"{meta['name']}.{self._ids.suffix(12)}",
+                "name": pending.name,
                 "namespace": namespace_of(about) or "default",
             },
             "involvedObject": {key: value for key, value in involved.items() if value},
