@@ -305,6 +305,7 @@ async def forget(keeper: Keeper) -> None:
     context = keeper.context
     await context.network.detach(keeper.copy)
     await context.seeds.remove(keeper.copy)
-    await context.hypervisor.forget(keeper.copy)
+    if keeper.pod is None:
+        await context.hypervisor.forget(keeper.copy)  # else its logs stay as long as its Pod
     context.journal.forget(keeper.copy)
     keeper.log.info("forgotten")

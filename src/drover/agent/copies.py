@@ -38,7 +38,7 @@ class Copies:
         context.pods.add_index("uid", lambda pod: [pods.uid(pod)])
         context.migrations.add_index("source", lambda vmm: [vmms.source_pod_uid(vmm)])
         context.migrations.add_index("target", lambda vmm: [vmms.target_pod_uid(vmm)])
-        context.pods.add_handler(lambda old, new: self._pod_changed(new or old))
+        context.pods.add_handler(self._pod_handler)
         context.migrations.add_handler(lambda old, new: self._migration_changed(new or old))
         self._leases.add_handler(self._lease_changed)
 
@@ -85,6 +85,17 @@ class Copies:
         lease = self._context.leases.cached(keeper.vm)
         if lease is not None and lease["spec"].get("holder") == keeper.copy:
             self._lease_changed(None, lease)
+
+    def _pod_handler(self, old: Object | None, new: Object | None) -> None:
+        self._pod_changed(new or old)
+        if (
+            new is None
+            and old is not None
+            and pods.is_vm(old)
+            and pods.uid(old) not in self._keepers
+        ):
+            copy = pods.uid(old)
+            self._scope.spawn(self._context.hypervisor.forget(copy), f"forget-{copy[:8]}")
 
     def _pod_changed(self, pod: Object | None) -> None:
         if pod is None or not self._ready or not pods.is_vm(pod):

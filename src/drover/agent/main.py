@@ -21,12 +21,14 @@ from drover.agent.agent import Agent, Ports
 from drover.agent.config import AgentConfig, load_config
 from drover.agent.context import Limits
 from drover.agent.journal import DiskJournal
+from drover.agent.kubelet.server import CopyPlaces, KubeletServer, KubeletSettings
 from drover.agent.net.network import bridge_network
 from drover.agent.node import NodeFacts
 from drover.agent.qemu.hypervisor import QemuHypervisor
 from drover.agent.qemu.settings import QemuSettings
 from drover.agent.seeds import NoCloudSeeds
 from drover.agent.spawner import NodeInitSpawner
+from drover.api.kinds import pod as pods
 from drover.base.clock import RealClock
 from drover.base.ids import RealIds
 from drover.base.log import Log
@@ -68,7 +70,7 @@ async def serve(config: AgentConfig) -> None:
     )
     async with TaskScope("node") as scope:
         transport = await access.transport(clock)
-        scope_settings = QemuSettings(
+        settings = QemuSettings(
             run_dir=Path(config.run_dir) / "copies",
             log_dir=Path(config.state_dir) / "log",
             tls_dir=Path(config.migration_pki_dir),
@@ -77,7 +79,7 @@ async def serve(config: AgentConfig) -> None:
             nice=config.qemu_nice,
         )
         spawner = NodeInitSpawner(config.nodeinit_socket)
-        hypervisor = QemuHypervisor(scope_settings, spawner, scope, log)
+        hypervisor = QemuHypervisor(settings, spawner, scope, log)
         network = bridge_network(config, clock, log)
         await network.open()
         scope.guard(network.keep(), "network")
@@ -102,10 +104,36 @@ async def serve(config: AgentConfig) -> None:
             config.lease_duration_s,
             Limits(),
         )
+        scope.guard(_kubelet(config, agent, hypervisor, clock, scope).run(), "kubelet")
+        scope.guard(agent.run(), "agent")
         try:
-            await agent.run()
+            raise await scope.wait_broken()
         finally:
             await transport.aclose()
+
+
+def _kubelet(
+    config: AgentConfig,
+    agent: Agent,
+    hypervisor: QemuHypervisor,
+    clock: RealClock,
+    scope: TaskScope,
+) -> KubeletServer:
+    def find(namespace: str, name: str) -> CopyPlaces | None:
+        pod = agent.context.pods.get(f"{namespace}/{name}")
+        if pod is None or not pods.is_vm(pod):
+            return None
+        files = hypervisor.files(pods.uid(pod))
+        return CopyPlaces(files.console, files.serial_log)
+
+    settings = KubeletSettings(
+        config.address,
+        config.kubelet_port,
+        config.serving_cert_file,
+        config.serving_key_file,
+        config.ca_file,
+    )
+    return KubeletServer(settings, find, clock, scope)
 
 
 async def run_until_told(config: AgentConfig) -> None:
