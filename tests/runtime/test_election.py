@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from drover.api.wire import Request, Response
 
 
+History = list[tuple[float, int, str]]
+
+
 class Link:
     """A door to the modelled API that can be cut, or that swallows requests."""
 
@@ -46,7 +49,7 @@ class Link:
 class Candidate:
     """Writes ``(time, who, what)`` into a shared history when it starts and stops leading."""
 
-    def __init__(self, api: ApiModel, who: int, history: list[tuple[float, int, str]]) -> None:
+    def __init__(self, api: ApiModel, who: int, history: History) -> None:
         clock = SimClock()
         self.link = Link(api)
         log = Log(clock, lambda entry: None)
@@ -70,7 +73,8 @@ class Candidate:
 
 def test_one_leads_and_the_other_takes_over_soon_when_it_is_given_back() -> None:
     async def main() -> None:
-        api, history = ApiModel(SimClock(), SeededIds(0)), []
+        api = ApiModel(SimClock(), SeededIds(0))
+        history: History = []
         async with TaskScope("test") as scope:
             first = scope.spawn(Candidate(api, 1, history).run(), "first")
             await asyncio.sleep(5)
@@ -94,7 +98,8 @@ def test_one_leads_and_the_other_takes_over_soon_when_it_is_given_back() -> None
 @pytest.mark.parametrize("how", ["cut", "hang"])
 def test_a_leader_without_the_api_stops_before_the_other_starts(how: str) -> None:
     async def main() -> None:
-        api, history = ApiModel(SimClock(), SeededIds(0)), []
+        api = ApiModel(SimClock(), SeededIds(0))
+        history: History = []
         first = Candidate(api, 1, history)
         async with TaskScope("test") as scope:
             task = scope.spawn(first.run(), "first")

@@ -151,9 +151,10 @@ async def test_a_failing_exec_plugin_is_named(
     tmp_path: Path, argv: list[str], message: str
 ) -> None:
     command, *args = argv
-    entry = {"apiVersion": "client.authentication.k8s.io/v1", "command": command, "args": args}
+    version = "client.authentication.k8s.io/v1"
+    entry = {"apiVersion": version, "command": command, "args": args}
     access = load(write(tmp_path / "config", {"exec": entry}))
-    assert access.plugin == ExecPlugin((command, *args), (), entry["apiVersion"])
+    assert access.plugin == ExecPlugin((command, *args), (), version)
     with pytest.raises(BadKubeconfig, match=message):
         await access.transport(RealClock())
 

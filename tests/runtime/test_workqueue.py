@@ -14,7 +14,7 @@ from drover.sim.loop import run
 
 async def drain(queue: WorkQueue) -> list[str]:
     """Take what is ready right now."""
-    taken = []
+    taken: list[str] = []
     while True:
         try:
             async with asyncio.timeout(0):
