@@ -20,10 +20,7 @@ NOT_IN_GUEST = re.compile(r"^(dpkg|perl.*|gcc-.*|init-system-helpers|usrmerge|us
 # In the initrd: what it takes to reach the root file system, and the network card right behind it.
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_net")
 LATE_MODULES = ("virtio_console", "button", "evdev", "pvpanic-pci", "virtio_balloon", "virtio-rng")
-SEED_MODULES = {
-    "vfat": ("vfat", "nls_cp437", "nls_ascii", "nls_utf8"),
-    "iso9660": ("isofs",),
-}
+SEED_MODULES = ("vfat", "nls_cp437", "nls_ascii")
 
 
 class ContentError(Exception):
@@ -41,7 +38,7 @@ def resolve() -> tuple[list[str], str]:
     if not found:
         raise ContentError(f"no package {KERNEL} is known here; run: apt-get update")
     kernel = found.group(1)
-    refuse = "recommends suggests conflicts breaks replaces enhances".split()
+    refuse = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
     flags = ["--recurse", *(f"--no-{kind}" for kind in refuse)]
     listed = _output("apt-cache", "depends", *flags, *ROOTS)
     names = {line for line in listed.splitlines() if re.match(r"[a-z0-9]", line)}
@@ -159,7 +156,7 @@ def make_rootfs(ours: Path, tree: Path, tool: Path, rootfs: Path) -> None:
     _copy_with_libraries(tree, rootfs)
 
     in_initrd = {name for name, _ in boot_modules(tree)}
-    for list_name, names in {"late": LATE_MODULES, **SEED_MODULES}.items():
+    for list_name, names in {"late": LATE_MODULES, "seed": SEED_MODULES}.items():
         modules = [(n, data) for n, data in _modules(tree, names) if n not in in_initrd]
         for name, data in modules:
             (rootfs / "usr/lib/modules" / name).write_bytes(data)

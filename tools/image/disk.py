@@ -15,9 +15,12 @@ MIB = 2**20
 BOOT_START, BOOT_MIB = 1, 40
 ROOT_START, ROOT_MIB = BOOT_START + BOOT_MIB, 150
 UUID = "d20e4b1e-0000-4000-8000-6c696e757800"
-# cryptomgr.notests: half a second of self tests under emulation. no_timer_check: a busy host makes
-# the timer look broken at boot.
-COMMAND_LINE = "console=ttyS0 quiet cryptomgr.notests mitigations=off no_timer_check"
+# What an emulated boot can do without: self tests, the relocation of the kernel, trace events.
+# no_timer_check: a busy host makes the timer look broken.
+COMMAND_LINE = (
+    "console=ttyS0 quiet mitigations=off no_timer_check cryptomgr.notests nokaslr "
+    "initcall_blacklist=init_kprobe_trace,crypto_kdf108_init"
+)
 SYSLINUX_CFG = f"""\
 DEFAULT linux
 PROMPT 0
@@ -35,7 +38,21 @@ def _run(*command: str | Path, stdin: bytes | None = None) -> bytes:
 
 def _cpio_entry(number: int, name: str, mode: int, data: bytes = b"", device: int = 0) -> bytes:
     """One entry of the newc format; written here so that a device node needs no mknod."""
-    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, device >> 8, device & 255, len(name) + 1, 0)
+    fields = (
+        number,
+        mode,
+        0,
+        0,
+        1,
+        0,
+        len(data),
+        0,
+        0,
+        device >> 8,
+        device & 255,
+        len(name) + 1,
+        0,
+    )
     head = b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
     return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
 
@@ -65,7 +82,7 @@ def make_disk(boot: Path, rootfs: Path, mbr: Path, raw: Path) -> None:
     boot_sector = str(BOOT_START * MIB // 512)
     at = ["--offset", boot_sector, "-h", boot_sector]
     _run("mkfs.vfat", "-F", "16", "-n", "BOOT", "-i", "64726f76", *at, raw)
-    os.truncate(raw, (ROOT_START + ROOT_MIB + 1) * MIB)
+    os.truncate(raw, (ROOT_START + ROOT_MIB) * MIB)
     table = (
         "label: dos\nlabel-id: 0x64726f76\n"
         f"start={BOOT_START}MiB, size={BOOT_MIB}MiB, type=6, bootable\n"
@@ -78,7 +95,9 @@ def make_disk(boot: Path, rootfs: Path, mbr: Path, raw: Path) -> None:
     _run("syslinux", "--install", "--offset", str(BOOT_START * MIB), raw)
     with raw.open("r+b") as f:
         f.write(mbr.read_bytes()[:440])
-    options = f"root_owner=0:0,offset={ROOT_START * MIB},hash_seed={UUID},lazy_journal_init=1"
+    options = (
+        f"root_owner=0:0,offset={ROOT_START * MIB},hash_seed={UUID},lazy_itable_init=0,nodiscard"
+    )
     mke2fs = ["mke2fs", "-q", "-t", "ext4", "-b", "4096", "-i", "16384", "-m", "0", "-L", "groot"]
     mke2fs += ["-U", UUID, "-J", "size=8", "-d", str(rootfs), "-E", options]
     _run(*mke2fs, raw, f"{ROOT_MIB}M")

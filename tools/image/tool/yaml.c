@@ -16,7 +16,7 @@
 
 struct parser {
     char **lines;
-    int count, at, depth;
+    int count, at, depth, opened;
     char *error;
     size_t error_size;
     jmp_buf bail;
@@ -37,6 +37,16 @@ static void refuse(struct parser *p, const char *format, ...)
     vsnprintf(p->error + n, p->error_size - (size_t)n, format, args);
     va_end(args);
     longjmp(p->bail, 1);
+}
+
+/* To the next line inside quotes or brackets. */
+static const char *next_line(struct parser *p)
+{
+    if (++p->at < p->count)
+        return p->lines[p->at];
+    p->at = p->opened;
+    refuse(p, "a quote or bracket that is never closed");
+    return NULL;
 }
 
 static void put(struct buffer *b, char c)
@@ -124,31 +134,34 @@ static void trim(char *text)
         text[--n] = 0;
 }
 
+static void put_code_point(struct buffer *b, unsigned code)
+{
+    static const unsigned limits[] = {0x80, 0x800, 0x10000, 0x110000}, heads[] = {0, 0xc0, 0xe0, 0xf0};
+    int more = 0;
+    while (more < 3 && code >= limits[more])
+        more++;
+    put(b, (char)(heads[more] | code >> 6 * more));
+    while (more--)
+        put(b, (char)(0x80 | (code >> 6 * more & 63)));
+}
+
 static void escape(struct parser *p, struct buffer *b, const char **at)
 {
-    static const char from[] = "0abtnvfre \"/\\", to[] = "\0\a\b\t\n\v\f\r\x1b \"/\\";
-    char c = *++*at;
-    const char *known = c ? strchr(from, c) : NULL;
-    if (known) {
-        put(b, to[known - from]);
-    } else if (c == 'x' || c == 'u') {
-        char digits[5] = "";
-        int n = c == 'x' ? 2 : 4;
-        strncpy(digits, *at + 1, (size_t)n);
-        if ((int)strspn(digits, "0123456789abcdefABCDEF") != n)
-            refuse(p, "a bad escape");
-        unsigned code = (unsigned)strtoul(digits, NULL, 16);
-        *at += n;
-        if (code < 0x80)
-            put(b, (char)code);
-        else if (code < 0x800)
-            put(b, (char)(0xc0 | code >> 6)), put(b, (char)(0x80 | (code & 63)));
-        else
-            put(b, (char)(0xe0 | code >> 12)), put(b, (char)(0x80 | (code >> 6 & 63))),
-                put(b, (char)(0x80 | (code & 63)));
-    } else {
-        refuse(p, "an unknown escape \\%c", c ? c : ' ');
-    }
+    static const char names[] = "abtnvfre \"/\\N_LP";
+    static const unsigned meant[] = {7,   8,    9,   10,   11,   12,   13,     27,
+                                     ' ', '"', '/', '\\', 0x85, 0xa0, 0x2028, 0x2029};
+    char c = *++*at, digits[9] = "";
+    const char *known = strchr(names, c);
+    int n = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+    strncpy(digits, *at + (n > 0), (size_t)n);
+    unsigned code = (unsigned)strtoul(digits, NULL, 16);
+    if (c && known)
+        put_code_point(b, meant[known - names]);
+    else if (n && (int)strspn(digits, "0123456789abcdefABCDEF") == n && code && code < 0x110000)
+        put_code_point(b, code);
+    else
+        refuse(p, "an unknown escape \\%c", c);
+    *at += n;
 }
 
 /* A quoted scalar from *at, which may go over lines (folded); *at ends behind the closing quote. */
@@ -156,9 +169,8 @@ static char *quoted(struct parser *p, const char **at)
 {
     struct buffer b = {0};
     char quote = *(*at)++;
-    put_text(&b, "");
-    b.text = b.text ? b.text : calloc(1, 1);
-    for (;; (*at)++) {
+    b.text = calloc(1, b.room = 64);
+    for (int joined = 0;; (*at)++) {
         char c = **at;
         if (c == quote && quote == '\'' && (*at)[1] == '\'') {
             put(&b, *++*at);
@@ -167,22 +179,24 @@ static char *quoted(struct parser *p, const char **at)
             return b.text;
         } else if (c == '\\' && quote == '"' && (*at)[1]) {
             escape(p, &b, at);
+        } else if (c == '\\' && quote == '"') {
+            joined = 1; /* the break behind it is none */
         } else if (c) {
             put(&b, c);
         } else { /* the end of a line: one break is a space, n empty lines are n breaks */
-            int joined = quote == '"' && (*at)[-1] == '\\', breaks = 0;
+            int breaks = 0;
             while (!joined && b.n && ends(b.text[b.n - 1]))
                 b.text[--b.n] = 0;
             do {
-                if (++p->at >= p->count)
-                    refuse(p, "a quote that is never closed");
-                *at = p->lines[p->at] + strspn(p->lines[p->at], " \t");
+                *at = next_line(p);
+                *at += strspn(*at, " \t");
                 breaks += !**at;
             } while (!**at);
             for (int i = 0; i < breaks; i++)
                 put(&b, '\n');
             if (!breaks && !joined)
                 put(&b, ' ');
+            joined = 0;
             --*at;
         }
     }
@@ -194,9 +208,7 @@ static const char *skip_flow(struct parser *p, const char *at)
         at += strspn(at, " \t");
         if (*at && *at != '#')
             return at;
-        if (++p->at >= p->count)
-            refuse(p, "a bracket that is never closed");
-        at = p->lines[p->at];
+        at = next_line(p);
     }
 }
 
@@ -208,15 +220,26 @@ static void append(struct node *parent, struct node ***tail, struct node *child)
     *tail = &child->next;
 }
 
-static char *flow_plain(const char **at)
+static int flow_ends(const char *at)
 {
-    const char *start = *at;
-    while (**at && !strchr(",[]{}", **at) && !(**at == ':' && (ends((*at)[1]) || strchr(",]}", (*at)[1]))) &&
-           !(**at == '#' && *at > start && ends((*at)[-1])))
-        ++*at;
-    char *text = strndup(start, (size_t)(*at - start));
-    trim(text);
-    return text;
+    return strchr(",[]{}", *at) || (*at == ':' && (ends(at[1]) || strchr(",]}", at[1])));
+}
+
+/* A plain scalar inside brackets; it may go over lines, which are joined by spaces. */
+static char *flow_plain(struct parser *p, const char **at)
+{
+    struct buffer b = {.text = calloc(1, 64), .room = 64};
+    for (;;) {
+        const char *start = *at;
+        while (!flow_ends(*at) && !(**at == '#' && *at > start && ends((*at)[-1])))
+            put(&b, *(*at)++);
+        trim(b.text);
+        b.n = strlen(b.text);
+        *at = skip_flow(p, *at);
+        if (flow_ends(*at))
+            return b.text;
+        put(&b, ' ');
+    }
 }
 
 static struct node *flow(struct parser *p, const char **at)
@@ -226,7 +249,7 @@ static struct node *flow(struct parser *p, const char **at)
     if (**at != '[' && **at != '{') {
         if (strchr("&*!", **at))
             refuse(p, "anchors, aliases and tags are not supported");
-        char *text = flow_plain(at);
+        char *text = flow_plain(p, at);
         return make(*text && strcmp(text, "~") && strcmp(text, "null") ? SCALAR : NOTHING, text);
     }
     if (++p->depth > DEPTH)
@@ -340,6 +363,7 @@ static struct node *inline_value(struct parser *p, const char *text, int parent)
         refuse(p, "text that begins with %c must be quoted", *text);
     if (strchr("[{\"'", *text)) {
         const char *at = text;
+        p->opened = p->at;
         struct node *value = flow(p, &at);
         if (!is_blank(at))
             refuse(p, "text after a closing %c", at[-1]);
@@ -422,14 +446,16 @@ const struct node *yaml_get(const struct node *mapping, const char *key)
 struct node *yaml_parse(char *text, char *error, size_t error_size)
 {
     struct parser p = {.error = error, .error_size = error_size};
+    int content = 0;
     for (char *line = text, *next; line; line = next) {
         if ((next = strchr(line, '\n')))
             *next++ = 0;
         size_t n = strlen(line);
         if (n && line[n - 1] == '\r')
             line[n - 1] = 0;
-        if (!strncmp(line, "---", 3) && is_blank(line + 3) && p.count == 0)
+        if (!strncmp(line, "---", 3) && is_blank(line + 3) && !content)
             *line = 0;
+        content |= !is_blank(line);
         if (!strcmp(line, "..."))
             break;
         if (!next && !*line)
