@@ -1,0 +1,47 @@
+"""One way to the API for all commands: the lab's kubeconfig, the user's own rights."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from drover.base.clock import RealClock
+from drover.cli.session import Session
+from drover.runtime.client import Client
+from drover.runtime.kubeconfig import load
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Api:
+    """What a command gets."""
+
+    client: Client
+    clock: RealClock
+
+
+@contextlib.asynccontextmanager
+async def connected(session: Session) -> AsyncIterator[Api]:
+    """Open the door of the lab; says so when it does not run."""
+    session.lab.require_running()
+    clock = RealClock()
+    access = load(session.home.kubeconfig)
+    transport = await access.transport(clock)
+    try:
+        yield Api(Client(transport), clock)
+    finally:
+        await transport.aclose()
+
+
+def with_api(session: Session, work: Callable[[Api], Awaitable[T]]) -> T:
+    """Run ``work`` with an open door."""
+
+    async def inside() -> T:
+        async with connected(session) as api:
+            return await work(api)
+
+    return asyncio.run(inside())
