@@ -16,7 +16,7 @@ from drover.api.wire import Object
 from drover.base.clock import rfc3339_micro
 from drover.base.ids import SeededIds
 from drover.base.log import Log
-from drover.base.tasks import TaskScope
+from drover.base.tasks import TaskScope, wait_first
 from drover.runtime.client import Client
 from drover.runtime.manager import Manager
 from drover.sim.api import ApiModel
@@ -207,8 +207,7 @@ def play(story: Story, wire: Callable[[World], None], seed: int = 0) -> None:
             scope.guard(world.manager.run(), "manager")
             told = scope.spawn(story(world), "story")
             broken = scope.spawn(scope.wait_broken(), "watch")
-            while not told.done() and not broken.done():
-                await world.clock.sleep(0.05)
+            await wait_first(told, broken)
             if broken.done():
                 raise broken.result()
             await told

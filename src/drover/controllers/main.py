@@ -21,8 +21,12 @@ from drover.base.ids import RealIds
 from drover.base.log import Log
 from drover.controllers.addresses.controller import wire as wire_addresses
 from drover.controllers.addresses.decide import Range
+from drover.controllers.classes.controller import wire as wire_classes
 from drover.controllers.config import ControllersConfig, load_config
+from drover.controllers.disks.controller import wire as wire_disks
+from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.migration.controller import wire as wire_migration
+from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
@@ -35,10 +39,14 @@ def wire_all(manager: Manager, config: ControllersConfig) -> None:
     """Register every controller."""
     network = ipaddress.IPv4Network(config.vm_cidr)
     guests = GuestNetwork(config.vm_gateway, network.prefixlen)
+    wire_classes(manager)
+    storage = FileStorage(Path(config.disks_dir), Path(config.images_dir))
+    wire_disks(manager, storage)
     wire_addresses(manager, Range(config.vm_first, config.vm_last))
     wire_vm(manager, VmSettings(guests, config.disks_dir, config.images_dir))
     wire_vmop(manager)
     wire_migration(manager)
+    wire_gc(manager)
 
 
 async def serve(config: ControllersConfig) -> None:

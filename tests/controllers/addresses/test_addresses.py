@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.controllers.world import Story, World, play
 
 from drover.api.scheme import VM, VMIP, VMIPLEASE
 from drover.api.status import NotFound
@@ -17,7 +18,6 @@ from drover.controllers.addresses.decide import (
     choose,
     user_of,
 )
-from tests.controllers.world import Story, World, play
 
 RANGE = Range("10.66.10.14", "10.66.10.16")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.controllers.world import NS, Story, World, play
 
 from drover.api import names
 from drover.api.kinds import vml as vmls
@@ -12,7 +13,6 @@ from drover.api.machine import GuestNetwork
 from drover.api.scheme import POD, SECRET, VDISK, VM, VML
 from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire
-from tests.controllers.world import NS, Story, World, play
 
 SETTINGS = Settings(GuestNetwork("10.66.10.254", 24), "/shared/disks", "/shared/images")
 SPEC = {
