@@ -57,7 +57,7 @@ start_step() {
 
 # wait_step NAME PID TEXT: shows progress until the step ends; its failure is ours.
 wait_step() {
-    local name=$1 pid=$2 text=$3 start=$SECONDS log=$cache/log/$1.log last
+    local name=$1 pid=$2 text=$3 start=$SECONDS log=$cache/log/$1.log last code=0
     if [[ -r $cache/took/$name ]]; then text="$text (last time $(took "$name" ""))"; fi
     say "$text ..."
     while kill -0 "$pid" 2>/dev/null; do
@@ -68,10 +68,11 @@ wait_step() {
         sleep 0.2
     done
     if [[ -t 2 ]]; then printf '\r\033[K' >&2; fi
-    if ! wait "$pid"; then
+    wait "$pid" || code=$?
+    if ((code != 0)); then
         say "$text: failed. The end of $log:"
         tail -n 20 "$log" | sed 's/^/    /' >&2
-        exit 1
+        exit $((code == 2 ? 2 : 1))   # 2: an unmet need, told in the log
     fi
     say "$text: done, $(took "$name" "")"
 }

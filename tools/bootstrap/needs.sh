@@ -97,7 +97,7 @@ need_packages() {
     remedy="install them another way: $(tr '\n' ' ' <<<"$lacking")"
     if ((count > 0)); then
         found="$count to be installed"
-        command -v apt-get >/dev/null || { state=missing found="$count missing, and no apt-get"; }
+        [[ -x $(command -v apt-get) ]] || { state=missing found="$count missing, and no apt-get"; }
     fi
 }
 

