@@ -44,10 +44,13 @@ async def until(
     raise LabError(f"{what} within {limit_s:.0f} s{last}")
 
 
-async def wait_api(transport: Transport, clock: Clock, limit_s: float) -> None:
-    """Until the API server says that it is ready."""
+async def wait_api(
+    transport: Transport, clock: Clock, limit_s: float, hopeless: Callable[[], None]
+) -> None:
+    """Until the API server says that it is ready; ``hopeless`` raises when there is no point in waiting."""
 
     async def ready() -> bool:
+        hopeless()
         return (await transport.send(Request("GET", "/readyz", timeout_s=2.0))).status == 200
 
     await until(clock, limit_s, "the API server is not ready", ready)

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from drover.lab.errors import LabBusy, LabError
 from drover.lab.topology import MOST_LABS, Topology, lab_id, node_name
 
+_LEAST_FREE_BYTES = 512 * 2**20  # etcd's log, an image, some disks
 _TOO_LONG = 200  # characters of a home path: kernel and socket limits, with room for our own names
 
 
@@ -131,11 +133,17 @@ class Home:
             )
 
     def prepare(self) -> None:
-        """Make the directories."""
+        """Make the directories. Raises LabError when there is no room for what goes into them."""
         for directory in (self.path, self.pki, self.logs, self.run, self.etcd):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for directory in (self.disks, self.images):
             directory.mkdir(exist_ok=True)
+        free = shutil.disk_usage(self.path).free
+        if free < _LEAST_FREE_BYTES:
+            raise LabError(
+                f"{self.path} has {free // 2**20} MiB free, a lab needs {_LEAST_FREE_BYTES // 2**20} MiB to begin "
+                f"with: make room, or choose another --home"
+            )
 
     @contextlib.contextmanager
     def locked(self, purpose: str) -> Iterator[None]:

@@ -64,12 +64,15 @@ class Lab:
         return found
 
     def up(self, nodes: int | None, engine: Path, image: Path | None, progress: Progress) -> None:
-        """Start what is missing and wait until all is ready. Raises LabError."""
+        """Start what is missing and wait until all is ready. Raises LabError.
+
+        What a failed or interrupted ``up`` has begun from nothing it ends again; a lab that ran before goes on.
+        """
         from drover.lab import start
 
         _require_root()
         self.home.check_place()
-        with self.home.locked("up"), _plain_disk_errors(self.home):
+        with _plain_disk_errors(self.home), self.home.locked("up"):
             settings = self._settle(nodes)
             self.home.prepare()
             self.home.store(settings)
@@ -77,8 +80,14 @@ class Lab:
                 self.home, settings, engine, image, datetime.datetime.now(datetime.UTC)
             )
             self._clear_ruins()
-            start.start_parts(self.home, settings, progress)
-            asyncio.run(start.wait_ready(self.home, settings, image, progress))
+            fresh = not processes.find(self.lab_id)
+            try:
+                start.start_parts(self.home, settings, progress)
+                asyncio.run(start.wait_ready(self.home, settings, image, progress))
+            except BaseException:
+                if fresh:
+                    self._end_all(_silent)
+                raise
 
     def down(self, progress: Progress) -> bool:
         """End everything of this lab. True when there was something."""
@@ -166,7 +175,7 @@ class Lab:
         if SWITCH in found and links.exists(machine_link(self.lab_id)):
             return
         if processes.find(self.lab_id):
-            self._end_all(lambda _what, _state: None)
+            self._end_all(_silent)
         links.remove_machine_link(self.lab_id)
 
     def _end_all(self, progress: Progress) -> bool:
@@ -188,6 +197,10 @@ class Lab:
         links.remove_machine_link(self.lab_id)
         self.home.manifests_applied.unlink(missing_ok=True)
         return bool(parts)
+
+
+def _silent(_what: str, _state: str) -> None:
+    """A Progress that says nothing."""
 
 
 def _require_root() -> None:

@@ -11,6 +11,7 @@ links, mounts and, with a PID namespace, every descendant.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -51,6 +52,13 @@ def _furnish(spec: dict[str, Any]) -> None:
         socket.sethostname(spec["hostname"])
 
 
+def _weigh(nice: int) -> None:
+    """Share of CPU of the new session as a whole, on kernels that schedule by session."""
+    if nice:
+        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+            file.write(str(nice))
+
+
 def _become(spec: dict[str, Any]) -> NoReturn:
     """Wait for "go", then turn into the program asked for."""
     os.setsid()
@@ -59,6 +67,7 @@ def _become(spec: dict[str, Any]) -> NoReturn:
     os.dup2(null, 1)
     os.dup2(log, 2)
     try:
+        _weigh(spec.get("autogroup_nice", 0))
         _furnish(spec)
         if os.read(0, 2) != b"go":
             os._exit(0)

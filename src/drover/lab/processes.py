@@ -7,6 +7,7 @@ killed ``up`` left is found too. The *init* of a part is the process that is PID
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,31 +42,23 @@ class Program:
     tmpfs: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
     machine_netns: bool = False
+    autogroup_nice: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
     program: str = ""  # the file to execute, when it is not argv[0]
 
 
-class Launched:
-    """A process that waits in its namespaces until ``go``. Dies by itself when we die before."""
-
-    def __init__(self, child: subprocess.Popen[bytes], pid: int) -> None:
-        self._child = child
-        self.pid = pid
-
-    def go(self) -> None:
-        assert self._child.stdin is not None
-        self._child.stdin.write(b"go")
-        self._child.stdin.close()
-
-
-def launch(lab: str, program: Program) -> Launched:
-    """Start ``program`` detached; plug its links, then call ``go``. Raises LabError."""
+@contextlib.contextmanager
+def launch(lab: str, program: Program) -> Iterator[int]:
+    """Start ``program`` detached. Within the block it waits in its namespaces, so that cables can be plugged by its
+    pid; at the end of the block it goes on, and ends when the block raises or we die. Raises LabError.
+    """
     spec = {
         "namespaces": program.namespaces,
         "hostname": program.hostname,
         "tmpfs": program.tmpfs,
         "directories": program.directories,
         "machine_netns": program.machine_netns,
+        "autogroup_nice": program.autogroup_nice,
         "log": str(program.log),
         "program": program.program or program.argv[0],
         "argv": program.argv,
@@ -78,19 +71,24 @@ def launch(lab: str, program: Program) -> Launched:
         stderr=subprocess.PIPE,
     )
     assert child.stdin is not None
+    with child.stdin as word:
+        yield _pid_of(child, program.part)
+        word.write(b"go")
+
+
+def _pid_of(child: subprocess.Popen[bytes], part: str) -> int:
+    """What launch.py says of the process it has started."""
     assert child.stdout is not None
     assert child.stderr is not None
     with child.stdout, child.stderr:
         word, _, rest = child.stdout.readline().decode().strip().partition(" ")
         child.wait()
-        if word != "pid":
-            child.stdin.close()
-            detail = rest or child.stderr.read().decode()[-400:]
-            raise LabError(
-                f"{program.part} cannot start: {detail}. A lab needs root and Linux namespaces; "
-                f"`drover doctor` shows what is missing"
-            )
-    return Launched(child, int(rest))
+        if word == "pid":
+            return int(rest)
+        detail = rest or child.stderr.read().decode()[-400:]
+    raise LabError(
+        f"{part} cannot start: {detail}. A lab needs root and Linux namespaces; `drover doctor` shows what is missing"
+    )
 
 
 def _environ_mark(pid: int) -> str:

@@ -18,6 +18,7 @@ from drover.base.clock import Clock, RealClock
 from drover.controllers import config as controllers_config
 from drover.controllers.config import ControllersConfig
 from drover.lab import bootstrap, credentials, engine, links, processes, supervisor
+from drover.lab.errors import LabError
 from drover.lab.home import Home, Settings
 from drover.lab.processes import CONTROL_PLANE, SWITCH, Program
 from drover.runtime import kubeconfig
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _API_LIMIT_S = 60.0
 _NODES_LIMIT_S = 60.0
+_HOPELESS_ENDS = 4
+_CONTROL_PLANE_NICE = (
+    -10
+)  # of its whole session, against those of the nodes: busy guests must not starve it
 _SOURCE = Path(__file__).resolve().parents[2]
 BUILTIN_IMAGE_FILE = "drover-linux.qcow2"
 
@@ -126,10 +131,9 @@ def _start_switch(home: Home) -> int:
     program = Program(
         SWITCH, ("drover-switch", "infinity"), home.logs / "switch.log", ("net",), program=sleep
     )
-    launched = processes.launch(home.lab_id, program)
-    links.make_switch(launched.pid)
-    launched.go()
-    return launched.pid
+    with processes.launch(home.lab_id, program) as pid:
+        links.make_switch(pid)
+    return pid
 
 
 def _start_control_plane(home: Home, settings: Settings, switch: int) -> None:
@@ -141,11 +145,11 @@ def _start_control_plane(home: Home, settings: Settings, switch: int) -> None:
         home.logs / "supervisor.log",
         hostname="drover-control-plane",
         machine_netns=True,
+        autogroup_nice=_CONTROL_PLANE_NICE,
         env=_python_path(),
     )
-    launched = processes.launch(home.lab_id, program)
-    links.plug_control_plane(switch, launched.pid, settings.topology)
-    launched.go()
+    with processes.launch(home.lab_id, program) as pid:
+        links.plug_control_plane(switch, pid, settings.topology)
 
 
 def start_node(home: Home, settings: Settings, number: int, switch: int) -> None:
@@ -173,14 +177,42 @@ def start_node(home: Home, settings: Settings, number: int, switch: int) -> None
         directories=(config.run_dir,),
         env=_python_path(),
     )
-    launched = processes.launch(home.lab_id, program)
-    links.plug_node(switch, launched.pid, node, number, settings.topology)
-    launched.go()
+    with processes.launch(home.lab_id, program) as pid:
+        links.plug_node(switch, pid, node, number, settings.topology)
 
 
 def _python_path() -> dict[str, str]:
     """The parts run the same source as we do, whatever their working directory."""
     return {"PYTHONPATH": str(_SOURCE)}
+
+
+class CrashWatch:
+    """Notices a part of the control plane that ends again and again, by the supervisor's log."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._log = home.logs / "supervisor.log"
+        self._begin = self._log.stat().st_size if self._log.exists() else 0
+
+    def check(self) -> None:
+        """Raises LabError with the part's last words."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(self._begin)
+                lines = file.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return
+        ended = [line.split()[1] for line in lines if " ended with " in line]
+        for part in ("etcd", "apiserver"):
+            if ended.count(part) >= _HOPELESS_ENDS:
+                raise LabError(
+                    f"{part} does not start: {_last_line(self._home.logs / f'{part}.log')}"
+                )
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1][:300] if lines else "it says nothing"
 
 
 async def wait_ready(
@@ -192,7 +224,7 @@ async def wait_ready(
     transport = await kubeconfig.load(home.kubeconfig).transport(clock)
     try:
         client = Client(transport)
-        await bootstrap.wait_api(transport, clock, _API_LIMIT_S)
+        await bootstrap.wait_api(transport, clock, _API_LIMIT_S, CrashWatch(home).check)
         progress("control plane", "ready")
         changed = await bootstrap.apply_manifests(client, clock)
         home.manifests_applied.touch()
@@ -200,13 +232,11 @@ async def wait_ready(
         if image is not None:
             await bootstrap.ensure_builtin_image(client, builtin_image(home))
         await bootstrap.wait_service_account(client, clock, _API_LIMIT_S)
+        names = settings.node_names
         await bootstrap.wait_nodes(
-            client,
-            clock,
-            settings.node_names,
-            since_s,
-            lambda node: progress(node, "ready"),
-            _NODES_LIMIT_S,
+            client, clock, names, since_s, lambda node: progress(node, "ready"), _NODES_LIMIT_S
         )
+    except LabError as error:
+        raise LabError(f"{error}. The logs are in {home.logs}") from error
     finally:
         await transport.aclose()

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -59,22 +60,20 @@ def nodes(tmp_path: Path) -> Iterator[list[int]]:
     """Pids of two nodes' namespaces, cabled as in a lab."""
     lab = f"t{os.getpid()}"
 
-    def start(part: str) -> processes.Launched:
+    def launch(part: str) -> AbstractContextManager[int]:
         argv = ("drover-test", "infinity")
         return processes.launch(
             lab, Program(part, argv, tmp_path / "log", ("net",), program="/bin/sleep")
         )
 
     try:
-        switch = start("switch")
-        links.make_switch(switch.pid)
-        switch.go()
+        with launch("switch") as switch:
+            links.make_switch(switch)
         pids = []
         for number in (1, 2):
-            node = start(f"n{number}")
-            links.plug_node(switch.pid, node.pid, f"n{number}", number, TOPOLOGY)
-            node.go()
-            pids.append(node.pid)
+            with launch(f"n{number}") as pid:
+                links.plug_node(switch, pid, f"n{number}", number, TOPOLOGY)
+            pids.append(pid)
         yield pids
     finally:
         for part in list(processes.find(lab)):
