@@ -57,13 +57,16 @@ start_step() {
 
 # wait_step NAME PID TEXT: shows progress until the step ends; its failure is ours.
 wait_step() {
-    local name=$1 pid=$2 text=$3 start=$SECONDS log=$cache/log/$1.log last code=0
+    local name=$1 pid=$2 text=$3 start=$SECONDS log=$cache/log/$1.log last told=0 code=0
     if [[ -r $cache/took/$name ]]; then text="$text (last time $(took "$name" ""))"; fi
     say "$text ..."
     while kill -0 "$pid" 2>/dev/null; do
         if [[ -t 2 ]]; then
             last=$(tail -n 1 "$log" 2>/dev/null | tr -d '\r' | cut -c1-60)
             printf '\r\033[K        %s  %s' "$(duration $((SECONDS - start)))" "$last" >&2
+        elif ((SECONDS - start >= told + 60)); then
+            told=$((SECONDS - start))
+            say "$text: $(duration $told) so far"
         fi
         sleep 0.2
     done
