@@ -148,13 +148,15 @@ class NodeInit:
         return 0
 
     def _listen(self) -> socket.socket:
+        part = self._path + ".part"
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+            os.unlink(part)
         listener = socket.socket(socket.AF_UNIX)
         previous = os.umask(0o177)
-        listener.bind(self._path)
+        listener.bind(part)
         os.umask(previous)
         listener.listen(128)
+        os.rename(part, self._path)  # who sees the socket can connect
         listener.setblocking(False)
         return listener
 

@@ -92,9 +92,6 @@ class ModelQemu:
         """As QEMU does it: without a thought for who else runs. Raises HypervisorError,
         ImageLocked.
         """
-        if self.state is RunState.INMIGRATE:
-            self._autostart = True
-            return
         if self.state is RunState.RUNNING:
             return
         if self.state is RunState.FINISH_MIGRATE:
@@ -102,7 +99,10 @@ class ModelQemu:
         if self.state is RunState.SHUTDOWN:
             raise HypervisorError("Resetting the Virtual Machine is required")
         self.lock_disks()
-        self.run()
+        if self.state is RunState.INMIGRATE:
+            self._autostart = True
+        else:
+            self.run()
 
     def run(self) -> None:
         self.state = RunState.RUNNING

@@ -98,7 +98,8 @@ class Transfer:
             moved = min(remaining, rate * _TICK_S)
             throttle = self._throttle_percent()
             dirtied = self._dirty_rate() * (100 - throttle) / 100 * _TICK_S
-            sent, remaining = sent + moved, min(remaining - moved + dirtied, self._info.total_bytes)
+            left = min(remaining - moved + dirtied, self.source.guest.used_bytes)
+            sent, remaining = sent + moved, left
             iteration_bytes += moved
             turned = iteration_bytes >= self.source.guest.used_bytes
             iteration_bytes = 0.0 if turned else iteration_bytes

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -17,14 +18,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.agent.qemu import guest
 from tests.agent.qemu.certificates import Certificates
+from tests.agent.qemu.proxy import Proxy
 
 from drover.agent import nodeinit
-from drover.agent.ports import Disk, MachineSpec
+from drover.agent.ports import Disk, Listener, MachineSpec
 from drover.agent.qemu.hypervisor import QemuHypervisor
 from drover.agent.qemu.settings import QemuSettings, isolated_netdev
 from drover.agent.spawner import NodeInitSpawner
@@ -33,6 +36,16 @@ from drover.base.log import Log
 from drover.base.tasks import TaskScope
 
 LIMIT_S = 20.0
+SPEC = MachineSpec(
+    vm="default/linux-vm",
+    vm_uid="6f6f6b1e-4f0e-4a57-9a5b-0d6c2d1f0a11",
+    cores=1,
+    memory_bytes=64 << 20,
+    mac="52:54:00:00:00:01",
+    ip="10.66.10.10",
+    gateway="10.66.10.254",
+    prefix=24,
+)
 
 
 async def until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
@@ -77,6 +90,9 @@ class QemuNode:
         self.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(self.process.wait, LIMIT_S)
 
+    def has(self, copy: str) -> bool:
+        return self.hypervisor.files(copy).spec.exists()
+
     def serial(self, copy: str) -> bytes:
         try:
             return self.hypervisor.files(copy).serial_log.read_bytes()
@@ -94,24 +110,68 @@ class QemuNode:
             await asyncio.sleep(0.2)  # QEMU forgets what it has not read when the line hangs up
 
 
-@dataclass(frozen=True)
 class QemuRig:
-    nodes: tuple[QemuNode, ...]
-    disk: Path
+    """The real leg of the Hypervisor contract; see ``tests.contract.hypervisor_rig`` for what is
+    promised.
+    """
 
-    def spec(self, **changes: object) -> MachineSpec:
-        spec = MachineSpec(
-            vm="default/linux-vm",
-            vm_uid="6f6f6b1e-4f0e-4a57-9a5b-0d6c2d1f0a11",
-            cores=1,
-            memory_bytes=64 << 20,
-            mac="52:54:00:00:00:01",
-            ip="10.66.10.10",
-            gateway="10.66.10.254",
-            prefix=24,
-            disks=(Disk("root", str(self.disk), format="raw", boot_order=1),),
-        )
-        return replace(spec, **changes)  # type: ignore[arg-type]
+    kind = "qemu"
+
+    def __init__(self, nodes: tuple[QemuNode, ...], disk: Path, scope: TaskScope) -> None:
+        self.nodes = nodes
+        self.disk = disk
+        self.scope = scope
+        self._proxy: Proxy | None = None
+
+    def spec(self, **changes: Any) -> MachineSpec:
+        disk = Disk("root", str(self.disk), format="raw", boot_order=1)
+        return replace(SPEC, **{"disks": (disk,), **changes})
+
+    def _node(self, copy: str) -> QemuNode:
+        return next(node for node in self.nodes if node.serial(copy) or node.has(copy))
+
+    # --- guests ---
+
+    async def booted(self, copy: str) -> None:
+        node = self._node(copy)
+        await until(lambda: len(node.counters(copy)) > 1, f"{copy} boots")
+
+    async def runs(self, copy: str) -> bool:
+        node = self._node(copy)
+        before = len(node.counters(copy))
+        await asyncio.sleep(0.4)
+        return len(node.counters(copy)) > before
+
+    async def guest(self, copy: str, act: str) -> None:
+        letters = {"reset": "r", "poweroff": "p", "panic": "x", "dirty": "d"}
+        await self._node(copy).type(copy, letters[act])
+
+    async def crash(self, copy: str) -> None:
+        os.kill((await self._node(copy).spawner.children())[copy], signal.SIGABRT)
+
+    # --- the wire ---
+
+    def wire(self, listener: Listener) -> tuple[str, int]:
+        self._proxy = Proxy(self.scope, listener)
+        self._proxy.open()
+        return "127.0.0.1", self._proxy.port
+
+    @property
+    def proxy(self) -> Proxy:
+        assert self._proxy is not None, "no wire yet"
+        return self._proxy
+
+    def cut(self) -> None:
+        self.proxy.up = False
+
+    def heal(self) -> None:
+        self.proxy.up = True
+
+    def slow(self, bytes_per_second: float) -> None:
+        self.proxy.bytes_per_second = bytes_per_second
+
+    def swallow_last_word(self) -> None:
+        self.proxy.swallows_last_word = True
 
 
 @contextlib.asynccontextmanager
@@ -120,19 +180,20 @@ async def qemu_rig(count: int = 2) -> AsyncIterator[QemuRig]:
     base = Path(tempfile.mkdtemp(prefix="drv", dir="/tmp"))  # short: sockets have 107 characters
     certificates = Certificates("migration")
     nodes: list[QemuNode] = []
-    try:
-        for number in range(1, count + 1):
-            root = base / f"n{number}"
-            certificates.write(root / "tls", f"node-{number}")
-            command = [sys.executable, "-S", "-E", nodeinit.__file__, str(root / "init")]
-            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-            nodes.append(QemuNode(f"node-{number}", root, process))
-        for node in nodes:
-            await until((node.root / "init").exists, "nodeinit listens")
-        disk = base / "disk.raw"
-        guest.write_disk(disk)
-        yield QemuRig(tuple(nodes), disk)
-    finally:
-        for node in nodes:
-            await node.aclose()
-        shutil.rmtree(base)
+    async with TaskScope("rig") as scope:
+        try:
+            for number in range(1, count + 1):
+                root = base / f"n{number}"
+                certificates.write(root / "tls", f"node-{number}")
+                command = [sys.executable, "-S", "-E", nodeinit.__file__, str(root / "init")]
+                process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+                nodes.append(QemuNode(f"node-{number}", root, process))
+            for node in nodes:
+                await until((node.root / "init").exists, "nodeinit listens")
+            disk = base / "disk.raw"
+            guest.write_disk(disk)
+            yield QemuRig(tuple(nodes), disk, scope)
+        finally:
+            for node in nodes:
+                await node.aclose()
+            shutil.rmtree(base)

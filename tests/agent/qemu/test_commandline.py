@@ -1,4 +1,6 @@
-"""A spec becomes an argument vector: what the guest sees is fixed, and no name smuggles in an option."""
+"""A spec becomes an argument vector: what the guest sees is fixed, and no name smuggles in an
+option.
+"""
 
 from __future__ import annotations
 

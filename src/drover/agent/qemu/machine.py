@@ -177,7 +177,9 @@ class QemuMachine:
             {"qom-type": "authz-list", "id": "peers0", "policy": "deny", "rules": [rule]}
         )
         await self._use_tls("server", {"tls-authz": "peers0"})
-        await self._set_capabilities({"return-path": True})
+        # Disks are locked at `cont`, not at arrival: should the last word get lost, the source goes on
+        # by itself and needs its locks; without this it would run on with disks it cannot write.
+        await self._set_capabilities({"return-path": True, "late-block-activate": True})
         await self._ask("getfd", {"fdname": "incoming"}, fd=listener.fileno())
         version = (await self._ask("query-version"))["qemu"]
         if (version["major"], version["minor"]) >= (8, 2):
