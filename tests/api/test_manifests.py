@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from drover.api import manifest_files, names, scheme
 from drover.api.kinds import disk, image, ip, vm, vmclass, vmm, vmop
 
 if TYPE_CHECKING:
+    import enum
+    from pathlib import Path
+
     from drover.api.wire import Object
 
 CRDS = {crd["spec"]["names"]["kind"]: crd for crd in manifest_files.crds()}
@@ -58,6 +61,32 @@ ENUMS: list[tuple[str, str, Any]] = [
     ("VirtualMachineIPAddress", "status.phase", ip.IpPhase),
     ("VirtualMachineIPAddressLease", "status.phase", ip.IpLeasePhase),
 ]  # fmt: skip
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses what YAML lets pass: a key given twice, and a key without a value, which is what a
+    comma in an unquoted sentence makes.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"{node.start_mark}: a key twice in {keys}"
+        made = super().construct_mapping(node, deep=deep)
+        assert None not in made.values(), f"{node.start_mark}: no value in {made}"
+        return made
+
+
+@pytest.mark.parametrize(
+    "path", sorted(manifest_files.ROOT.rglob("*.yaml")), ids=lambda path: path.name
+)
+def test_no_key_is_lost_in_yaml(path: Path) -> None:
+    assert list(yaml.load_all(path.read_text(), Loader=_Strict))
+
+
+def test_a_key_lost_in_yaml_is_found() -> None:
+    for text in ("{a: 1, a: 2}", "{path: {description: The file, relative to here}}"):
+        with pytest.raises(AssertionError):
+            yaml.load(text, Loader=_Strict)
 
 
 @pytest.mark.parametrize(("kind", "path", "words"), ENUMS, ids=[f"{k} {p}" for k, p, _ in ENUMS])

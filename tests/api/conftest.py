@@ -1,0 +1,142 @@
+"""A control plane with all manifests applied, and everybody who talks to it.
+
+What the tests make they leave behind under names of their own; the control plane ends with the
+session.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+from tests.api import samples
+
+from drover.api import names, scheme, status
+from drover.api.status import error_from
+from drover.api.wire import Object, Request
+from drover.base.clock import RealClock
+from drover.runtime.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.engine import Engine
+
+    from drover.api.scheme import Kind
+    from drover.runtime.transport import Transport
+
+_RUN = secrets.token_hex(2)  # a control plane may outlive a run when tests are being written
+_NUMBERS = itertools.count(1)
+_EDITOR_ROLES = (
+    "drover-view",
+    "drover-edit",
+    "system:aggregate-to-view",
+    "system:aggregate-to-edit",
+)
+EDITOR = "alice"
+
+
+class Caller(Client):
+    """A client that can also ask what would happen."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self._dry = transport
+
+    async def create_dry(self, kind: Kind, obj: Object) -> Object:
+        """Validated and admitted like a real one, and not stored."""
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
+        path = kind.path(obj["metadata"].get("namespace", ""))
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        answer = await self._dry.send(Request("POST", path, query, body))
+        if answer.status >= 300:
+            raise error_from(answer.status, answer.body)
+        made: Object = answer.body
+        return made
+
+
+class Cluster:
+    """One caller per identity."""
+
+    def __init__(self, transports: dict[str, Transport]) -> None:
+        self.admin = Caller(transports["admin"])
+        self.controllers = Caller(transports["controllers"])
+        self.node_a = Caller(transports["node-a"])
+        self.node_b = Caller(transports["node-b"])
+        self.scheduler = Caller(transports["scheduler"])
+        self.editor = Caller(transports["editor"])
+
+    def name(self, start: str) -> str:
+        return f"{start}-{_RUN}-{next(_NUMBERS)}"
+
+    async def make(self, kind: Kind, obj: Object, by: Caller | None = None) -> Object:
+        """Create it, as the controllers unless told otherwise."""
+        return await (by or self.controllers).create(kind, obj)
+
+    async def a_sample(self, kind: Kind) -> Object:
+        """A new object of one of the users' kinds."""
+        meta: Object = {"name": self.name("sample")}
+        if kind.namespaced:
+            meta["namespace"] = "default"
+        return await self.admin.create(
+            kind, {"metadata": meta, "spec": samples.works(kind.kind)[0]}
+        )
+
+    async def prepare(self) -> None:
+        """Who the tests are about: two nodes, and a user who may edit a namespace."""
+        account = {"metadata": {"name": "default", "namespace": "default"}}
+        await _once(self.admin, scheme.SERVICEACCOUNT, account)
+        for node, caller in (("node-a", self.node_a), ("node-b", self.node_b)):
+            await _once(caller, scheme.NODE, {"metadata": {"name": node}})
+        for role in _EDITOR_ROLES:
+            await _once(self.admin, _ROLEBINDING, _binding("default", role))
+        # More than users get, so that only the policy stands between them and a node's Lease.
+        await _once(self.admin, scheme.CLUSTERROLE, _LEASE_EDITOR)
+        await _once(self.admin, _ROLEBINDING, _binding("kube-node-lease", "test-lease-editor"))
+
+
+_ROLEBINDING = scheme.Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
+_LEASE_EDITOR: Object = {
+    "metadata": {"name": "test-lease-editor"},
+    "rules": [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]}],
+}
+
+
+def _binding(namespace: str, role: str) -> Object:
+    group = "rbac.authorization.k8s.io"
+    return {
+        "metadata": {"name": f"test-{role.replace(':', '-')}", "namespace": namespace},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": EDITOR}],
+    }
+
+
+async def _once(who: Caller, kind: Kind, obj: Object) -> None:
+    with suppress(status.AlreadyExists):
+        await who.create(kind, obj)
+
+
+IDENTITIES = {
+    "admin": ("drover-admin", ("system:masters",)),
+    "controllers": (names.CONTROLLERS_USER, (names.CONTROLLERS_USER,)),
+    "node-a": (names.NODE_USER_PREFIX + "node-a", (names.NODES_GROUP,)),
+    "node-b": (names.NODE_USER_PREFIX + "node-b", (names.NODES_GROUP,)),
+    "scheduler": ("system:kube-scheduler", ()),
+    "editor": (EDITOR, ()),
+}
+
+
+@pytest_asyncio.fixture
+async def cluster(engine: Engine) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        transports = {}
+        for who, (user, groups) in IDENTITIES.items():
+            transport = await engine.access(user, groups).transport(RealClock())
+            stack.push_async_callback(transport.aclose)
+            transports[who] = transport
+        made = Cluster(transports)
+        await made.prepare()
+        yield made
