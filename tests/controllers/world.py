@@ -10,7 +10,7 @@ from typing import Any
 from drover.api import names, scheme
 from drover.api.kinds import vml as vmls
 from drover.api.names import CONTROLLERS_USER, NODE_LEASE_NAMESPACE
-from drover.api.scheme import LEASE, NODE, POD, VDISK, VM, VMCLASS, VMIP, VML, VMM
+from drover.api.scheme import CVIMAGE, LEASE, NODE, POD, VDISK, VIMAGE, VM, VMCLASS, VMIP, VML, VMM
 from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.base.clock import rfc3339_micro
@@ -24,6 +24,13 @@ from drover.sim.clock import SimClock
 from drover.sim.loop import run
 
 NS = "default"
+SMALL_VM = {
+    "cpu": {"cores": 1},
+    "memory": {"size": "1Gi"},
+    "blockDeviceRefs": [{"kind": "VirtualDisk", "name": "root"}],
+}
+SOURCE = {"dataSource": {"type": "HTTP", "http": {"url": "https://images.test/linux.qcow2"}}}
+LEAST = {VM: SMALL_VM, CVIMAGE: SOURCE, VIMAGE: SOURCE}
 Story = Callable[["World"], Awaitable[None]]
 
 
@@ -49,10 +56,11 @@ class World:
     # What a user does.
 
     async def create(self, kind: scheme.Kind, name: str, spec: Any = None, **meta: Any) -> Object:
+        """Of VMs and images ``spec`` may leave out what the schema demands."""
         namespaced = {"namespace": NS} if kind.namespaced else {}
         body: Object = {"metadata": {"name": name, **namespaced, **meta}}
         if spec is not None:
-            body["spec"] = spec
+            body["spec"] = {**LEAST.get(kind, {}), **spec}
         return await self.admin.create(kind, body)
 
     async def get(self, kind: scheme.Kind, name: str) -> Object:

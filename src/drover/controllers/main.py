@@ -25,6 +25,8 @@ from drover.controllers.classes.controller import wire as wire_classes
 from drover.controllers.config import ControllersConfig, load_config
 from drover.controllers.disks.controller import wire as wire_disks
 from drover.controllers.gc.controller import wire as wire_gc
+from drover.controllers.images.controller import wire as wire_images
+from drover.controllers.images.fetch import UrlFetcher
 from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
@@ -41,6 +43,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> None:
     guests = GuestNetwork(config.vm_gateway, network.prefixlen)
     wire_classes(manager)
     storage = FileStorage(Path(config.disks_dir), Path(config.images_dir))
+    wire_images(manager, storage, UrlFetcher(closed=(Path(config.disks_dir),)))
     wire_disks(manager, storage)
     wire_addresses(manager, Range(config.vm_first, config.vm_last))
     wire_vm(manager, VmSettings(guests, config.disks_dir, config.images_dir))

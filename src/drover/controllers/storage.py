@@ -87,6 +87,10 @@ class Storage(Protocol):
         """Where a fetched file may be put before ``import_image``."""
         ...
 
+    def discard(self, uid: str) -> None:
+        """Remove what is at ``scratch``. Idempotent."""
+        ...
+
 
 class FileStorage:
     """Files in two directories, of which nodes mount the one of disks (and read the one of images)."""
@@ -98,6 +102,9 @@ class FileStorage:
 
     def scratch(self, uid: str) -> Path:
         return self._images / f".fetch-{uid}"
+
+    def discard(self, uid: str) -> None:
+        _remove(self.scratch(uid))
 
     async def create_disk(self, uid: str, size_bytes: int) -> str:
         name = f"{uid}.qcow2"

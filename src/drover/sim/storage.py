@@ -29,6 +29,9 @@ class MemoryStorage:
     def scratch(self, uid: str) -> Path:
         return Path(f"/images/.fetch-{uid}")
 
+    def discard(self, uid: str) -> None:
+        self.fetched.pop(self.scratch(uid), None)
+
     async def create_disk(self, uid: str, size_bytes: int) -> str:
         self._check()
         self.disks.setdefault(f"{uid}.qcow2", size_bytes)
