@@ -67,6 +67,16 @@ async def test_no_connection_means_never_sent() -> None:
     assert caught.value.sent is False
 
 
+async def test_a_connection_that_does_not_come_about_in_time_means_never_sent() -> None:
+    """The peer takes the connection but never shakes hands."""
+    async with RawServer() as server:
+        http = HttpTransport(server.url.replace("http:", "https:"))
+        with pytest.raises(Unanswered) as caught:
+            await http.send(Request("PUT", "/x", body={}, timeout_s=0.3))
+        assert caught.value.sent is False
+        await http.aclose()
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "PATCH"])
 async def test_a_write_without_answer_may_have_landed_and_is_sent_only_once(method: str) -> None:
     """A fresh connection, and one that was kept: aiohttp itself would repeat PUT and DELETE."""

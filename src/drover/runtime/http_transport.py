@@ -58,7 +58,6 @@ class HttpTransport:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            json_serialize=lambda value: msgspec.json.encode(value).decode(),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BYTES,
             trust_env=False,
@@ -119,6 +118,8 @@ class HttpTransport:
         if request.body is not None:
             headers["Content-Type"] = request.content_type
             data = msgspec.json.encode(request.body)
+        # Ends before the limit of the whole, which could no longer tell that nothing was sent.
+        connect_s = min(CONNECT_S, 0.9 * request.timeout_s)
         try:
             return await self._session.request(
                 request.method,
@@ -128,7 +129,7 @@ class HttpTransport:
                 headers=headers,
                 allow_redirects=False,
                 server_hostname=self._server_name,
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
+                timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unanswered(f"no connection to {self._server}: {error}", sent=False) from error
