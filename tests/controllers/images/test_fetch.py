@@ -82,8 +82,8 @@ async def test_content_checksums_and_progress(url: str, tmp_path: Path) -> None:
     [
         ("/missing", "404", False),
         ("/busy", "503", True),
-        ("/loop", "", True),
-        ("/broken", "", True),
+        ("/loop", "cannot fetch", True),
+        ("/broken", "cannot fetch", True),
     ],
 )
 async def test_bad_answers(url: str, tmp_path: Path, path: str, word: str, again: bool) -> None:
