@@ -20,6 +20,7 @@ from drover.sim.api import pods
 from drover.sim.api.admission import Review
 from drover.sim.api.patch import json_patch, merge
 from drover.sim.api.rules import check_update, prepare_create, prepare_update, rules_of
+from drover.sim.api.schema import conform
 from drover.sim.api.store import copied
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def create(api: ApiModel, call: Call, body: Object) -> Object:
     name = obj["metadata"]["name"]
     if api.store.get(call.kind, call.namespace, name) is not None:
         raise AlreadyExists(f'{call.kind.plural} "{name}" already exists', "AlreadyExists")
+    conform(call.kind, obj)
     api.admit(Review("CREATE", call.caller, call.kind, None, obj))
     return obj if call.dry else api.store.put(call.kind, obj)
 
@@ -82,7 +84,7 @@ def replace(api: ApiModel, call: Call, body: Any) -> tuple[int, Object]:
     if old is None:
         if not rules.born_by_put or call.subresource:
             raise call.missing()
-        if meta.get("uid"):
+        if meta.get("uid"):  # without it, the deleted object comes back
             raise _uid_conflict(meta["uid"], "")
         meta.pop("resourceVersion", None)
         return 201, create(api, call, body)
@@ -106,9 +108,6 @@ def patch(api: ApiModel, call: Call, body: Any) -> Object:
         new = json_patch(old, body)
     else:
         raise ApiError(f"unsupported patch {call.content_type}", "UnsupportedMediaType", 415)
-    uid = new["metadata"].get("uid")
-    if uid and uid != old["metadata"]["uid"]:
-        raise _uid_conflict(uid, old["metadata"]["uid"])
     return _update(api, call, old, new)
 
 
@@ -116,11 +115,15 @@ def _update(api: ApiModel, call: Call, old: Object, new: Object) -> Object:
     asked = new["metadata"].get("resourceVersion")
     if asked and asked != old["metadata"]["resourceVersion"]:
         raise _stale(call)
+    uid = new["metadata"].get("uid")
+    if uid and uid != old["metadata"]["uid"]:
+        raise Invalid(f"metadata.uid: Invalid value: {uid}: field is immutable", "Invalid")
     new = {**new, "apiVersion": old["apiVersion"], "kind": old["kind"]}
     result = prepare_update(call.kind, old, new, call.subresource)
     check_update(call.kind, old, result)
     if call.kind == scheme.POD and not call.subresource:
         pods.check_pod_update(old, result)
+    conform(call.kind, result)
     api.admit(Review("UPDATE", call.caller, call.kind, old, result, call.subresource))
     if call.dry:
         return result
