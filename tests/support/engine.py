@@ -54,9 +54,6 @@ class Engine:
         self._write_credentials()
         self._spawn("etcd", [f"--config-file={self._write_etcd_config()}"])
         self._spawn("apiserver", self._apiserver_flags())
-        self._spawn("controller-manager", self._manager_flags())
-        scheduler = ["--leader-elect=false", "--secure-port=0"]
-        self._spawn("scheduler", [f"--kubeconfig={self._pki}/scheduler.kubeconfig", *scheduler])
         asyncio.run(self._wait_ready())
 
     async def _wait_ready(self) -> None:
@@ -64,6 +61,10 @@ class Engine:
         transport = await self.access(*ADMIN).transport(clock)
         try:
             await wait_api(transport, clock, START_S, self._check_children)
+            # Only now: on a busy machine the manager gives up before the API server is ready.
+            self._spawn("controller-manager", self._manager_flags())
+            scheduler = ["--leader-elect=false", "--secure-port=0"]
+            self._spawn("scheduler", [f"--kubeconfig={self._pki}/scheduler.kubeconfig", *scheduler])
             client = Client(transport)
             await apply_manifests(client, clock)
             await wait_service_account(client, clock, START_S)
