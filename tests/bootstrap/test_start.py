@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import resource
 
 import pytest
 from tests.bootstrap.script import ROOT, Script, environment_of
@@ -43,11 +43,17 @@ def test_version_installs_nothing(script: Script) -> None:
     assert not script.cache.exists()
 
 
+def processor_time_s() -> float:
+    """Of all processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_a_warm_start_is_quick_and_hands_everything_on(script: Script) -> None:
     script.set_up_by_hand()
-    start = time.perf_counter()
+    before = processor_time_s()
     done = script.drover("--home", "/elsewhere", "evict", "linux-vm", "--wait")
-    assert time.perf_counter() - start < 1
+    assert processor_time_s() - before < 0.5  # not wall time: the machine may be busy
     assert done.returncode == 0, done.stderr
     assert "ran -m drover.cli.main --home /elsewhere evict linux-vm --wait\n" in done.stdout
     assert done.stderr == ""
