@@ -6,11 +6,13 @@ session.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
 from tests.api import samples
 
@@ -87,8 +89,6 @@ class Cluster:
 
     async def prepare(self) -> None:
         """Who the tests are about: two nodes, and a user who may edit a namespace."""
-        account = {"metadata": {"name": "default", "namespace": "default"}}
-        await _once(self.admin, scheme.SERVICEACCOUNT, account)
         for node, caller in (("node-a", self.node_a), ("node-b", self.node_b)):
             await _once(caller, scheme.NODE, {"metadata": {"name": node}})
         for role in _EDITOR_ROLES:
@@ -96,6 +96,21 @@ class Cluster:
         # More than users get, so that only the policy stands between them and a node's Lease.
         await _once(self.admin, scheme.CLUSTERROLE, _LEASE_EDITOR)
         await _once(self.admin, _ROLEBINDING, _binding("kube-node-lease", "test-lease-editor"))
+        await self._policies_hold()
+
+    async def _policies_hold(self) -> None:
+        """The API server takes new policies up a moment after they were made."""
+        lease = {
+            "metadata": {"name": "x", "namespace": "default"},
+            "spec": {"holder": "", "epoch": 0},
+        }
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await self.admin.create_dry(scheme.VML, lease)
+                except status.Forbidden:
+                    return
+                await asyncio.sleep(0.1)
 
 
 _ROLEBINDING = scheme.Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
@@ -129,14 +144,28 @@ IDENTITIES = {
 }
 
 
-@pytest_asyncio.fixture
-async def cluster(engine: Engine) -> AsyncIterator[Cluster]:
+@asynccontextmanager
+async def everybody(engine: Engine) -> AsyncIterator[Cluster]:
     async with AsyncExitStack() as stack:
         transports = {}
         for who, (user, groups) in IDENTITIES.items():
             transport = await engine.access(user, groups).transport(RealClock())
             stack.push_async_callback(transport.aclose)
             transports[who] = transport
-        made = Cluster(transports)
-        await made.prepare()
+        yield Cluster(transports)
+
+
+@pytest.fixture(scope="session")
+def prepared(engine: Engine) -> Engine:
+    async def prepare() -> None:
+        async with everybody(engine) as cluster:
+            await cluster.prepare()
+
+    asyncio.run(prepare())
+    return engine
+
+
+@pytest_asyncio.fixture
+async def cluster(prepared: Engine) -> AsyncIterator[Cluster]:
+    async with everybody(prepared) as made:
         yield made

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from drover.api.wire import Object
 
+pytestmark = pytest.mark.timeout(90)  # the first that needs it starts the engine
+
 CRDS = {crd["spec"]["names"]["kind"]: crd for crd in manifest_files.crds()}
 KINDS = {kind.kind: kind for kind in scheme.ALL if kind.kind in CRDS}
 CASES = [(kind, field, spec) for kind in CRDS for field, spec in samples.refused(kind)]
