@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from drover.cli import accel
+from drover.cli.session import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -218,7 +219,7 @@ def colored(row: Row) -> str:
     return click.style(f"{row.state:<9}", fg=color)
 
 
-@click.command("doctor")
+@click.command("doctor", epilog=examples("doctor", "doctor -o json"))
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_context
 def command(context: click.Context, output: str) -> None:

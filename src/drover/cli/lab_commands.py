@@ -9,12 +9,7 @@ from typing import Any
 
 import click
 
-from drover.cli.session import PROGRAM, Session, builtin_image, colours, say
-
-
-def _examples(*lines: str) -> str:
-    """An epilog that click does not wrap."""
-    return "\b\nExamples:\n" + "\n".join(f"  {PROGRAM} {line}" for line in lines)
+from drover.cli.session import PROGRAM, Session, builtin_image, colours, examples, say
 
 
 class _Progress:
@@ -31,7 +26,7 @@ class _Progress:
         return time.monotonic() - self._since_s
 
 
-@click.command(epilog=_examples("up", "up --nodes 5", "--home /tmp/second up"))
+@click.command(epilog=examples("up", "up --nodes 5", "--home /tmp/second up"))
 @click.option("--nodes", type=int, default=None, help="How many nodes; 3 when the lab is new.")
 @click.pass_obj
 def up(session: Session, nodes: int | None) -> None:
@@ -55,7 +50,7 @@ def up(session: Session, nodes: int | None) -> None:
     say(f"  {PROGRAM} k get vm -w")
 
 
-@click.command(epilog=_examples("status", "status -o json"))
+@click.command(epilog=examples("status", "status -o json"))
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_obj
 def status(session: Session, output: str) -> int:
@@ -77,7 +72,7 @@ def status(session: Session, output: str) -> int:
     return 0 if all(row.state == "Running" for row in rows) else 1
 
 
-@click.command(epilog=_examples("down"))
+@click.command(epilog=examples("down"))
 @click.pass_obj
 def down(session: Session) -> None:
     """Stop the lab; disks and objects stay.
@@ -89,7 +84,7 @@ def down(session: Session) -> None:
     say("The lab is down." if done else "The lab was not running.")
 
 
-@click.command(epilog=_examples("reset", "reset --yes"))
+@click.command(epilog=examples("reset", "reset --yes"))
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def reset(session: Session, yes: bool) -> None:
@@ -101,7 +96,7 @@ def reset(session: Session, yes: bool) -> None:
     say(f"{home} is removed.")
 
 
-@click.group(epilog=_examples("lab power-off virtlab-pt-2", "lab power-on virtlab-pt-2"))
+@click.group(epilog=examples("lab power-off virtlab-pt-2", "lab power-on virtlab-pt-2"))
 def lab() -> None:
     """Break and mend nodes: power, cable, agent."""
 
@@ -109,7 +104,7 @@ def lab() -> None:
 def _fault(name: str, function: str, what: str) -> None:
     """Add one subcommand; all of them take a node."""
 
-    @lab.command(name, help=what, epilog=_examples(f"lab {name} virtlab-pt-1"))
+    @lab.command(name, help=what, epilog=examples(f"lab {name} virtlab-pt-1"))
     @click.argument("node")
     @click.pass_obj
     def command(session: Session, node: str) -> None:
@@ -132,7 +127,7 @@ _fault("freeze", "freeze", "Stop NODE's agent in its tracks (SIGSTOP); its guest
 _fault("thaw", "thaw", "Let NODE's agent go on (SIGCONT).")
 
 
-@click.command(epilog=_examples("version"))
+@click.command(epilog=examples("version"))
 def version() -> None:
     """Show versions."""
     import subprocess

@@ -1,8 +1,8 @@
 """The entrance: global options, the list of commands, and how errors look.
 
 Commands live in modules that are imported only when called, so ``--help`` is quick; the table below holds their
-one-line helps for the same reason. A command whose module is absent is not listed. Exit codes: 0 done, 1 refused or failed,
-2 wrong usage, 70 a bug of ours, 130 interrupted.
+one-line helps for the same reason. A command whose module is absent is not listed. Exit codes: 0 done, 1 refused or
+failed, 2 wrong usage, 70 a bug of ours, 130 interrupted.
 """
 
 from __future__ import annotations

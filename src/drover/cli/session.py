@@ -48,6 +48,11 @@ def say(text: str = "", *, bold: bool = False) -> None:
     click.echo(click.style(text, bold=True) if bold and colours() else text)
 
 
+def examples(*lines: str) -> str:
+    """An epilog that click does not wrap."""
+    return "\b\nExamples:\n" + "\n".join(f"  {PROGRAM} {line}" for line in lines)
+
+
 def builtin_image() -> Path | None:
     """The built-in guest image that the start script has built; None when there is none."""
     directory = os.environ.get("DROVER_IMAGE")

@@ -83,7 +83,9 @@ class Lab:
             fresh = not processes.find(self.lab_id)
             try:
                 start.start_parts(self.home, settings, progress)
-                asyncio.run(start.wait_ready(self.home, settings, image, progress))
+                from drover.lab.ready import wait_ready
+
+                asyncio.run(wait_ready(self.home, settings, image, progress))
             except BaseException:
                 if fresh:
                     self._end_all(_silent)

@@ -1,4 +1,4 @@
-"""The steps of ``up``: write what the parts read, start them side by side, wait until all is ready.
+"""The first steps of ``up``: write what the parts read, start them side by side. ``ready`` has the rest.
 
 Nodes are started while the API server is still coming up; their agents try again until it answers. Every process waits
 in its namespaces until its cables are plugged (``launch.py``), so a part never runs without its network.
@@ -14,25 +14,17 @@ from typing import TYPE_CHECKING
 
 from drover.agent import config as agent_config
 from drover.agent.config import AgentConfig
-from drover.base.clock import Clock, RealClock
 from drover.controllers import config as controllers_config
 from drover.controllers.config import ControllersConfig
-from drover.lab import bootstrap, credentials, engine, links, processes, supervisor
-from drover.lab.errors import LabError
+from drover.lab import credentials, engine, links, processes, supervisor
 from drover.lab.home import Home, Settings
 from drover.lab.processes import CONTROL_PLANE, SWITCH, Program
-from drover.runtime import kubeconfig
-from drover.runtime.client import Client
 
 if TYPE_CHECKING:
     from drover.lab.lab import Progress
 
-_API_LIMIT_S = 60.0
-_NODES_LIMIT_S = 60.0
-_HOPELESS_ENDS = 4
-_CONTROL_PLANE_NICE = (
-    -10
-)  # of its whole session, against those of the nodes: busy guests must not starve it
+# Of its whole session, against those of the nodes: busy guests must not starve it.
+_CONTROL_PLANE_NICE = -10
 _SOURCE = Path(__file__).resolve().parents[2]
 BUILTIN_IMAGE_FILE = "drover-linux.qcow2"
 
@@ -184,59 +176,3 @@ def start_node(home: Home, settings: Settings, number: int, switch: int) -> None
 def _python_path() -> dict[str, str]:
     """The parts run the same source as we do, whatever their working directory."""
     return {"PYTHONPATH": str(_SOURCE)}
-
-
-class CrashWatch:
-    """Notices a part of the control plane that ends again and again, by the supervisor's log."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._log = home.logs / "supervisor.log"
-        self._begin = self._log.stat().st_size if self._log.exists() else 0
-
-    def check(self) -> None:
-        """Raises LabError with the part's last words."""
-        try:
-            with self._log.open("rb") as file:
-                file.seek(self._begin)
-                lines = file.read().decode(errors="replace").splitlines()
-        except FileNotFoundError:
-            return
-        ended = [line.split()[1] for line in lines if " ended with " in line]
-        for part in ("etcd", "apiserver"):
-            if ended.count(part) >= _HOPELESS_ENDS:
-                raise LabError(
-                    f"{part} does not start: {_last_line(self._home.logs / f'{part}.log')}"
-                )
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1][:300] if lines else "it says nothing"
-
-
-async def wait_ready(
-    home: Home, settings: Settings, image: Path | None, progress: Progress
-) -> None:
-    """API server, kinds, built-in image, nodes; in the order in which they can be had."""
-    clock: Clock = RealClock()
-    since_s = clock.wall()
-    transport = await kubeconfig.load(home.kubeconfig).transport(clock)
-    try:
-        client = Client(transport)
-        await bootstrap.wait_api(transport, clock, _API_LIMIT_S, CrashWatch(home).check)
-        progress("control plane", "ready")
-        changed = await bootstrap.apply_manifests(client, clock)
-        home.manifests_applied.touch()
-        progress("kinds and policies", "applied" if changed else "unchanged")
-        if image is not None:
-            await bootstrap.ensure_builtin_image(client, builtin_image(home))
-        await bootstrap.wait_service_account(client, clock, _API_LIMIT_S)
-        names = settings.node_names
-        await bootstrap.wait_nodes(
-            client, clock, names, since_s, lambda node: progress(node, "ready"), _NODES_LIMIT_S
-        )
-    except LabError as error:
-        raise LabError(f"{error}. The logs are in {home.logs}") from error
-    finally:
-        await transport.aclose()

@@ -1,0 +1,81 @@
+"""The last step of ``up``: wait until the lab serves, and give the API server what it needs.
+
+Apart from ``start``, because it needs the HTTP client, whose import takes as long as starting all processes: it is
+imported while they are coming up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drover.base.clock import RealClock
+from drover.lab import bootstrap
+from drover.lab.errors import LabError
+from drover.lab.home import Home, Settings
+from drover.lab.start import builtin_image
+from drover.runtime import kubeconfig
+from drover.runtime.client import Client
+
+if TYPE_CHECKING:
+    from drover.lab.lab import Progress
+
+_API_LIMIT_S = 60.0
+_NODES_LIMIT_S = 60.0
+_HOPELESS_ENDS = 4
+
+
+class CrashWatch:
+    """Notices a part of the control plane that ends again and again, by the supervisor's log."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._log = home.logs / "supervisor.log"
+        self._begin = self._log.stat().st_size if self._log.exists() else 0
+
+    def check(self) -> None:
+        """Raises LabError with the part's last words."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(self._begin)
+                lines = file.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return
+        ended = [line.split()[1] for line in lines if " ended with " in line]
+        for part in ("etcd", "apiserver"):
+            if ended.count(part) >= _HOPELESS_ENDS:
+                raise LabError(
+                    f"{part} does not start: {_last_line(self._home.logs / f'{part}.log')}"
+                )
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1][:300] if lines else "it says nothing"
+
+
+async def wait_ready(
+    home: Home, settings: Settings, image: Path | None, progress: Progress
+) -> None:
+    """API server, kinds, built-in image, nodes; in the order in which they can be had."""
+    clock = RealClock()
+    since_s = clock.wall()
+    transport = await kubeconfig.load(home.kubeconfig).transport(clock)
+    try:
+        client = Client(transport)
+        await bootstrap.wait_api(transport, clock, _API_LIMIT_S, CrashWatch(home).check)
+        progress("control plane", "ready")
+        changed = await bootstrap.apply_manifests(client, clock)
+        home.manifests_applied.touch()
+        progress("kinds and policies", "applied" if changed else "unchanged")
+        if image is not None:
+            await bootstrap.ensure_builtin_image(client, builtin_image(home))
+        await bootstrap.wait_service_account(client, clock, _API_LIMIT_S)
+        names = settings.node_names
+        await bootstrap.wait_nodes(
+            client, clock, names, since_s, lambda node: progress(node, "ready"), _NODES_LIMIT_S
+        )
+    except LabError as error:
+        raise LabError(f"{error}. The logs are in {home.logs}") from error
+    finally:
+        await transport.aclose()

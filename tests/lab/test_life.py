@@ -1,0 +1,326 @@
+"""Whole labs on a real control plane: up, down, broken in every way, beside each other. Nothing may be left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drover.lab import faults, links, processes
+from drover.lab.engine import find_engine
+from drover.lab.errors import LabDown, LabError
+from drover.lab.home import Home
+from drover.lab.lab import Lab
+from drover.lab.topology import machine_link
+
+SOURCE = Path(processes.__file__).parents[2]
+
+
+def _engine() -> Path | None:
+    try:
+        return find_engine(os.environ)
+    except LabError:
+        return None
+
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
+    pytest.mark.skipif(_engine() is None, reason="there is no engine: run through ./test"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """Where the homes of this module are."""
+    return tmp_path_factory.mktemp("labs")
+
+
+@pytest.fixture(scope="module")
+def running(place) -> Iterator[Lab]:
+    """One lab with two nodes for all tests that only break and mend parts."""
+    lab = Lab(Home.at(place / "shared"))
+    up(lab, 2)
+    yield lab
+    lab.down(silent)
+    assert_nothing_left(lab)
+
+
+def silent(_what: str, _state: str) -> None:
+    pass
+
+
+def up(lab: Lab, nodes: int | None = None) -> None:
+    engine = _engine()
+    assert engine is not None
+    lab.up(nodes, engine, None, silent)
+
+
+def drover(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "drover.cli.main", "--home", str(lab.home.path), *arguments]
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+def ready_nodes(lab: Lab) -> set[str]:
+    shown = drover(lab, "k", "get", "nodes", "-o", "json")
+    if shown.returncode != 0:
+        return set()
+    return {
+        node["metadata"]["name"]
+        for node in json.loads(shown.stdout)["items"]
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
+    }
+
+
+def eventually(check, limit_s: float = 40.0) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + limit_s
+    while not check():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.2)
+
+
+def states(lab: Lab) -> dict[str, str]:
+    return {row.name: row.state for row in lab.status()}
+
+
+def assert_nothing_left(lab: Lab) -> None:
+    assert processes.find(lab.lab_id) == {}
+    assert not links.exists(machine_link(lab.lab_id))
+    assert str(lab.home.path) not in Path("/proc/self/mountinfo").read_text()
+    lost = subprocess.run(
+        ["lsns", "-n", "-o", "COMMAND"], capture_output=True, text=True, check=True
+    )
+    assert str(lab.home.path) not in lost.stdout
+
+
+def test_up_gives_ready_nodes_and_a_kubectl(running):
+    assert ready_nodes(running) == {"virtlab-pt-1", "virtlab-pt-2"}
+    assert states(running) == {
+        "control-plane": "Running",
+        "virtlab-pt-1": "Running",
+        "virtlab-pt-2": "Running",
+    }
+    assert drover(running, "status").returncode == 0
+    assert (running.home.path / "kubeconfig").stat().st_mode & 0o777 == 0o600
+
+
+def test_up_again_changes_nothing(running):
+    before = processes.inits(running.lab_id)
+    up(running)
+    assert processes.inits(running.lab_id) == before
+
+
+def test_nothing_listens_on_the_machine(running):
+    shown = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True)
+    own = running.settings().topology
+    others = {line.split()[3].rpartition(":")[0] for line in shown.stdout.splitlines()}
+    assert own.control_plane not in others
+    listening = [
+        line
+        for line in shown.stdout.splitlines()
+        if line.split()[3].endswith((":6443", ":2379", ":10250"))
+    ]
+    assert listening == []
+
+
+def test_strangers_are_refused_but_health_is_open(running):
+    own = running.settings().topology
+
+    def code(path: str) -> str:
+        url = f"{own.api_server}{path}"
+        command = ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", url]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    assert code("/readyz") == "200"
+    assert code("/api/v1/nodes") == "401"
+    assert code("/version") == "401"
+
+
+def test_a_node_may_not_do_more_than_a_node(running):
+    pki = running.home.node("virtlab-pt-1") / "pki"
+    as_node = (f"--client-certificate={pki}/client.crt", f"--client-key={pki}/client.key")
+    config = {
+        **json.loads(running.home.kubeconfig.read_text()),
+        "users": [{"name": "admin", "user": {}}],
+    }
+    bare = running.home.path / "bare.kubeconfig"
+    bare.write_text(json.dumps(config))
+
+    def allowed(verb: str, what: str) -> str:
+        return drover(
+            running, "k", f"--kubeconfig={bare}", *as_node, "auth", "can-i", verb, what
+        ).stdout.strip()
+
+    assert allowed("patch", "nodes/virtlab-pt-1") == "yes"
+    assert allowed("create", "deployments.apps") == "no"
+    assert allowed("delete", "namespaces") == "no"
+
+
+@pytest.mark.parametrize("part", ["etcd", "apiserver", "controller-manager", "scheduler"])
+def test_a_killed_part_of_the_control_plane_comes_back(running, part):
+    def pids() -> list[int]:
+        members = processes.members(running.lab_id, [processes.CONTROL_PLANE])
+        return [pid for pid in members if faults.part_of(processes.command_line(pid)) == part]
+
+    before = pids()
+    assert len(before) == 1
+    faults.kill_control_plane_part(running, part)
+    eventually(lambda: len(pids()) == 1 and pids() != before)
+    eventually(lambda: len(ready_nodes(running)) == 2)
+
+
+def test_a_powered_off_node_is_off_and_comes_back(running):
+    faults.power_off(running, "virtlab-pt-2")
+    assert states(running)["virtlab-pt-2"] == "Off"
+    assert "virtlab-pt-2" not in processes.find(running.lab_id)
+    eventually(lambda: ready_nodes(running) == {"virtlab-pt-1"})
+    assert faults.power_on(running, "virtlab-pt-2").startswith("virtlab-pt-2 is now on")
+    eventually(lambda: len(ready_nodes(running)) == 2)
+
+
+def test_an_isolated_node_goes_on_alone_and_rejoins(running):
+    faults.isolate(running, "virtlab-pt-2")
+    assert states(running)["virtlab-pt-2"] == "Isolated"
+    assert processes.agents(running.lab_id, "virtlab-pt-2")
+    eventually(lambda: ready_nodes(running) == {"virtlab-pt-1"})
+    faults.rejoin(running, "virtlab-pt-2")
+    eventually(lambda: len(ready_nodes(running)) == 2)
+
+
+def test_a_frozen_agent_stops_renewing_and_thaws(running):
+    faults.freeze(running, "virtlab-pt-2")
+    assert states(running)["virtlab-pt-2"] == "Frozen"
+    eventually(lambda: ready_nodes(running) == {"virtlab-pt-1"})
+    faults.thaw(running, "virtlab-pt-2")
+    eventually(lambda: len(ready_nodes(running)) == 2)
+
+
+def test_a_killed_agent_is_started_again(running):
+    (before,) = processes.agents(running.lab_id, "virtlab-pt-1")
+    faults.kill_agent(running, "virtlab-pt-1")
+    eventually(lambda: processes.agents(running.lab_id, "virtlab-pt-1") not in ([], [before]))
+
+
+def test_faults_name_what_they_do_not_know(running):
+    with pytest.raises(LabError, match="no node 'nope': there are virtlab-pt-1, virtlab-pt-2"):
+        faults.power_off(running, "nope")
+    with pytest.raises(LabError, match="no part of the control plane called nope"):
+        faults.kill_control_plane_part(running, "nope")
+
+
+def test_fewer_nodes_are_refused(running):
+    with pytest.raises(
+        LabError, match=r"this lab has 2 nodes, --nodes 1 would remove some: `drover reset`"
+    ):
+        up(running, 1)
+
+
+def test_two_ups_at_once_do_not_mix(running):
+    with running.home.locked("up"):
+        done = drover(running, "up")
+    assert done.returncode == 1
+    assert "is at work on" in done.stderr
+
+
+def test_a_lab_through_all_deaths_beside_another(place, running):
+    """kill -9 of an up half way, of everything, of the switch alone; then down, reset. The other lab sees nothing."""
+    before = processes.inits(running.lab_id)
+    lab = Lab(Home.at(place / "mortal"))
+    try:
+        _kill_up_half_way(lab)
+        up(lab, 1)
+        assert lab.settings().index != running.settings().index
+        assert ready_nodes(lab) == {"virtlab-pt-1"}
+        assert drover(lab, "k", "create", "configmap", "kept").returncode == 0
+        for parts in (list(processes.find(lab.lab_id)), [processes.SWITCH]):
+            processes.send(processes.members(lab.lab_id, parts), signal.SIGKILL)
+            up(lab)
+            assert ready_nodes(lab) == {"virtlab-pt-1"}
+        assert drover(lab, "k", "get", "configmap", "kept").returncode == 0
+        done = drover(lab, "down")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "The lab is down.")
+        assert_nothing_left(lab)
+        with pytest.raises(LabDown, match=r"is not running: start it with `drover up`"):
+            lab.require_running()
+        assert drover(lab, "k", "get", "nodes").returncode == 1
+    finally:
+        lab.reset(silent)
+    assert not lab.home.path.exists()
+    assert_nothing_left(lab)
+    assert processes.inits(running.lab_id) == before
+    assert len(ready_nodes(running)) == 2
+
+
+def _kill_up_half_way(lab: Lab) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "drover.cli.main",
+        "--home",
+        str(lab.home.path),
+        "up",
+        "--nodes",
+        "1",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as child:
+        eventually(lambda: processes.CONTROL_PLANE in processes.inits(lab.lab_id))
+        child.kill()
+
+
+@pytest.mark.parametrize("options", ["ro", "size=2m"])
+def test_a_home_that_takes_no_files_is_an_error_and_leaves_nothing(tmp_path, options):
+    """In a mount namespace of its own, so that the mount ends with the command."""
+    home = tmp_path / "m" / "h"
+    home.parent.mkdir()
+    lab = Lab(Home.at(home))
+    command = f"{sys.executable} -m drover.cli.main --home {home} up"
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    script = f"mount -t tmpfs -o {options} tmpfs {home.parent} && exec {command}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert ("Read-only file system" if options == "ro" else "MiB free, a lab needs") in done.stderr
+    assert "Traceback" not in done.stderr
+    assert_nothing_left(lab)
+
+
+def test_an_engine_that_does_not_start_is_an_error_with_its_last_words(tmp_path):
+    engine = tmp_path / "kube"
+    engine.write_text('#!/bin/sh\necho "no $1 today" >&2\nexit 1\n')
+    engine.chmod(0o755)
+    lab = Lab(Home.at(tmp_path / "h"))
+    with pytest.raises(LabError, match=r"(etcd|apiserver) does not start: no \1 today"):
+        lab.up(1, engine, None, silent)
+    assert_nothing_left(lab)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_register(place) -> Iterator[None]:
+    """Indices are claimed in a register of this module; subnets in use on the machine are seen anyway."""
+    before = os.environ.get("DROVER_CACHE")
+    os.environ["DROVER_CACHE"] = str(place / "cache")
+    yield
+    if before is None:
+        del os.environ["DROVER_CACHE"]
+    else:
+        os.environ["DROVER_CACHE"] = before
+    shutil.rmtree(place, ignore_errors=True)
