@@ -1,4 +1,4 @@
-"""Shared by all tests: no asynchronous test may leave a task behind."""
+"""Shared by all tests: the engine, and the rule that no asynchronous test leaves a task behind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ import pytest_asyncio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+pytest_plugins = ["tests.support.engine"]  # one control plane for the whole session
+
+ENGINE_TEST_S = 180  # whoever comes first waits for its start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("engine") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(ENGINE_TEST_S))
 
 
 @pytest_asyncio.fixture

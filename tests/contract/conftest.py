@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from tests.contract.api_rig import EngineRig, ModelRig, Rig
-from tests.support.engine import engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-__all__ = ["engine"]
 
 
 @pytest.fixture(params=["model", pytest.param("engine", marks=pytest.mark.engine)])

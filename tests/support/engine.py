@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ADMIN = ("drover-admin", ("system:masters",))
-START_S = 60.0
+START_S = 120.0
 
 
 class Engine:
