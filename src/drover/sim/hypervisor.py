@@ -149,6 +149,8 @@ class ModelHypervisor:
         try:
             if incoming is None:
                 qemu.lock_disks()
+            else:
+                qemu.state = RunState.INMIGRATE
             await site.clock.sleep(_LAUNCH_S)
             machine.require_alive()
             if incoming is not None:
@@ -162,7 +164,6 @@ class ModelHypervisor:
         door = self._site.doors.get((incoming.address, incoming.port))
         if door is None or door.qemu is not None:
             raise HypervisorError(f"the listener on port {incoming.port} is closed")
-        qemu.state = RunState.INMIGRATE
         qemu.say_migration(MigrationInfo(MigrationState.SETUP))
         door.qemu = qemu
 

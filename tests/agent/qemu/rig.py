@@ -72,6 +72,7 @@ class QemuNode:
             tls_dir=root / "tls",
             address="127.0.0.1",
             netdev=isolated_netdev,
+            nice=0,  # the tests of a busy machine have limits of their own
         )
         self._tasks = TaskScope(name)
         self.hypervisor = self._make()

@@ -68,7 +68,7 @@ class CopyFiles:
             )
         for directory in (self.run_dir, self.log_dir):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for stale in (self.monitor, self.rescue, self.console, self.agent):
+        for stale in (self.monitor, self.rescue, self.console, self.agent, self.qemu_log):
             stale.unlink(missing_ok=True)
         write_synced(self.spec, json.dumps(asdict(spec)).encode())
 

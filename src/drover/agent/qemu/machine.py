@@ -253,4 +253,8 @@ class QemuMachine:
 
     async def kill(self) -> None:
         await self._spawner.kill(self._copy)
-        await self._ended.wait()
+        try:
+            async with asyncio.timeout(_EXIT_LIMIT_S):
+                await self._ended.wait()
+        except TimeoutError as error:
+            raise MonitorSilent(f"no news of the end of {self._copy}") from error
