@@ -64,7 +64,7 @@ class Guest:
         self._process.kill()
         self._process.communicate()
 
-    def wait_for(self, text: str, seconds: float = 60) -> str:
+    def wait_for(self, text: str, seconds: float = 150) -> str:
         """All serial output since the last call, when `text` has come."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + seconds
@@ -91,7 +91,7 @@ class Guest:
 
     def _call(self, name: str, *requests: dict[str, Any]) -> list[dict[str, Any]]:
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(30)
+            sock.settimeout(60)
             sock.connect(str(self._home / name))
             stream = sock.makefile("rw")
             if name == "qmp":
@@ -112,5 +112,5 @@ class Guest:
     def agent(self, command: str) -> dict[str, Any]:
         return self._call("agent", {"execute": command})[0]
 
-    def wait_ended(self, seconds: float = 20) -> int:
+    def wait_ended(self, seconds: float = 60) -> int:
         return self._process.wait(seconds)

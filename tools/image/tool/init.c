@@ -126,7 +126,8 @@ int cmd_init(void)
     if (find_root(disk, sizeof disk, part, sizeof part) < 0)
         stop("no disk with a root file system");
     grow_partition(disk);
-    if (mount(part, "/root", "ext4", 0, NULL) < 0)
+    /* noinit_itable: no thread that writes to a grown disk in the background */
+    if (mount(part, "/root", "ext4", 0, "noinit_itable") < 0)
         stop(part);
     grow_file_system(part, "/root");
     mount("/dev", "/root/dev", NULL, MS_MOVE, NULL);
