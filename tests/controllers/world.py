@@ -10,7 +10,20 @@ from typing import Any
 from drover.api import names, scheme
 from drover.api.kinds import vml as vmls
 from drover.api.names import CONTROLLERS_USER, NODE_LEASE_NAMESPACE
-from drover.api.scheme import CVIMAGE, LEASE, NODE, POD, VDISK, VIMAGE, VM, VMCLASS, VMIP, VML, VMM
+from drover.api.scheme import (
+    CVIMAGE,
+    LEASE,
+    NODE,
+    POD,
+    PRIORITYCLASS,
+    VDISK,
+    VIMAGE,
+    VM,
+    VMCLASS,
+    VMIP,
+    VML,
+    VMM,
+)
 from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.base.clock import rfc3339_micro
@@ -41,7 +54,7 @@ class World:
         self.clock = SimClock()
         self.ids = SeededIds(seed)
         self.api = ApiModel(self.clock, self.ids)
-        self.admin = Client(self.api.transport())
+        self.admin = Client(self.api.stagehand())
         self.log: list[dict[str, Any]] = []
         controllers = self.api.transport(CONTROLLERS_USER, [CONTROLLERS_USER])
         log = Log(self.clock, self.log.append)
@@ -76,13 +89,17 @@ class World:
         return await self.admin.patch(kind, name, NS if kind.namespaced else "", patch)
 
     async def set_status(self, kind: scheme.Kind, name: str, status: Object) -> Object:
+        """As its owner, if the kind is one of ours: nobody else may."""
+        who = self.manager.client if "." in kind.group else self.admin
         namespace = NS if kind.namespaced else ""
-        return await self.admin.patch(
-            kind, name, namespace, {"status": status}, subresource="status"
-        )
+        return await who.patch(kind, name, namespace, {"status": status}, subresource="status")
 
     async def delete(self, kind: scheme.Kind, name: str) -> None:
         await self.admin.delete(kind, name, NS if kind.namespaced else "")
+
+    async def lose_lease(self, vm: str) -> None:
+        """The policies let nobody do this; a broken or restored etcd can."""
+        self.api.store.remove(VML, await self.get(VML, vm))
 
     async def ask(self, vm: str, what: str, text: str) -> None:
         """What the vmop controller writes: a request on the VM."""
@@ -91,7 +108,14 @@ class World:
 
     # The things a VM needs, as their controllers would leave them.
 
+    async def priority_class(self) -> None:
+        """The one that VMs without one of their own get."""
+        meta = {"name": names.VM_PRIORITY_CLASS}
+        body = {"metadata": meta, "value": 1000, "preemptionPolicy": "Never"}
+        await self.admin.create(PRIORITYCLASS, body)
+
     async def ready_class(self, name: str = "generic", spec: Any = None) -> None:
+        await self.priority_class()
         default = {names.DEFAULT_CLASS_ANNOTATION: "true"}
         await self.create(
             VMCLASS,

@@ -31,6 +31,7 @@ AFFINITY_ANNOTATION = "drover.dev/affinity"
 APPLIED_SPEC_ANNOTATION = "drover.dev/applied-spec"  # the VM's spec this Pod was built from
 CREATED_BY_LABEL = "kubevirt.internal.virtualization.deckhouse.io/created-by"
 LAUNCHER_LABEL = "kubevirt.internal.virtualization.deckhouse.io"
+PROPAGATED_ANNOTATION = "drover.dev/propagated"  # which labels and annotations are the VM's
 MIGRATION_LABEL = "kubevirt.internal.virtualization.deckhouse.io/migrationJobUID"
 USER_DATA_VOLUME = "user-data"
 
@@ -116,6 +117,7 @@ def build_pod(name: str, vm: Object, vmclass: Object, machine: dict[str, Any]) -
             "labels": pod_labels(vm),
             "annotations": {
                 **pod_annotations(vm),
+                PROPAGATED_ANNOTATION: _propagated(vm),
                 names.MACHINE_ANNOTATION: machines.encode(machine),
                 APPLIED_SPEC_ANNOTATION: json.dumps(
                     applied_spec(vm), sort_keys=True, separators=(",", ":")
@@ -145,12 +147,42 @@ def pod_labels(vm: Object) -> dict[str, str]:
     }
 
 
+def metadata_patch(vm: Object, pod: Object) -> Object:
+    """Brings labels and annotations of a living Pod up to those of its VM; empty when they are. What others put on
+    the Pod stays: only keys that came from the VM are taken away again."""
+    meta = pod["metadata"]
+    before = json.loads((meta.get("annotations") or {}).get(PROPAGATED_ANNOTATION, "{}"))
+    patch: dict[str, Any] = {}
+    for field, wanted in (
+        ("labels", pod_labels(vm)),
+        ("annotations", {**pod_annotations(vm), PROPAGATED_ANNOTATION: _propagated(vm)}),
+    ):
+        present = meta.get(field) or {}
+        changed: dict[str, Any] = {k: v for k, v in wanted.items() if present.get(k) != v}
+        gone = [k for k in before.get(field) or [] if k not in wanted and k in present]
+        changed |= dict.fromkeys(gone)
+        if changed:
+            patch[field] = changed
+    return {"metadata": patch} if patch else {}
+
+
+def _propagated(vm: Object) -> str:
+    keys = {
+        "labels": sorted(vm["metadata"].get("labels") or {}),
+        "annotations": sorted(_public_annotations(vm)),
+    }
+    return json.dumps(keys, sort_keys=True, separators=(",", ":"))
+
+
+def _public_annotations(vm: Object) -> dict[str, str]:
+    own = vm["metadata"].get("annotations") or {}
+    return {key: value for key, value in own.items() if not key.startswith(_PRIVATE_PREFIXES)}
+
+
 def pod_annotations(vm: Object) -> dict[str, str]:
     """The VM's annotations but for those that mean the VM object itself, and what tools look for on Pods."""
-    own = vm["metadata"].get("annotations") or {}
-    public = {key: value for key, value in own.items() if not key.startswith(_PRIVATE_PREFIXES)}
     return {
-        **public,
+        **_public_annotations(vm),
         "kubectl.kubernetes.io/default-container": names.COMPUTE_CONTAINER,
         "descheduler.alpha.kubernetes.io/request-evict-only": "",
     }

@@ -165,7 +165,12 @@ def test_a_disk_of_a_vm_that_is_gone_is_freed_but_not_while_its_lease_is_held() 
         await world.settle()
         owner = {"apiVersion": "v", "kind": "VirtualMachine", "name": "ghost", "uid": "u1"}
         lease = {
-            "metadata": {"name": "ghost", "namespace": NS, "ownerReferences": [owner]},
+            "metadata": {
+                "name": "ghost",
+                "namespace": NS,
+                "ownerReferences": [owner],
+                "finalizers": ["drover.dev/held"],
+            },
             "spec": {
                 "holder": "p1",
                 "node": "n1",
@@ -174,14 +179,14 @@ def test_a_disk_of_a_vm_that_is_gone_is_freed_but_not_while_its_lease_is_held() 
                 "disks": ["root"],
             },
         }
-        made = await world.admin.create(VML, lease)
+        made = await world.manager.client.create(VML, lease)
         await world.set_status(
             VDISK, "root", {"heldBy": {"name": "ghost", "uid": "u1", "epoch": 1}}
         )
         await world.settle(5)
         assert (await status(world))["heldBy"]
         released = {**made, "spec": {**made["spec"], "holder": "", "epoch": 2}}
-        await world.admin.replace(VML, released)
+        await world.node("n1").replace(VML, released)
         await world.settle(5)
         assert "heldBy" not in await status(world)
 

@@ -19,7 +19,7 @@ async def operation(world: World, namespace: str, name: str, phase: str) -> None
         "spec": {"virtualMachineName": "linux-vm", "type": "Evict"},
     }
     await world.admin.create(VMOP, body)
-    await world.admin.patch(
+    await world.manager.client.patch(
         VMOP, name, namespace, {"status": {"phase": phase}}, subresource="status"
     )
 
@@ -52,9 +52,12 @@ def test_ten_finished_operations_per_namespace_and_vm() -> None:
 
 def test_two_ended_pods_are_kept() -> None:
     async def story(world: World) -> None:
+        await world.priority_class()
         for number in range(5):
             labels = {names.VM_NAME_LABEL: "linux-vm"}
-            await world.create(POD, f"p{number}", {"containers": []}, labels=labels)
+            meta = {"name": f"p{number}", "namespace": NS, "labels": labels}
+            spec = {"containers": [], "priorityClassName": names.VM_PRIORITY_CLASS}
+            await world.manager.client.create(POD, {"metadata": meta, "spec": spec})
             phase = "Running" if number == 0 else "Succeeded"
             await world.set_status(POD, f"p{number}", {"phase": phase})
             await world.settle()

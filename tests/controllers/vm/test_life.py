@@ -240,8 +240,7 @@ def test_a_missing_lease_of_a_running_vm_is_rebuilt_from_the_nodes() -> None:
         await running(world)
         pod = await world.living_pod("linux-vm")
         epoch = vmls.epoch(await world.get(VML, "linux-vm"))
-        await world.patch(VML, "linux-vm", {"metadata": {"finalizers": []}})
-        await world.delete(VML, "linux-vm")
+        await world.lose_lease("linux-vm")
         machines = [{"vm": "default/linux-vm", "pod": pod["metadata"]["uid"]}]
         for _ in range(3):  # one node alone proves nothing
             await world.settle(2)
@@ -266,8 +265,7 @@ def test_a_missing_lease_of_a_running_vm_is_rebuilt_from_the_nodes() -> None:
 def test_a_missing_lease_of_a_dead_vm_is_rebuilt_as_released() -> None:
     async def story(world: World) -> None:
         await running(world, "AlwaysOn")
-        await world.patch(VML, "linux-vm", {"metadata": {"finalizers": []}})
-        await world.delete(VML, "linux-vm")
+        await world.lose_lease("linux-vm")
         await world.pod_status(await world.living_pod("linux-vm"), "n1", {"phase": "Failed"})
         for _ in range(8):
             await world.settle(2)

@@ -18,15 +18,16 @@ from drover.api.kinds.vm import DeviceKind
 from drover.api.machine import GuestNetwork
 from drover.api.meta import name_of, namespace_of, owner_reference, uid_of, without_finalizer
 from drover.api.scheme import POD, SECRET, VDISK, VM, VML
-from drover.api.status import AlreadyExists, Conflict, NotFound
+from drover.api.status import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from drover.api.wire import Object
 from drover.base.checks import require
-from drover.controllers.vm import decide, lease
+from drover.controllers.vm import intents, lease
 from drover.controllers.vm.gather import Caches
-from drover.controllers.vm.view import Device, VmView
+from drover.controllers.vm.view import Device, Refusal, VmView
 from drover.runtime.manager import Manager
 
 MOST_SERIAL = 20  # what virtio-blk shows to the guest
+REFUSED_S = 10.0
 _PREFIX = {DeviceKind.DISK: "vd", DeviceKind.IMAGE: "vi", DeviceKind.CLUSTER_IMAGE: "cvi"}
 
 
@@ -49,32 +50,36 @@ class Actor:
         self._caches = caches
         self._settings = settings
         self._rebuilder = lease.Rebuilder(manager.client)
+        self._clock = manager.clock
+        self.refusals: dict[str, Refusal] = {}  # by uid of the VM
 
-    def forget(self, key: str) -> None:
+    def lease_found(self, key: str) -> None:
         self._rebuilder.forget(key)
 
-    async def carry_out(self, view: VmView, act: decide.Act) -> bool:
+    async def carry_out(self, view: VmView, act: intents.Act) -> bool:
         match act:
-            case decide.CreateLease():
+            case intents.CreateLease():
                 made = lease.new_lease(view.vm, lease.released_spec(0))
                 self._caches.leases.observe(await self._client.create(VML, made))
-            case decide.RebuildLease(above_epoch, reason):
+            case intents.RebuildLease(above_epoch, reason):
                 return await self._rebuild(view, above_epoch, reason)
-            case decide.ClaimDisks(disks, epoch):
+            case intents.ClaimDisks(disks, epoch):
                 return await self._claim(view, disks, epoch)
-            case decide.FreeDisks(disks):
+            case intents.FreeDisks(disks):
                 await self._free(view, disks)
-            case decide.CreatePod():
-                await self._create_pod(view)
-            case decide.Acquire(pod, released, disks):
+            case intents.CreatePod():
+                return await self._create_pod(view)
+            case intents.Acquire(pod, released, disks):
                 return await self._acquire(view, pod, released, disks)
-            case decide.StopPod(pod, how):
+            case intents.StopPod(pod, how):
                 await self._stop(pod, how)
-            case decide.DeletePod(pod):
+            case intents.UpdatePod(pod, patch):
+                await self._patch_pod(pod, patch)
+            case intents.DeletePod(pod):
                 await self._delete_pod(pod)
-            case decide.DeleteLease(released):
+            case intents.DeleteLease(released):
                 await self._delete_lease(released)
-            case decide.DropFinalizer():
+            case intents.DropFinalizer():
                 await self._let_go(view.vm)
             case _:
                 require(False, f"no such act: {act}")
@@ -119,7 +124,7 @@ class Actor:
         )
         self._caches.disks.observe(answer)
 
-    async def _create_pod(self, view: VmView) -> None:
+    async def _create_pod(self, view: VmView) -> bool:
         require(view.vmclass is not None and view.claim is not None, "a start without its needs")
         assert view.vmclass is not None
         assert view.claim is not None
@@ -133,9 +138,18 @@ class Actor:
             secret,
         )
         name = vmpod.pod_name(name_of(view.vm), self._ids.suffix())
-        pod = await self._client.create(POD, vmpod.build_pod(name, view.vm, view.vmclass, machine))
+        wanted = vmpod.build_pod(name, view.vm, view.vmclass, machine)
+        try:
+            pod = await self._client.create(POD, wanted)
+        except (Forbidden, Invalid, BadRequest) as error:
+            # A quota, a PriorityClass, a bad selector: the user has to know, and may mend it.
+            until_s = self._clock.monotonic() + REFUSED_S
+            self.refusals[view.uid] = Refusal(error.message, until_s)
+            return False
+        self.refusals.pop(view.uid, None)
         self._log.mark("vm.pod-created", vm=name_of(view.vm), pod=name)
         self._caches.pods.observe(pod)
+        return True
 
     def _disks(self, view: VmView) -> list[dict[str, Any]]:
         ordered = any(device.ref.boot_order for device in view.devices)
@@ -184,14 +198,16 @@ class Actor:
         return True
 
     async def _stop(self, pod: Object, how: str) -> None:
-        patch = {"metadata": {"annotations": {names.STOP_ANNOTATION: how}}}
+        self._log.mark("vm.stop-asked", pod=name_of(pod), how=how)
+        await self._patch_pod(pod, {"metadata": {"annotations": {names.STOP_ANNOTATION: how}}})
+
+    async def _patch_pod(self, pod: Object, patch: Object) -> None:
         try:
             answer = await self._client.patch(
                 POD, name_of(pod), namespace_of(pod), patch, version=pod
             )
         except NotFound:
             return  # the agent ends the guest of a Pod that is gone
-        self._log.mark("vm.stop-asked", pod=name_of(pod), how=how)
         self._caches.pods.observe(answer)
 
     async def _delete_pod(self, pod: Object) -> None:
@@ -207,6 +223,7 @@ class Actor:
             return
 
     async def _let_go(self, vm: Object) -> None:
+        self.refusals.pop(uid_of(vm), None)
         finalizers = without_finalizer(vm, names.VM_FINALIZER)
         patch = {"metadata": {"finalizers": finalizers}}
         await self._client.patch(VM, name_of(vm), namespace_of(vm), patch, version=vm)

@@ -8,13 +8,21 @@ from drover.api import names
 from drover.api.kinds import vm as vms
 from drover.api.kinds.vm import DeviceKind
 from drover.api.merge import merge_patch
-from drover.api.meta import has_finalizer, is_deleting, name_of, namespace_of, with_finalizer
+from drover.api.meta import (
+    has_finalizer,
+    is_deleting,
+    name_of,
+    namespace_of,
+    uid_of,
+    with_finalizer,
+)
 from drover.api.scheme import VM, key_of
 from drover.api.wire import Object
 from drover.controllers.vm import status
 from drover.controllers.vm.act import Actor, Settings
-from drover.controllers.vm.decide import Decision, decide
+from drover.controllers.vm.decide import decide
 from drover.controllers.vm.gather import Caches, gather, vm_key_of_move, vm_key_of_pod
+from drover.controllers.vm.intents import Decision
 from drover.controllers.vm.view import VmView
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
@@ -34,14 +42,15 @@ class VmReconciler:
     async def reconcile(self, key: str) -> Outcome:
         vm = self._caches.vms.get(key)
         if vm is None:
-            self._actor.forget(key)
+            self._actor.lease_found(key)  # or not needed any more
             return Done()
         if not is_deleting(vm) and not has_finalizer(vm, names.VM_FINALIZER):
             await self._add_finalizer(vm)
             return Done()
-        view = await gather(self._caches, self._manager.client, self._manager.clock, vm)
+        refusal = self._actor.refusals.get(uid_of(vm))
+        view = await gather(self._caches, self._manager.client, self._manager.clock, vm, refusal)
         if view.own_lease is not None:
-            self._actor.forget(key)
+            self._actor.lease_found(key)
         decision = decide(view)
         view = replace(view, vm=await self._write_status(view, decision))
         for note in decision.notes:

@@ -7,9 +7,9 @@ The decision's ``power`` is written to the VM before its acts are carried out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from drover.api import names
+from drover.api import names, vmpod
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vml as vmls
@@ -18,86 +18,23 @@ from drover.api.kinds.vm import DeviceKind, RestartApproval
 from drover.api.meta import has_finalizer, is_deleting, name_of, uid_of
 from drover.api.wire import Object
 from drover.controllers.vm import changes, needs
-from drover.controllers.vm.power import DISCARDED, Happened, Note, Power, advance
+from drover.controllers.vm.intents import (
+    Acquire,
+    Act,
+    ClaimDisks,
+    CreateLease,
+    CreatePod,
+    Decision,
+    DeleteLease,
+    DeletePod,
+    DropFinalizer,
+    FreeDisks,
+    RebuildLease,
+    StopPod,
+    UpdatePod,
+)
+from drover.controllers.vm.power import DISCARDED, Happened, Power, advance
 from drover.controllers.vm.view import VmView, requests_of, status_power, stop_wish
-
-
-@dataclass(frozen=True)
-class Act:
-    """One thing to do."""
-
-
-@dataclass(frozen=True)
-class CreateLease(Act):
-    """A released lease at epoch 0, of a VM whose lease was never acquired."""
-
-
-@dataclass(frozen=True)
-class RebuildLease(Act):
-    """The lease is missing though it was acquired once: ask every node (safety rule 1)."""
-
-    above_epoch: int
-    last_reason: str
-
-
-@dataclass(frozen=True)
-class ClaimDisks(Act):
-    """Hold the disks for a start at this epoch; the rest of the acts waits until all are held."""
-
-    disks: tuple[str, ...]
-    epoch: int
-
-
-@dataclass(frozen=True)
-class FreeDisks(Act):
-    disks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class CreatePod(Act):
-    pass
-
-
-@dataclass(frozen=True)
-class Acquire(Act):
-    pod: Object
-    lease: Object
-    disks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class StopPod(Act):
-    """Ask the agent to end the guest of this Pod."""
-
-    pod: Object
-    how: str
-
-
-@dataclass(frozen=True)
-class DeletePod(Act):
-    """A Pod that never held the lease is not needed any more."""
-
-    pod: Object
-
-
-@dataclass(frozen=True)
-class DeleteLease(Act):
-    lease: Object
-
-
-@dataclass(frozen=True)
-class DropFinalizer(Act):
-    pass
-
-
-@dataclass(frozen=True)
-class Decision:
-    """``power`` is the memory to write first; ``again_s`` asks for another look."""
-
-    power: Power
-    acts: tuple[Act, ...] = ()
-    notes: tuple[Note, ...] = ()
-    again_s: float | None = None
 
 
 def decide(view: VmView) -> Decision:
@@ -210,7 +147,7 @@ def _start(view: VmView, power: Power, acts: list[Act]) -> Decision:
         return Decision(power, (*acts, claim, Acquire(pod, lease, wanted_disks)))
     if needs.unmet(view):
         return Decision(power, tuple(acts), again_s=5.0 if view.secret_problem else None)
-    wait_s = power.not_before_s - view.now_s
+    wait_s = max(power.not_before_s - view.now_s, view.refusal_wait_s)
     if wait_s > 0:
         return Decision(power, tuple(acts), again_s=wait_s)
     epoch = vmls.epoch(lease) + 1 if lease is not None else 1
@@ -223,6 +160,9 @@ def _while_held(view: VmView, power: Power) -> tuple[Act, ...]:
     how = power.restart if power.wanted else (power.stop or "graceful")
     if active is not None and how and _stronger(how, stop_wish(active)):
         acts.append(StopPod(active, how))
+    elif active is not None and not view.deleting:
+        patch = vmpod.metadata_patch(view.vm, active)
+        acts += [UpdatePod(active, patch)] if patch else []
     # A source after its hand-over is no stray: a hand back may follow, and its agent reports its end.
     sources = {vmms.source_pod_uid(move) for move in view.moves}
     spared = {view.holder, *sources, *power.starters}

@@ -13,6 +13,7 @@ from drover.api.meta import name_of, namespace_of, uid_of
 from drover.api.names import VM_NAME_LABEL
 from drover.api.scheme import (
     CVIMAGE,
+    NODE,
     POD,
     SECRET,
     VDISK,
@@ -27,7 +28,7 @@ from drover.api.scheme import (
 from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.base.clock import Clock, parse_rfc3339
-from drover.controllers.vm.view import Device, VmView
+from drover.controllers.vm.view import Device, Refusal, VmView
 from drover.runtime.client import Client
 from drover.runtime.informer import Informer
 from drover.runtime.manager import Manager
@@ -71,6 +72,7 @@ class Caches:
     disks: Informer
     images: Informer
     cluster_images: Informer
+    nodes: Informer
 
     @staticmethod
     def of(manager: Manager) -> Caches:
@@ -84,6 +86,7 @@ class Caches:
             disks=manager.informer(VDISK),
             images=manager.informer(VIMAGE),
             cluster_images=manager.informer(CVIMAGE),
+            nodes=manager.informer(NODE),
         )
         caches.pods.add_index("vm", lambda pod: [vm_key_of_pod(pod)])
         caches.moves.add_index("vm", lambda move: [vm_key_of_move(move)])
@@ -98,6 +101,13 @@ class Caches:
             return self.cluster_images.get(ref.name)
         cache = self.disks if ref.kind is DeviceKind.DISK else self.images
         return cache.get(f"{namespace}/{ref.name}")
+
+    def qemu_version(self, node_name: str) -> str:
+        """As its agent tells it: ``qemu://7.2``."""
+        node = self.nodes.get(node_name) or {}
+        info = (node.get("status") or {}).get("nodeInfo") or {}
+        version = str(info.get("containerRuntimeVersion", "")).removeprefix("qemu://")
+        return "" if version == "unknown" else version
 
     def class_name(self, vm: Object) -> str:
         """The one the VM names, else the default one."""
@@ -119,13 +129,18 @@ def _age(obj: Object) -> tuple[str, str]:
     return str(obj["metadata"].get("creationTimestamp", "")), name_of(obj)
 
 
-async def gather(caches: Caches, client: Client, clock: Clock, vm: Object) -> VmView:
+async def gather(
+    caches: Caches, client: Client, clock: Clock, vm: Object, refusal: Refusal | None
+) -> VmView:
     """One look at one VM."""
     key, namespace = key_of(vm), namespace_of(vm)
     class_name = caches.class_name(vm)
     claim_key = claim_key_of(vm)
     lease = caches.leases.get(key)
     own_pods = [pod for pod in caches.pods.by_index("vm", key) if _owned(pod, vm)]
+    node = (
+        str(lease["spec"].get("node", "")) if lease is not None and lease["spec"]["holder"] else ""
+    )
     under_way = any(not pods.ended(pod) for pod in own_pods)
     started = (vms.status(vm).get("stats") or {}).get("lastStartTime")
     return VmView(
@@ -138,6 +153,9 @@ async def gather(caches: Caches, client: Client, clock: Clock, vm: Object) -> Vm
         devices=tuple(Device(ref, caches.device(namespace, ref)) for ref in vms.devices(vm)),
         held_disks=tuple(caches.disks.by_index("holder", uid_of(vm))),
         secret_problem="" if under_way else await _secret_problem(client, vm),
+        refusal=refusal.message if refusal is not None else "",
+        refusal_wait_s=refusal.until_s - clock.monotonic() if refusal is not None else 0.0,
+        qemu_version=caches.qemu_version(node) if node else "",
         lease=lease,
         pods=tuple(sorted(own_pods, key=_age)),
         moves=tuple(sorted(caches.moves.by_index("vm", key), key=_age)),

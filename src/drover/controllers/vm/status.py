@@ -20,14 +20,10 @@ from drover.api.vmpod import resources_of
 from drover.api.wire import Object
 from drover.base import quantity
 from drover.base.clock import rfc3339
-from drover.controllers.vm import changes, moves, needs
-from drover.controllers.vm.decide import Decision
+from drover.controllers.vm import changes, moves, needs, stats
+from drover.controllers.vm.intents import Decision
 from drover.controllers.vm.power import Power
 from drover.controllers.vm.view import Device, VmView, stop_wish
-
-MOST_TRANSITIONS = 10
-AGENT_READY = "drover.dev/AgentReady"  # condition of a VM Pod
-_ALIVE = (VmPhase.RUNNING, VmPhase.MIGRATING)
 
 
 def build(view: VmView, decision: Decision) -> dict[str, Any]:
@@ -46,7 +42,7 @@ def build(view: VmView, decision: Decision) -> dict[str, Any]:
         "virtualMachineIPAddressName": view.claim_name if view.claim is not None else "",
         "ipAddress": ips.address(view.claim) if view.claim is not None else "",
         "blockDeviceRefs": [_device(view, device) for device in view.devices],
-        "stats": _stats(view, phase),
+        "stats": stats.build(view, phase),
         "migrationState": moves.migration_state(view, phase),
         "virtualMachinePods": [
             {"name": name_of(pod), "active": uid_of(pod) == view.holder} for pod in view.pods
@@ -55,8 +51,8 @@ def build(view: VmView, decision: Decision) -> dict[str, Any]:
         "restartAwaitingChanges": changes.pending(view),
         "conditions": _conditions(view, power, phase),
     }
-    if before.get("versions"):
-        status["versions"] = before["versions"]
+    if view.qemu_version:
+        status["versions"] = {"qemu": view.qemu_version}
     return {name: value for name, value in status.items() if value not in ("", None, {}, [])}
 
 
@@ -75,7 +71,7 @@ def phase_of(view: VmView, power: Power) -> VmPhase:
     starter = _starter(view, power)
     if starter is not None:
         return VmPhase.PENDING if pods.unschedulable(starter) is not None else VmPhase.STARTING
-    waiting = needs.unmet(view) or power.not_before_s > view.now_s
+    waiting = needs.unmet(view) or view.refusal or power.not_before_s > view.now_s
     return VmPhase.PENDING if waiting else VmPhase.STARTING
 
 
@@ -100,19 +96,6 @@ def _starter(view: VmView, power: Power) -> Object | None:
     epoch = vmls.epoch(view.own_lease) if view.own_lease is not None else -1
     fresh = [pod for pod in view.starters() if power.starters.get(uid_of(pod), epoch) >= epoch]
     return fresh[0] if fresh else None
-
-
-def _stats(view: VmView, phase: VmPhase) -> dict[str, Any]:
-    """``lastStartTime`` is of this life of the guest: a migration does not touch it."""
-    before = vms.status(view.vm)
-    stats: dict[str, Any] = dict(before.get("stats") or {})
-    now = rfc3339(view.now_s)
-    if before.get("phase") != str(phase):
-        entries = [*(stats.get("phasesTransitions") or []), {"phase": str(phase), "timestamp": now}]
-        stats["phasesTransitions"] = entries[-MOST_TRANSITIONS:]
-    if phase is VmPhase.RUNNING and vms.phase(view.vm) not in _ALIVE:
-        stats["lastStartTime"] = now
-    return stats
 
 
 def _device(view: VmView, device: Device) -> dict[str, Any]:
@@ -176,7 +159,7 @@ def _conditions(view: VmView, power: Power, phase: VmPhase) -> list[Object]:
 
 def _running(view: VmView, power: Power, phase: VmPhase) -> Object:
     kind = VmCondition.RUNNING
-    if phase in _ALIVE:
+    if phase in stats.ALIVE:
         return cond.condition(kind, True, VmReason.RUNNING)
     pod = view.active_pod
     if view.holder and pod is None:
@@ -192,6 +175,9 @@ def _running(view: VmView, power: Power, phase: VmPhase) -> Object:
     why = pods.unschedulable(starter) if starter is not None else None
     if why is not None:
         message = f"Could not schedule the virtual machine: {why}"
+        return cond.condition(kind, False, VmReason.POD_NOT_STARTED, message)
+    if view.refusal:
+        message = f"Could not create the Pod: {view.refusal}"
         return cond.condition(kind, False, VmReason.POD_NOT_STARTED, message)
     if power.not_before_s > view.now_s:
         message = (
@@ -209,8 +195,7 @@ def _ended_message(view: VmView) -> str:
 
 def _agent_ready(view: VmView) -> Object:
     pod = view.active_pod
-    ready = pod is not None and cond.is_true(pod, AGENT_READY)
-    if ready:
+    if pod is not None and cond.is_true(pod, stats.AGENT_READY):
         return cond.condition(VmCondition.AGENT_READY, True, VmReason.AGENT_READY)
     message = "Failed to connect to VM Agent."
     return cond.condition(VmCondition.AGENT_READY, False, VmReason.AGENT_NOT_READY, message)

@@ -30,6 +30,14 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """The API refused a Pod; it is not asked again before ``until_s`` (monotonic)."""
+
+    message: str
+    until_s: float
+
+
+@dataclass(frozen=True)
 class VmView:
     """One look at one VM. ``pods`` and ``moves`` (its vmms) are oldest first."""
 
@@ -42,9 +50,12 @@ class VmView:
     devices: tuple[Device, ...] = ()
     held_disks: tuple[Object, ...] = ()  # VirtualDisks whose heldBy is this VM
     secret_problem: str = ""  # why the Secret with user data cannot be used; empty: it can
+    refusal: str = ""  # why the API refused the Pod when it was asked last
+    refusal_wait_s: float = 0.0  # until it may be asked again
     lease: Object | None = None
     pods: tuple[Object, ...] = ()
     moves: tuple[Object, ...] = ()
+    qemu_version: str = ""  # of the node it is on
     started_s: float | None = None  # status.stats.lastStartTime
 
     @property
