@@ -52,7 +52,7 @@ class Guest:
             *("-netdev", "user,id=n0,restrict=on", "-device", "virtio-net-pci,netdev=n0,romfile="),
             *("-device", "virtio-serial-pci", "-chardev", agent),
             *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
-            *("-device", "pvpanic-pci", *drives),
+            *("-device", "pvpanic-pci", "-action", "reboot=shutdown", *drives),
         ]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
