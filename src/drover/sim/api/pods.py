@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drover.api.scheme import PRIORITYCLASS
-from drover.api.status import Conflict, Invalid
+from drover.api.status import Conflict, Forbidden, Invalid
 from drover.sim.api.store import copied
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def default_pod(store: Store, pod: Object) -> None:
             tolerations.append(
                 {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
             )
-    priority = store.get(PRIORITYCLASS, "", spec.get("priorityClassName", ""))
+    wanted = spec.get("priorityClassName", "")
+    priority = store.get(PRIORITYCLASS, "", wanted)
+    if wanted and priority is None:
+        raise Forbidden(f"no PriorityClass with name {wanted} was found", "Forbidden")
     spec["priority"] = priority["value"] if priority else 0
     spec["preemptionPolicy"] = (priority or {}).get("preemptionPolicy", "PreemptLowerPriority")
     pod["status"] = {"phase": "Pending", "qosClass": "Burstable"}

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from drover.api import manifest_files
+from drover.api.scheme import PRIORITYCLASS
 from drover.api.status import Invalid
 from drover.sim.api.store import copied
 
@@ -33,6 +34,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def schema_of(kind: Kind) -> Schema | None:
     """The schema of a kind of ours, or None for kinds without a definition."""
     return _schemas().get((kind.group, kind.version, kind.plural))
+
+
+@functools.cache
+def priority_classes() -> tuple[Object, ...]:
+    """Those that every installation has."""
+    found = manifest_files.built_in()
+    return tuple(obj for obj in found if obj["kind"] == PRIORITYCLASS.kind)
 
 
 @functools.cache
