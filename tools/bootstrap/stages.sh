@@ -1,10 +1,11 @@
 # shellcheck shell=bash
-# The four things that drover needs besides the checkout, each made once:
+# The five things that drover needs besides the checkout, each made once:
 #
 #   packages   Debian packages, those missing     apt-get; remembered in $cache/packages-added
 #   python     a virtual environment              $cache/python/<hash of the lock>
 #   engine     etcd, Kubernetes and kubectl       $cache/engine/<hash of engine/>/kube
 #   image      the built-in guest                 $cache/image/<hash of tools/image>
+#   qemu       a newer QEMU, on Debian 12         $cache/qemu/<hash of qemu.sh>; see qemu.sh
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
 
@@ -16,6 +17,7 @@ locate() {
     venv=$cache/python/$(basename "${python:-none}")-$(hash_of "$root/requirements.txt")
     engine=${DROVER_ENGINE:-$cache/engine/$(cd "$root" && hash_of "${engine_files[@]#"$root/"}")/kube}
     mapfile -t image_files < <(cd "$root" && find tools/image -name '*.pyc' -o -type f -print | sort)
+    locate_qemu
     image=${DROVER_IMAGE:-$cache/image/$(system_version)-$(cd "$root" && hash_of "${image_files[@]}")}
     if [[ -z ${DROVER_ENGINE:-} && -n ${KUBEBUILDER_ASSETS:-} ]]; then
         engine=$root/tools/bootstrap/kube-from-assets
@@ -141,6 +143,10 @@ announce() {
         announce_line image "the built-in guest, from Debian packages" \
             "20 MB to fetch, 40 MB kept" "20 s"
     fi
+    if [[ $lacking == *" qemu "* ]]; then
+        announce_line qemu "QEMU 10 of Debian's backports, unpacked beside the system's" \
+            "14 MB to fetch, 50 MB kept" "10 s"
+    fi
     say "./drover uninstall takes it all away again"
 }
 
@@ -198,6 +204,7 @@ require_for() {
     [[ " $* " != *" packages "* ]] || needs+=" root packages tun namespaces"
     [[ " $* " != *" engine "* ]] || needs+=" root disk memory tun namespaces go"
     [[ " $* " != *" image "* ]] || needs+=" root"
+    [[ " $* " != *" qemu "* ]] || needs+=" root"
     # shellcheck disable=SC2086
     require_needs $needs
 }
@@ -216,11 +223,12 @@ build_stages() {
         engine_pid=$step_pid
     fi
     [[ $lacking != *" python "* ]] || run_step python "installing Python packages" build_python
+    [[ $lacking != *" qemu "* ]] || run_step qemu "unpacking a newer QEMU" build_qemu
     [[ $lacking != *" image "* ]] || run_step image "building the guest image" build_image
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
 
 export_paths() {
-    export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image
+    export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image DROVER_QEMU=$qemu
     export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH} PYTHONPYCACHEPREFIX=$cache/pycache
 }

@@ -25,7 +25,7 @@ from drover.agent.kubelet.server import CopyPlaces, KubeletServer, KubeletSettin
 from drover.agent.net.network import bridge_network
 from drover.agent.node import NodeFacts
 from drover.agent.qemu.hypervisor import QemuHypervisor
-from drover.agent.qemu.settings import QemuSettings
+from drover.agent.qemu.settings import Bundle, QemuSettings
 from drover.agent.seeds import NoCloudSeeds
 from drover.agent.spawner import NodeInitSpawner
 from drover.api.kinds import pod as pods
@@ -77,6 +77,7 @@ async def serve(config: AgentConfig) -> None:
             address=config.address,
             accel=config.accel,
             nice=config.qemu_nice,
+            bundles={"": Bundle(config.qemu)},
         )
         spawner = NodeInitSpawner(config.nodeinit_socket)
         hypervisor = QemuHypervisor(settings, spawner, scope, log)

@@ -21,7 +21,7 @@ from typing import Literal
 
 Accelerator = Literal["kvm", "tcg"]
 
-QEMU = "qemu-system-x86_64"
+QEMU = os.environ.get("DROVER_QEMU") or "qemu-system-x86_64"
 PROBE_LIMIT_S = 8
 VERSION_LIMIT_S = 10
 

@@ -34,11 +34,18 @@ def up(session: Session, nodes: int | None) -> None:
 
     Can be repeated: what runs is left alone, what is missing is started, powered-off nodes too.
     """
+    from drover.cli.accel import QEMU, accelerator
     from drover.lab.engine import find_engine
+    from drover.lab.home import cache_dir
+    from drover.lab.lab import UpOptions
 
     progress = _Progress()
     image = builtin_image()
-    session.lab.up(nodes, find_engine(os.environ), image, progress)
+    engine = find_engine(os.environ)
+    accel = os.environ.get("DROVER_ACCEL") or accelerator(
+        cache_dir(), os.environ.get("DROVER_IMAGE")
+    )
+    session.lab.up(UpOptions(engine, nodes, image, accel, QEMU), progress)
     say()
     say(f"The lab is ready, after {progress.elapsed_s:.1f} s.", bold=True)
     if image is None:

@@ -21,7 +21,7 @@ from drover.lab.home import Home, Settings
 from drover.lab.processes import CONTROL_PLANE, SWITCH, Program
 
 if TYPE_CHECKING:
-    from drover.lab.lab import Progress
+    from drover.lab.lab import Progress, UpOptions
 
 # Of its whole session, against those of the nodes: busy guests must not starve it.
 _CONTROL_PLANE_NICE = -10
@@ -29,20 +29,20 @@ _SOURCE = Path(__file__).resolve().parents[2]
 BUILTIN_IMAGE_FILE = "drover-linux.qcow2"
 
 
-def write_files(
-    home: Home, settings: Settings, engine_file: Path, image: Path | None, now: datetime.datetime
-) -> None:
+def write_files(home: Home, settings: Settings, options: UpOptions, now: datetime.datetime) -> None:
     """Certificates, configurations, the built-in image."""
     credentials.ensure_all(home, settings, now)
     engine.write_configs(home)
-    parts = engine.control_plane_parts(home, settings.topology, engine_file)
+    parts = engine.control_plane_parts(home, settings.topology, options.engine)
     (home.run / "control-plane.json").write_text(supervisor.encode(parts, home.logs))
     controllers_config.save_config(home.path / "controllers.json", _controllers(home, settings))
     for number, node in enumerate(settings.node_names, start=1):
         (home.node(node) / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
-        agent_config.save_config(home.node(node) / "agent.json", _agent(home, settings, number))
-    if image is not None:
-        _place_image(image, builtin_image(home))
+        agent_config.save_config(
+            home.node(node) / "agent.json", _agent(home, settings, number, options)
+        )
+    if options.image is not None:
+        _place_image(options.image, builtin_image(home))
 
 
 def builtin_image(home: Home) -> Path:
@@ -78,7 +78,7 @@ def _controllers(home: Home, settings: Settings) -> ControllersConfig:
     )
 
 
-def _agent(home: Home, settings: Settings, number: int) -> AgentConfig:
+def _agent(home: Home, settings: Settings, number: int, options: UpOptions) -> AgentConfig:
     node = settings.node_names[number - 1]
     directory = home.node(node)
     topology = settings.topology
@@ -97,6 +97,8 @@ def _agent(home: Home, settings: Settings, number: int) -> AgentConfig:
         disks_dir=str(home.disks),
         vm_cidr=topology.vm_cidr,
         vm_gateway=topology.vm_gateway,
+        accel=options.accel,
+        qemu=options.qemu,
         bridge=links.BRIDGE,
         uplink=links.UPLINK,
     )
@@ -107,8 +109,8 @@ def start_parts(home: Home, settings: Settings, progress: Progress) -> None:
     found = processes.inits(home.lab_id)
     if SWITCH not in found:
         found[SWITCH] = _start_switch(home)
-        links.plug_machine(found[SWITCH], home.lab_id, settings.topology)
         progress("network", f"{settings.topology.infra_net}.0/24, {settings.topology.vm_cidr}")
+    links.plug_machine(found[SWITCH], home.lab_id, settings.topology)
     if CONTROL_PLANE not in found:
         _start_control_plane(home, settings, found[SWITCH])
         progress("control plane", "starting")
