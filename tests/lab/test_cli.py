@@ -93,7 +93,7 @@ def test_reset_keeps_strangers_files(capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     code, _, err = run(capsys, "--home", str(tmp_path), "reset", "--yes")
     assert code == 1
-    assert "nothing was removed" in err
+    assert "files of others: thesis.tex" in err
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 

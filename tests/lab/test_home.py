@@ -91,11 +91,25 @@ def test_places_that_do_not_serve(path, word):
         Home.at(path).check_place()
 
 
-def test_reset_knows_strangers_files(tmp_path):
+def test_a_directory_with_strangers_files_becomes_no_home(tmp_path):
     (tmp_path / "h").mkdir()
     (tmp_path / "h" / "thesis.tex").write_text("")
-    assert not Home.at(tmp_path / "h").looks_like_ours()
-    assert home_at(tmp_path / "2", Settings(0, 3)).looks_like_ours()
+    with pytest.raises(LabError, match=r"holds other files \(thesis\.tex"):
+        Home.at(tmp_path / "h").require_empty()
+    home_at(tmp_path / "2").require_empty()
+
+
+def test_only_what_is_ours_is_removed(tmp_path):
+    home = home_at(tmp_path / "h", Settings(0, 3))
+    home.disks.mkdir()
+    (home.disks / "a.qcow2").touch()
+    (home.path / "thesis.tex").write_text("years of work")
+    with home.locked("reset"):
+        assert home.remove_contents() == ["thesis.tex"]
+    assert sorted(path.name for path in home.path.iterdir()) == [".lock", "thesis.tex"]
+    (home.path / "thesis.tex").unlink()
+    assert home.remove_contents() == []
+    assert not home.path.exists()
 
 
 def test_addresses_follow_from_the_index():

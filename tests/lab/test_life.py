@@ -18,7 +18,7 @@ from drover.lab import faults, links, processes
 from drover.lab.engine import find_engine
 from drover.lab.errors import LabDown, LabError
 from drover.lab.home import Home
-from drover.lab.lab import Lab
+from drover.lab.lab import Lab, UpOptions
 from drover.lab.topology import machine_link
 
 SOURCE = Path(processes.__file__).parents[2]
@@ -64,7 +64,7 @@ def silent(_what: str, _state: str) -> None:
 def up(lab: Lab, nodes: int | None = None) -> None:
     engine = _engine()
     assert engine is not None
-    lab.up(nodes, engine, None, silent)
+    lab.up(UpOptions(engine, nodes), silent)
 
 
 def drover(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -120,6 +120,14 @@ def test_up_again_changes_nothing(running):
     before = processes.inits(running.lab_id)
     up(running)
     assert processes.inits(running.lab_id) == before
+
+
+def test_a_removed_cable_of_the_machine_is_plugged_again_by_up(running):
+    before = processes.inits(running.lab_id)
+    subprocess.run(["ip", "link", "delete", machine_link(running.lab_id)], check=True)
+    up(running)
+    assert processes.inits(running.lab_id) == before
+    assert len(ready_nodes(running)) == 2
 
 
 def test_nothing_listens_on_the_machine(running):
@@ -309,7 +317,7 @@ def test_an_engine_that_does_not_start_is_an_error_with_its_last_words(tmp_path)
     engine.chmod(0o755)
     lab = Lab(Home.at(tmp_path / "h"))
     with pytest.raises(LabError, match=r"(etcd|apiserver) does not start: no \1 today"):
-        lab.up(1, engine, None, silent)
+        lab.up(UpOptions(engine, 1), silent)
     assert_nothing_left(lab)
 
 

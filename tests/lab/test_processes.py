@@ -106,6 +106,19 @@ def test_nothing_is_left_when_cabling_fails(lab, tmp_path):
     assert processes.wait_gone(pids) == []
 
 
+def test_namespaces_that_cannot_be_furnished_are_an_error_with_its_cause(lab, tmp_path):
+    program = Program(
+        "one",
+        ("drover-test", "infinity"),
+        tmp_path / "log",
+        program="/bin/sleep",
+        tmpfs=("/no/place",),
+    )
+    with pytest.raises(LabError, match=r"one cannot start: .*mount /no/place: No such file"):
+        start(lab, program)
+    assert processes.find(lab) == {}
+
+
 def test_a_program_that_cannot_be_started_says_so_in_its_log(lab, tmp_path):
     pid = start(lab, Program("one", ("/no/such/program",), tmp_path / "log"))
     processes.wait_gone([pid])

@@ -19,6 +19,11 @@ from drover.lab.errors import LabBusy, LabError
 from drover.lab.topology import MOST_LABS, Topology, lab_id, node_name
 
 _LEAST_FREE_BYTES = 512 * 2**20  # etcd's log, an image, some disks
+# All that a lab makes in its home; `reset` removes this and nothing else.
+_OURS = {
+    ".lock", "builtin", "controllers.json", "disks", "etcd", "images", "kube-cache", "kubeconfig", "kubeconfig.part",
+    "lab.json", "lab.part", "log", "nodes", "pki", "run",
+}  # fmt: skip
 _TOO_LONG = 200  # characters of a home path: kernel and socket limits, with room for our own names
 
 
@@ -114,10 +119,30 @@ class Home:
         part.write_text(json.dumps({"index": settings.index, "nodes": settings.nodes}) + "\n")
         part.replace(self.settings_file)
 
-    def looks_like_ours(self) -> bool:
-        """Empty, or made by us: what `reset` may remove."""
-        entries = {entry.name for entry in self.path.iterdir()} - {".lock"}
-        return not entries or "lab.json" in entries or entries <= {"pki", "log", "run", "etcd"}
+    def strangers(self) -> list[str]:
+        """Names in the home that are not of our making."""
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in _OURS)
+
+    def require_empty(self) -> None:
+        """A new lab takes no directory that is used for something else. Raises LabError."""
+        if found := self.strangers():
+            raise LabError(
+                f"--home {self.path} holds other files ({', '.join(found[:3])}, ...): name an empty or a new directory"
+            )
+
+    def remove_contents(self) -> list[str]:
+        """Remove what is ours, and the directory if it is empty then. Returns the names of what is left."""
+        for name in sorted(_OURS - {".lock"}):
+            path = self.path / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        left = self.strangers()
+        if not left:
+            (self.path / ".lock").unlink()
+            self.path.rmdir()
+        return left
 
     def check_place(self) -> None:
         """Raises LabError when a home cannot be there."""

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import datetime
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from drover.lab import links, processes
 from drover.lab.errors import LabDown, LabError
 from drover.lab.home import Home, Settings, claim_index, release_index
 from drover.lab.processes import CONTROL_PLANE, SWITCH
-from drover.lab.topology import MOST_NODES, machine_link
+from drover.lab.topology import MOST_NODES
 
 Progress = Callable[[str, str], None]  # (what, state), for people
 
@@ -37,6 +36,17 @@ class PartStatus:
     state: str  # Running | Isolated | Frozen | Off
     address: str
     pid: int
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What ``up`` is asked for. ``nodes`` None: as many as before, or three."""
+
+    engine: Path
+    nodes: int | None = None
+    image: Path | None = None
+    accel: str = "tcg"
+    qemu: str = "qemu-system-x86_64"
 
 
 class Lab:
@@ -63,7 +73,7 @@ class Lab:
             raise LabDown(f"the lab in {self.home.path} is not running: start it with `drover up`")
         return found
 
-    def up(self, nodes: int | None, engine: Path, image: Path | None, progress: Progress) -> None:
+    def up(self, options: UpOptions, progress: Progress) -> None:
         """Start what is missing and wait until all is ready. Raises LabError.
 
         What a failed or interrupted ``up`` has begun from nothing it ends again; a lab that ran before goes on.
@@ -73,19 +83,18 @@ class Lab:
         _require_root()
         self.home.check_place()
         with _plain_disk_errors(self.home), self.home.locked("up"):
-            settings = self._settle(nodes)
+            settings = self._settle(options.nodes)
             self.home.prepare()
             self.home.store(settings)
-            start.write_files(
-                self.home, settings, engine, image, datetime.datetime.now(datetime.UTC)
-            )
-            self._clear_ruins()
+            start.write_files(self.home, settings, options, datetime.datetime.now(datetime.UTC))
+            if SWITCH not in processes.inits(self.lab_id):
+                self._end_all(_silent)  # what is left of a lab that cannot be mended
             fresh = not processes.find(self.lab_id)
             try:
                 start.start_parts(self.home, settings, progress)
                 from drover.lab.ready import wait_ready
 
-                asyncio.run(wait_ready(self.home, settings, image, progress))
+                asyncio.run(wait_ready(self.home, settings, options.image, progress))
             except BaseException:
                 if fresh:
                     self._end_all(_silent)
@@ -100,26 +109,20 @@ class Lab:
             return self._end_all(progress)
 
     def reset(self, progress: Progress) -> None:
-        """``down``, then give up the home's contents: VMs, disks, images, settings."""
+        """``down``, then remove what is ours in the home: VMs, disks, images, settings. Raises LabError when strangers'
+        files are left.
+        """
         _require_root()
         if not self.home.path.exists():
             return
         with self.home.locked("reset"):
-            if not self.home.looks_like_ours():
-                raise LabError(
-                    f"{self.home.path} holds files but no lab: nothing was removed; if it is "
-                    f"really drover's, remove it by hand"
-                )
             self._end_all(progress)
             release_index(self.home)
-            for entry in self.home.path.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                elif entry.name != ".lock":
-                    entry.unlink()
-        with contextlib.suppress(OSError):  # not empty: somebody else is at work there again
-            (self.home.path / ".lock").unlink()
-            self.home.path.rmdir()
+            left = self.home.remove_contents()
+        if left:
+            raise LabError(
+                f"{self.home.path} is not removed, since it holds files of others: {', '.join(left)}"
+            )
 
     def status(self) -> list[PartStatus]:
         """Control plane and nodes, as the machine sees them (``k get nodes`` tells the API's view)."""
@@ -157,6 +160,7 @@ class Lab:
         stored = self.home.settings()
         taken = links.taken_indices(self.lab_id)
         if stored is None:
+            self.home.require_empty()
             return Settings(claim_index(self.home, taken), wanted)
         if stored.index in taken:
             raise LabError(
@@ -170,15 +174,6 @@ class Lab:
                 f"`drover reset` gives up the lab, then choose anew"
             )
         return Settings(stored.index, max(stored.nodes, nodes or 0))
-
-    def _clear_ruins(self) -> None:
-        """Without switch or machine's cable nothing can talk: end what is left of such a lab."""
-        found = processes.inits(self.lab_id)
-        if SWITCH in found and links.exists(machine_link(self.lab_id)):
-            return
-        if processes.find(self.lab_id):
-            self._end_all(_silent)
-        links.remove_machine_link(self.lab_id)
 
     def _end_all(self, progress: Progress) -> bool:
         """Control plane first: nobody shall restart elsewhere what the nodes are losing now."""

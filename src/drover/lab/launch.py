@@ -59,16 +59,19 @@ def _weigh(nice: int) -> None:
             file.write(str(nice))
 
 
-def _become(spec: dict[str, Any]) -> NoReturn:
-    """Wait for "go", then turn into the program asked for."""
-    os.setsid()
-    log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 1)
-    os.dup2(log, 2)
+def _become(spec: dict[str, Any], report: int) -> NoReturn:
+    """Furnish the namespaces, say so, wait for "go", then turn into the program asked for."""
+    log = 2
     try:
+        os.setsid()
+        log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        null = os.open("/dev/null", os.O_RDWR)
         _weigh(spec.get("autogroup_nice", 0))
         _furnish(spec)
+        os.write(report, b"ready")
+        os.close(report)
+        os.dup2(null, 1)
+        os.dup2(log, 2)
         if os.read(0, 2) != b"go":
             os._exit(0)
         os.dup2(null, 0)
@@ -76,25 +79,34 @@ def _become(spec: dict[str, Any]) -> NoReturn:
         os.chdir("/")
         os.execve(spec["program"], spec["argv"], spec["env"])
     except BaseException as error:
-        os.write(2, f"drover: cannot start {spec['argv'][0]}: {error}\n".encode())
+        words = f"cannot start {spec['argv'][0]}: {error}"
+        with contextlib.suppress(OSError):
+            os.write(report, words.encode())
+        os.write(log, f"drover: {words}\n".encode())
         os._exit(1)
 
 
-def main() -> int:
-    spec = json.loads(sys.argv[1])
+def _start(spec: dict[str, Any]) -> str:
+    """The line for our caller: ``pid N`` or ``error WORDS``."""
     if spec.get("machine_netns"):
         fd = os.open("/proc/self/ns/net", os.O_RDONLY)
         os.dup2(fd, _MACHINE_NETNS_FD)  # inheritable
     flags = sum(_CLONE[name] for name in spec["namespaces"])
+    heard, report = os.pipe()
     try:
         _check(_libc.unshare(flags), f"unshare {' '.join(spec['namespaces'])}")
         pid = os.fork()
     except OSError as error:
-        print(f"error {error}", flush=True)
-        return 1
+        return f"error {error}"
     if pid == 0:
-        _become(spec)
-    print(f"pid {pid}", flush=True)
+        _become(spec, report)
+    os.close(report)
+    words = os.read(heard, 4096).decode()
+    return f"pid {pid}" if words == "ready" else f"error {words or 'it died at once'}"
+
+
+def main() -> int:
+    print(_start(json.loads(sys.argv[1])), flush=True)
     return 0
 
 

@@ -45,18 +45,19 @@ def make_switch(pid: int) -> None:
 
 
 def plug_machine(switch: int, lab: str, topology: Topology) -> None:
-    """The machine's own cable, so that users reach the API and the guests."""
+    """The machine's own cable, so that users reach the API and the guests. Mends what is there half."""
     link = machine_link(lab)
-    run_ip(
-        switch,
-        f"link add machine type veth peer name {link} netns {os.getpid()}",
-        *_port("machine"),
-    )
+    if not exists(link):
+        run_ip(
+            switch,
+            f"link add machine type veth peer name {link} netns {os.getpid()}",
+            *_port("machine"),
+        )
     run_ip(
         None,
         f"link set {link} addrgenmode none",
-        f"address add {topology.machine}/24 dev {link}",
-        f"address add {topology.vm_gateway}/24 dev {link}",
+        f"address replace {topology.machine}/24 dev {link}",
+        f"address replace {topology.vm_gateway}/24 dev {link}",
         f"link set {link} up",
     )
 
