@@ -80,10 +80,15 @@ class NodeKeeper:
                 await self._clock.sleep(_RETRY.delay_s(failures))
                 continue
             try:
-                async with asyncio.timeout(STATUS_PERIOD_S if self._lease.fresh else 0.1):
+                async with asyncio.timeout(STATUS_PERIOD_S if self._settled() else 0.1):
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    def _settled(self) -> bool:
+        """The lease may have become fresh while we wrote that it is not: then there is more to write."""
+        node = self._informer.get(self._facts.name)
+        return self._lease.fresh and node is not None and self._says_ready(node)
 
     def _says_ready(self, node: Object) -> bool:
         if not self._lease.fresh:

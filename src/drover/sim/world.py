@@ -1,0 +1,275 @@
+"""A datacentre in one process: API model, scheduler, controllers and agents on virtual time.
+
+``World`` assembles the same controllers and agents that the lab runs, each in a simulated process of
+its own that can be frozen, killed and started anew. What the hardware does (QEMUs, links, disks) is
+``sim.hypervisor``'s ``Site``: it outlives agents. Everything that differs between two runs comes
+from the seed. The trace is the log, one line an entry, in virtual time; it is what two processes
+with the same seed must agree on.
+
+It does not promise the timing of the real thing, only its orders of events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from drover.agent.agent import Agent, Ports
+from drover.agent.context import Limits
+from drover.agent.node import NodeFacts
+from drover.api import manifest_files, names, scheme
+from drover.api.machine import GuestNetwork
+from drover.base.ids import SeededIds
+from drover.base.log import Log
+from drover.base.tasks import TaskScope
+from drover.controllers.addresses.controller import wire as wire_addresses
+from drover.controllers.addresses.decide import Range
+from drover.controllers.classes.controller import wire as wire_classes
+from drover.controllers.disks.controller import wire as wire_disks
+from drover.controllers.gc.controller import wire as wire_gc
+from drover.controllers.migration.controller import wire as wire_migration
+from drover.controllers.vm.act import Settings
+from drover.controllers.vm.controller import wire as wire_vm
+from drover.controllers.vmop.controller import wire as wire_vmop
+from drover.runtime.client import Client
+from drover.runtime.manager import Manager
+from drover.sim.api import ApiModel
+from drover.sim.clock import SimClock
+from drover.sim.hypervisor import ModelHypervisor, Site
+from drover.sim.lifecycle import Lifecycle
+from drover.sim.loop import VirtualLoop
+from drover.sim.net import SimNet
+from drover.sim.parts import MemoryJournal, SimNetwork, SimSeeds
+from drover.sim.scheduler import USER as SCHEDULER
+from drover.sim.scheduler import Scheduler
+from drover.sim.storage import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from drover.api.wire import Object
+
+CONTROLLERS = "controllers"  # the link of the controllers' process; nodes' links have their names
+HEARTBEAT_S = 2.0
+LEASE_DURATION_S = 6
+SWIFT_S = 3.0
+READY_LIMIT_S = 60.0
+POLL_S = 0.05
+MOST_TRACE = 200_000  # lines kept
+
+
+@dataclass
+class SimNode:
+    """One host: what lasts (journal, network) and the present life of its agent."""
+
+    name: str
+    address: str
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    network: SimNetwork = field(default_factory=SimNetwork)
+    boots: int = 0
+    lives: int = 0
+    process: str = ""  # of the living agent; empty: none
+    agent: Agent | None = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a world is, and its agents' time limits."""
+
+    nodes: int = 3
+    cpu: str = "8"
+    memory: str = "16Gi"
+    limits: Limits = Limits()
+
+
+class World:
+    """Use inside ``sim.loop.run``; ``async with`` starts and ends it."""
+
+    def __init__(self, seed: int | str, shape: Shape | None = None) -> None:
+        self.seed = seed
+        self.shape = shape or Shape()
+        self.loop = _virtual_loop()
+        self.clock = SimClock()
+        self.trace: deque[str] = deque(maxlen=MOST_TRACE)
+        self.marks: dict[str, int] = {}
+        self.on_mark: list[Callable[[str, dict[str, Any]], None]] = []
+        self.log = Log(self.clock, self._took)
+        self.api = ApiModel(self.clock, SeededIds(f"api-{seed}"))
+        self.net = SimNet(self.clock, SeededIds(f"net-{seed}"))
+        self.scope = TaskScope("world")
+        self.site = Site(self.clock, self.scope, self.loop.process)
+        self.storage = MemoryStorage(self.clock)
+        self.nodes = {
+            f"n{number}": SimNode(f"n{number}", f"10.67.10.{10 + number}")
+            for number in range(1, self.shape.nodes + 1)
+        }
+        self.user = Client(self.api.transport())
+        self.controllers = ""  # the living process; empty: none
+        self.broken: list[str] = []  # processes that ended by an error of ours
+        self._controller_lives = 0
+        self._processes = TaskScope("processes")  # never closed: killed tasks never end
+
+    def _took(self, entry: dict[str, Any]) -> None:
+        fields = {k: v for k, v in entry.items() if k not in ("t", "level", "msg")}
+        where = str(fields.pop("node", "-"))
+        words = " ".join(f"{k}={v}" for k, v in sorted(fields.items()))
+        level, message = entry["level"], entry["msg"]
+        self.trace.append(f"{self.loop.time():11.4f} {where:4} {level:5} {message} {words}".rstrip())
+        if level == "mark":
+            self.marks[message] = self.marks.get(message, 0) + 1
+            for tell in list(self.on_mark):
+                tell(message, entry)
+
+    def note(self, what: str) -> None:
+        """A line of the story itself: what users do, what breaks."""
+        self.trace.append(f"{self.loop.time():11.4f} ==== {what}")
+
+    async def __aenter__(self) -> World:
+        await self._furnish()
+        with self.loop.process("kubernetes"):
+            client = Client(self.api.transport(SCHEDULER, ()))
+            scheduler = Scheduler(client, self.clock, SeededIds(f"scheduler-{self.seed}"), self.log)
+            lifecycle = Lifecycle(self.api, self.clock, self.log)
+            self.scope.guard(scheduler.run(), "scheduler")
+            self.scope.guard(lifecycle.run(), "lifecycle")
+        self.start_controllers()
+        for name in self.nodes:
+            self.power_on(name)
+        await self.until(self.all_ready, "all nodes are Ready", READY_LIMIT_S)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.kill_controllers()
+        for name in self.nodes:
+            self.kill_agent(name)
+        await self.scope.aclose()
+        await self.net.aclose()
+
+    async def _furnish(self) -> None:
+        """What an installation brings along, as far as the model knows its kinds."""
+        for manifest in manifest_files.load():
+            kind = _FURNITURE.get(manifest["kind"])
+            if kind is not None:
+                await self.user.create(kind, manifest)
+
+    # --- processes ---
+
+    def start_controllers(self) -> None:
+        """A new life of the controllers' process."""
+        self._controller_lives += 1
+        self.controllers = f"{CONTROLLERS}-{self._controller_lives}"
+        user = names.CONTROLLERS_USER
+        door = self.net.transport(CONTROLLERS, self.api.transport(user, (user,)))
+        ids = SeededIds(f"{self.controllers}-{self.seed}")
+        with self.loop.process(self.controllers):
+            manager = Manager(Client(door), self.clock, ids, self.log, "drover-controllers")
+            wire_classes(manager)
+            wire_disks(manager, self.storage)
+            wire_addresses(manager, Range("10.66.10.10", "10.66.10.250"))
+            wire_vm(manager, Settings(GuestNetwork("10.66.10.254", 24), "/disks", "/images"))
+            wire_vmop(manager)
+            wire_migration(manager)
+            wire_gc(manager)
+        self._run_process(self.controllers, manager.run())
+
+    def kill_controllers(self) -> None:
+        if self.controllers:
+            self.loop.kill(self.controllers)
+            self.net.reset(CONTROLLERS)
+            self.controllers = ""
+
+    def power_on(self, name: str) -> None:
+        """Boot a node: a new life of everything on it."""
+        self.nodes[name].boots += 1
+        self.start_agent(name)
+
+    def power_off(self, name: str) -> None:
+        """The node's agent and QEMUs are gone; its disk stays."""
+        self.kill_agent(name)
+        self.site.power_off(name)
+
+    def start_agent(self, name: str) -> None:
+        """A new life of the agent's process on a booted node."""
+        node = self.nodes[name]
+        node.lives += 1
+        node.process = f"agent-{name}-{node.lives}"
+        user = names.NODE_USER_PREFIX + name
+        door = self.net.transport(name, self.api.transport(user, (names.NODES_GROUP,)))
+        with self.loop.process(node.process):
+            ports = Ports(
+                client=Client(door),
+                swift=Client(door, SWIFT_S),
+                hypervisor=ModelHypervisor(self.site, name, node.address),
+                network=node.network,
+                seeds=SimSeeds(),
+                journal=node.journal,
+                clock=self.clock,
+                ids=SeededIds(f"{node.process}-{self.seed}"),
+                log=self.log,
+            )
+            shape = self.shape
+            facts = NodeFacts(name, node.address, 10250, shape.cpu, shape.memory, 110, "v1.36.3")
+            boot = f"boot-{node.boots}"
+            node.agent = Agent(ports, facts, boot, HEARTBEAT_S, LEASE_DURATION_S, shape.limits)
+        self._run_process(node.process, node.agent.run())
+
+    def kill_agent(self, name: str) -> None:
+        """SIGKILL; its QEMUs live on."""
+        node = self.nodes[name]
+        if node.process:
+            self.loop.kill(node.process)
+            self.net.reset(name)
+            node.process, node.agent = "", None
+
+    def _run_process(self, process: str, work: Coroutine[Any, Any, None]) -> None:
+        with self.loop.process(process):
+            self._processes.spawn(self._watched(process, work), process)
+
+    async def _watched(self, process: str, work: Coroutine[Any, Any, None]) -> None:
+        """A process that ends by itself is a bug of ours, whatever it raised."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.broken.append(f"{process}: {error!r} {' '.join(getattr(error, '__notes__', ()))}")
+            self.note(f"BROKEN {self.broken[-1]}")
+
+    # --- what can be seen and waited for ---
+
+    def find(self, kind: scheme.Kind, name: str, namespace: str = "default") -> Object | None:
+        """The object as it is in the store now; read-only."""
+        return self.api.store.get(kind, namespace if kind.namespaced else "", name)
+
+    def all_ready(self) -> bool:
+        return all(self.node_ready(name) for name in self.nodes)
+
+    def node_ready(self, name: str) -> bool:
+        node = self.find(scheme.NODE, name) or {}
+        conditions = (node.get("status") or {}).get("conditions") or []
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+    async def until(
+        self, condition: Callable[[], bool], what: str, limit_s: float, poll_s: float = POLL_S
+    ) -> None:
+        """Wait in virtual time; raises TimeoutError naming ``what``."""
+        end_s = self.loop.time() + limit_s
+        while not condition():
+            if self.loop.time() >= end_s:
+                raise TimeoutError(f"not within {limit_s:g} s: {what}")
+            await asyncio.sleep(poll_s)
+
+
+_FURNITURE = {
+    "PriorityClass": scheme.PRIORITYCLASS,
+    "VirtualMachineClass": scheme.VMCLASS,
+}
+
+
+def _virtual_loop() -> VirtualLoop:
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        raise TypeError("a World lives in sim.loop.run")
+    return loop
