@@ -69,6 +69,7 @@ class Cluster:
         self.node_a = Caller(transports["node-a"])
         self.node_b = Caller(transports["node-b"])
         self.scheduler = Caller(transports["scheduler"])
+        self.collector = Caller(transports["collector"])
         self.editor = Caller(transports["editor"])
 
     def name(self, start: str) -> str:
@@ -140,6 +141,7 @@ IDENTITIES = {
     "node-a": (names.NODE_USER_PREFIX + "node-a", (names.NODES_GROUP,)),
     "node-b": (names.NODE_USER_PREFIX + "node-b", (names.NODES_GROUP,)),
     "scheduler": ("system:kube-scheduler", ()),
+    "collector": ("system:serviceaccount:kube-system:generic-garbage-collector", ()),
     "editor": (EDITOR, ()),
 }
 

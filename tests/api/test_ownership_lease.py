@@ -71,6 +71,14 @@ async def test_vml_acquire(cluster: Cluster) -> None:
     nameless = changed(lease, holder="pod-1", node=A, nodeIncarnation="")
     assert "nodeIncarnation" in await not_written(cluster.controllers, nameless)
     await cluster.controllers.replace(scheme.VML, wanted)
+    leaving = a_lease(cluster.name("vml"))
+    leaving["metadata"]["finalizers"] = ["example.org/keep"]
+    name = (await cluster.make(scheme.VML, leaving))["metadata"]["name"]
+    await cluster.controllers.delete(scheme.VML, name, NAMESPACE)
+    leaving = await cluster.controllers.get(scheme.VML, name, NAMESPACE)
+    wanted = changed(leaving, holder="pod-1", node=A, nodeIncarnation="life-1")
+    wanted["metadata"]["finalizers"] += leaving["metadata"]["finalizers"]
+    assert "being deleted" in await not_written(cluster.controllers, wanted)
 
 
 async def test_vml_give(cluster: Cluster) -> None:

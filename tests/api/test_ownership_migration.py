@@ -8,7 +8,7 @@ import pytest
 from tests.api import samples
 from tests.api.ownership import NAMESPACE, A, B, patch, refused
 
-from drover.api import scheme, status
+from drover.api import names, scheme, status
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cluster
@@ -39,6 +39,12 @@ async def test_vmm(cluster: Cluster) -> None:
         with pytest.raises(status.Forbidden):
             await stranger.delete(scheme.VMM, name, NAMESPACE)
         await refused(stranger, scheme.VMM, vmm, {"metadata": {"finalizers": ["a.example/b"]}})
+    kept = {"metadata": {"finalizers": [names.VMM_FINALIZER]}}
+    vmm = await patch(cluster.controllers, scheme.VMM, vmm, kept)
+    await refused(cluster.collector, scheme.VMM, vmm, {"metadata": {"finalizers": None}})
+    await cluster.collector.delete(scheme.VMM, name, NAMESPACE)
+    vmm = await cluster.controllers.get(scheme.VMM, name, NAMESPACE)
+    assert vmm["metadata"]["finalizers"] == [names.VMM_FINALIZER]
 
 
 async def test_vmm_spec(cluster: Cluster) -> None:
