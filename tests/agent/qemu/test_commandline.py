@@ -112,3 +112,17 @@ def test_long_disk_names_get_a_stable_short_serial() -> None:
     long = commandline.disk_serial("a-very-long-virtual-disk-name")
     assert len(long) == 20
     assert long != commandline.disk_serial("a-very-long-virtual-disk-namf")
+
+
+@pytest.mark.parametrize("asked", [128 << 20, (128 << 20) + 1, (4 << 30) - 4096, 100_000_000])
+def test_memory_under_tcg_takes_the_long_way_to_dirty_pages(asked: int) -> None:
+    (size,) = values(build(replace(SPEC, memory_bytes=asked)), "-m")
+    got = int(size.removeprefix("size=").removesuffix("k")) * 1024
+    assert got % 8192 == 0  # else QEMU rounds it up
+    assert got % (256 << 10) != 0
+    assert 0 <= asked - got < 16384
+
+
+def test_memory_under_kvm_is_what_was_asked_for() -> None:
+    argv = commandline.build("copy-a", SPEC, FILES, replace(SETTINGS, accel="kvm"), False)
+    assert values(argv, "-m") == ["size=262144k"]

@@ -28,6 +28,8 @@ _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[a-z0-9._-]+(=(on|off))?)*"
 _MACHINE = re.compile(r"[a-z0-9.-]+")
 _FIRST_DISK_ADDR = 0x08
 _LAST_DISK_ADDR = 0x1E  # 0x1f is the chipset's
+_RAM_STEP_BYTES = 8192  # QEMU rounds up to it
+_DIRTY_SHORTCUT_BYTES = 64 * 4096  # one word of its dirty bitmap
 _SERIAL_MAX = 20  # of virtio-blk
 _GUEST_AGENT_PORT = "org.qemu.guest_agent.0"
 
@@ -72,13 +74,26 @@ def _platform(spec: MachineSpec, settings: QemuSettings) -> list[str]:
         *("-machine", f"{spec.machine_type},graphics=off,vmport=off,dump-guest-core=off"),
         *("-accel", accel, "-cpu", spec.cpu_model),
         *("-smp", f"cpus={spec.cores},sockets=1,cores={spec.cores},threads=1"),
-        *("-m", f"size={spec.memory_bytes // 1024}k"),
+        *("-m", f"size={_ram_bytes(spec, settings) // 1024}k"),
         *("-uuid", spec.vm_uid, "-smbios", identity),
         *("-display", "none", "-vga", "none", "-boot", "strict=on"),
         *("-rtc", "base=utc,driftfix=slew", "-msg", "timestamp=on"),
         *("-action", "reboot=shutdown,shutdown=pause,panic=pause"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
     ]
+
+
+def _ram_bytes(spec: MachineSpec, settings: QemuSettings) -> int:
+    """What the guest gets; the same on both ends of a move, whatever QEMU's version.
+
+    Under TCG a little less than asked for. QEMU before 9.1 has a short cut for collecting dirty pages of memory whose
+    size is a multiple of 256 KiB; it forgets to tell TCG's TLBs, so later writes to such pages are not sent, and the
+    guest wakes up with torn memory. Seen here: kernel BUG at the second move of a busy guest, none in ten moves with
+    an odd size, which takes the long way.
+    """
+    whole = spec.memory_bytes - spec.memory_bytes % _RAM_STEP_BYTES
+    shortcut = settings.accel == "tcg" and whole % _DIRTY_SHORTCUT_BYTES == 0
+    return whole - _RAM_STEP_BYTES if shortcut else whole
 
 
 def _channels(files: CopyFiles) -> list[str]:

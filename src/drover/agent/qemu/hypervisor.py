@@ -4,12 +4,14 @@ A copy's directory is written before its process is asked for, and processes are
 children, so after a restart ``adopt`` finds every one of them: children of nodeinit, their spec in
 the directory, their state by asking.
 
-Early publishing: ``listen`` opens the migration socket long before QEMU is up; QEMU gets it as a
-descriptor, and accepts by itself. So a source may connect at any time, and waits in the backlog.
+Early publishing: ``listen`` opens the migration socket long before QEMU is up. A source may connect at
+any time; it waits in the backlog until QEMU can take the connection as a descriptor.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 
 from drover.agent.ports import HypervisorError, Listener, Machine, MachineSpec
@@ -22,6 +24,8 @@ from drover.agent.spawner import Spawner
 from drover.base.checks import require
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
+
+_LOOK_S = 1.0  # how often a listener looks whether its QEMU lives
 
 
 class QemuHypervisor:
@@ -47,6 +51,7 @@ class QemuHypervisor:
     async def listen(self, peer: str) -> Listener:
         family = socket.AF_INET6 if ":" in self._settings.address else socket.AF_INET
         sock = socket.create_server((self._settings.address, 0), family=family)
+        sock.setblocking(False)
         port = sock.getsockname()[1]
         self._listeners[port] = sock
         return Listener(self._settings.address, port, peer, sock.fileno())
@@ -59,22 +64,51 @@ class QemuHypervisor:
     async def launch(
         self, copy: str, spec: MachineSpec, incoming: Listener | None = None
     ) -> Machine:
-        sock = self._listeners.pop(incoming.port, None) if incoming else None
+        if incoming is not None and incoming.port not in self._listeners:
+            raise HypervisorError(f"the listener on port {incoming.port} is closed")
         try:
-            if incoming and sock is None:
-                raise HypervisorError(f"the listener on port {incoming.port} is closed")
             machine = await self._start(copy, spec, incoming is not None)
             try:
                 await machine.started()
-                if incoming and sock:
-                    await machine.receive(sock, incoming.peer)
+                if incoming is not None:
+                    await machine.expect(incoming.peer)
             except HypervisorError:
                 await machine.kill()
                 raise
-            return machine
+        except HypervisorError:
+            if incoming is not None:
+                await self.unlisten(incoming)
+            raise
+        if incoming is not None:
+            listener = self._listeners.pop(incoming.port)
+            self._scope.spawn(self._receive(machine, listener), f"receive {copy}")
+        return machine
+
+    async def _receive(self, machine: QemuMachine, listener: socket.socket) -> None:
+        """Hand the first connection to QEMU, whose ``fd:`` wants a connected socket. Who it is, TLS decides."""
+        try:
+            connection = await self._accepted(machine, listener)
         finally:
-            if sock is not None:
-                sock.close()
+            listener.close()
+        if connection is None:
+            return
+        try:
+            await machine.receive(connection)
+        except HypervisorError as error:
+            self._log.warn("the copy was not taken", copy=machine.copy, error=str(error))
+        finally:
+            connection.close()
+
+    async def _accepted(
+        self, machine: QemuMachine, listener: socket.socket
+    ) -> socket.socket | None:
+        loop = asyncio.get_running_loop()
+        while machine.alive:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    connection, _ = await loop.sock_accept(listener)
+                    return connection
+        return None
 
     async def _start(self, copy: str, spec: MachineSpec, incoming: bool) -> QemuMachine:
         if copy in await self._spawner.children():

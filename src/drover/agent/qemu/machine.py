@@ -170,8 +170,8 @@ class QemuMachine:
         except MachineGone as error:
             raise refused(tail(self._files.qemu_log.read_bytes())) from error
 
-    async def receive(self, listener: socket.socket, peer: str) -> None:
-        """Wait for a copy on ``listener``, from the node called ``peer`` alone."""
+    async def expect(self, peer: str) -> None:
+        """Make ready for a copy from the node called ``peer`` alone."""
         rule = {"match": peer_dn(peer), "policy": "allow", "format": "exact"}
         await self._add_object(
             {"qom-type": "authz-list", "id": "peers0", "policy": "deny", "rules": [rule]}
@@ -180,16 +180,11 @@ class QemuMachine:
         # Disks are locked at `cont`, not at arrival: should the last word get lost, the source goes on
         # by itself and needs its locks; without this it would run on with disks it cannot write.
         await self._set_capabilities({"return-path": True, "late-block-activate": True})
-        await self._ask("getfd", {"fdname": "incoming"}, fd=listener.fileno())
-        version = (await self._ask("query-version"))["qemu"]
-        if (version["major"], version["minor"]) >= (8, 2):
-            address = {"transport": "socket", "type": "fd", "str": "incoming"}
-            where: dict[str, object] = {"channels": [{"channel-type": "main", "addr": address}]}
-        else:
-            # "tcp:" takes any socket address, a listening descriptor too; "fd:" would want a
-            # connected one.
-            where = {"uri": "tcp:fd:incoming"}
-        await self._ask("migrate-incoming", where)
+
+    async def receive(self, connection: socket.socket) -> None:
+        """Take the copy that comes over ``connection``. Call after ``expect``."""
+        await self._ask("getfd", {"fdname": "incoming"}, fd=connection.fileno())
+        await self._ask("migrate-incoming", {"uri": "fd:incoming"})
 
     async def migrate(self, options: MigrationOptions) -> None:
         await self._set_capabilities({"return-path": True, "auto-converge": options.auto_converge})
