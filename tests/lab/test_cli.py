@@ -53,6 +53,20 @@ def test_every_command_there_is_explains_itself_with_examples(capsys, name):
     assert "Example" in out
 
 
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        (["up", "--home", "/h", "--nodes", "2"], ["--home", "/h", "up", "--nodes", "2"]),
+        (["status", "--home=/h", "--debug"], ["--home=/h", "--debug", "status"]),
+        (["--home", "/h", "k", "get", "--home", "x"], ["--home", "/h", "k", "get", "--home", "x"]),
+        (["ssh", "vm", "--", "ls", "--debug"], ["ssh", "vm", "--", "ls", "--debug"]),
+        (["up", "--home"], ["up", "--home"]),
+    ],
+)
+def test_global_options_are_understood_after_the_command(given, understood):
+    assert cli_main.hoisted(given) == understood
+
+
 def test_unknown_command_is_wrong_usage(capsys):
     code, _, err = run(capsys, "frobnicate")
     assert code == 2

@@ -70,12 +70,12 @@ def status(session: Session, output: str) -> int:
         keys = ("name", "state", "address", "pid")
         click.echo(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
     else:
-        say(f"{'NAME':<16} {'STATE':<10} {'ADDRESS':<15} PID", bold=True)
+        say(f"{'NAME':<18} {'STATE':<10} {'ADDRESS':<15} PID", bold=True)
         for row in rows:
             state = f"{row.state:<10}"
             if colours():
                 state = click.style(state, fg="green" if row.state == "Running" else "red")
-            say(f"{row.name:<16} {state} {row.address:<15} {row.pid or '-'}")
+            say(f"{row.name:<18} {state} {row.address:<15} {row.pid or '-'}")
     return 0 if all(row.state == "Running" for row in rows) else 1
 
 

@@ -97,7 +97,7 @@ def cli(ctx: click.Context, home: str, debug: bool) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the boundary where every error becomes words and an exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = hoisted(sys.argv[1:] if argv is None else argv)
     try:
         result: Any = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -112,6 +112,23 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except Exception as error:
         return _explain(error, "--debug" in arguments)
+
+
+def hoisted(arguments: list[str]) -> list[str]:
+    """Global options are understood after the command too: ``up --home DIR``. What follows k or -- is not ours."""
+    front, rest = [], []
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        if word == "--debug" or word.startswith("--home="):
+            front.append(word)
+        elif word == "--home" and left:
+            front += [word, left.pop(0)]
+        else:
+            rest.append(word)
+            if word in ("k", "--"):
+                break
+    return [*front, *rest, *left]
 
 
 def _explain(error: Exception, debug: bool) -> int:

@@ -23,7 +23,7 @@ from drover.runtime.transport import Transport
 
 BUILTIN_IMAGE = "drover-linux"
 _NOTE = "drover-manifests"
-_POLL_S = 0.05
+_POLL_S = 0.1
 _KINDS = {(kind.api_version, kind.kind): kind for kind in scheme.ALL}
 
 

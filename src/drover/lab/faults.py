@@ -11,7 +11,7 @@ import signal
 from drover.lab import links, processes
 from drover.lab.errors import LabError
 from drover.lab.lab import Lab
-from drover.lab.processes import CONTROL_PLANE, SWITCH
+from drover.lab.processes import SWITCH
 
 
 def power_off(lab: Lab, node: str) -> str:
@@ -77,22 +77,11 @@ def _signal_agent(lab: Lab, node: str, number: signal.Signals, state: str) -> st
 def kill_control_plane_part(lab: Lab, part: str) -> str:
     """SIGKILL one process of the control plane (etcd, apiserver, ...); it is started again."""
     lab.require_running()
-    pids = [
-        pid
-        for pid in processes.members(lab.lab_id, [CONTROL_PLANE])
-        if part_of(processes.command_line(pid)) == part
-    ]
-    if not pids:
+    pid = processes.control_plane_parts(lab.lab_id).get(part)
+    if pid is None:
         raise LabError(f"no part of the control plane called {part} is running")
-    processes.send(pids, signal.SIGKILL)
+    processes.send([pid], signal.SIGKILL)
     return f"{part} is killed; it is started again."
-
-
-def part_of(command_line: list[str]) -> str:
-    """Which part of the control plane a process is; empty for none."""
-    if "drover.controllers.main" in command_line:
-        return "controllers"
-    return command_line[1] if len(command_line) > 2 and command_line[0].endswith("/kube") else ""
 
 
 def _require_node(lab: Lab, node: str) -> int:

@@ -24,6 +24,7 @@ from drover.lab.topology import MOST_NODES
 Progress = Callable[[str, str], None]  # (what, state), for people
 
 DEFAULT_NODES = 3
+CONTROL_PLANE_PARTS = ("etcd", "apiserver", "controller-manager", "scheduler", "controllers")
 _NODE_STOP_S = 5.0
 _CONTROL_PLANE_STOP_S = 6.0
 
@@ -94,7 +95,8 @@ class Lab:
                 start.start_parts(self.home, settings, progress)
                 from drover.lab.ready import wait_ready
 
-                asyncio.run(wait_ready(self.home, settings, options.image, progress))
+                nodes = self._worth_waiting_for(settings, progress)
+                asyncio.run(wait_ready(self.home, nodes, options.image, progress))
             except BaseException:
                 if fresh:
                     self._end_all(_silent)
@@ -125,18 +127,19 @@ class Lab:
             )
 
     def status(self) -> list[PartStatus]:
-        """Control plane and nodes, as the machine sees them (``k get nodes`` tells the API's view)."""
+        """Parts of the control plane and nodes, as the machine sees them (``k get nodes`` tells the API's view)."""
         settings = self.settings()
         found = processes.inits(self.lab_id)
         topology = settings.topology
-        alive = CONTROL_PLANE in found and SWITCH in found
+        parts = processes.control_plane_parts(self.lab_id) if SWITCH in found else {}
         rows = [
             PartStatus(
-                CONTROL_PLANE,
-                "Running" if alive else "Off",
+                part,
+                "Running" if part in parts else "Off",
                 topology.control_plane,
-                found.get(CONTROL_PLANE, 0),
+                parts.get(part, 0),
             )
+            for part in CONTROL_PLANE_PARTS
         ]
         for number, node in enumerate(settings.node_names, start=1):
             state = self.node_state(node, found)
@@ -174,6 +177,18 @@ class Lab:
                 f"`drover reset` gives up the lab, then choose anew"
             )
         return Settings(stored.index, max(stored.nodes, nodes or 0))
+
+    def _worth_waiting_for(self, settings: Settings, progress: Progress) -> list[str]:
+        """Nodes that can become ready; those that somebody has broken on purpose are named."""
+        found = processes.inits(self.lab_id)
+        mend = {"Isolated": "drover lab rejoin", "Frozen": "drover lab thaw"}
+        broken = {}
+        for node in settings.node_names:
+            state = self.node_state(node, found)
+            if state in mend:
+                broken[node] = state
+                progress(node, f"{state}; `{mend[state]} {node}` mends it")
+        return [node for node in settings.node_names if node not in broken]
 
     def _end_all(self, progress: Progress) -> bool:
         """Control plane first: nobody shall restart elsewhere what the nodes are losing now."""

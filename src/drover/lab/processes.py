@@ -24,6 +24,7 @@ from drover.lab.errors import LabError
 MARK = "DROVER_LAB_PART"
 NODE_RUN = "/run/drover"  # in a node's own /run
 SWITCH = "switch"
+CONTROLLERS_MODULE = "drover.controllers.main"
 AGENT_MODULE = "drover.agent.main"
 CONTROL_PLANE = "control-plane"
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -138,6 +139,18 @@ def agents(lab: str, node: str) -> list[int]:
     return [
         pid for pid in members(lab, [node]) if pid != first and AGENT_MODULE in command_line(pid)
     ]
+
+
+def control_plane_parts(lab: str) -> dict[str, int]:
+    """Pid of every living part of the control plane, by name."""
+    parts = {}
+    for pid in members(lab, [CONTROL_PLANE]):
+        command = command_line(pid)
+        if CONTROLLERS_MODULE in command:
+            parts["controllers"] = pid
+        elif len(command) > 2 and command[0].endswith("/kube"):
+            parts[command[1]] = pid
+    return parts
 
 
 def stopped(pid: int) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from drover.base.clock import RealClock
 from drover.lab import bootstrap
 from drover.lab.errors import LabError
-from drover.lab.home import Home, Settings
+from drover.lab.home import Home
 from drover.lab.start import builtin_image
 from drover.runtime import kubeconfig
 from drover.runtime.client import Client
@@ -54,9 +54,7 @@ def _last_line(log: Path) -> str:
     return lines[-1][:300] if lines else "it says nothing"
 
 
-async def wait_ready(
-    home: Home, settings: Settings, image: Path | None, progress: Progress
-) -> None:
+async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress: Progress) -> None:
     """API server, kinds, built-in image, nodes; in the order in which they can be had."""
     clock = RealClock()
     since_s = clock.wall()
@@ -71,9 +69,8 @@ async def wait_ready(
         if image is not None:
             await bootstrap.ensure_builtin_image(client, builtin_image(home))
         await bootstrap.wait_service_account(client, clock, _API_LIMIT_S)
-        names = settings.node_names
         await bootstrap.wait_nodes(
-            client, clock, names, since_s, lambda node: progress(node, "ready"), _NODES_LIMIT_S
+            client, clock, nodes, since_s, lambda node: progress(node, "ready"), _NODES_LIMIT_S
         )
     except LabError as error:
         raise LabError(f"{error}. The logs are in {home.logs}") from error
