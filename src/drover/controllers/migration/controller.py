@@ -6,6 +6,7 @@ and is looked at again. The target Pod's name is derived from the vmm's uid: cre
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -215,10 +216,8 @@ class MigrationController:
     async def _delete_target(self, vmm: Object) -> Object:
         namespace = vmm["metadata"]["namespace"]
         name, uid = vmms.target_pod_name(vmm), vmms.target_pod_uid(vmm)
-        try:
+        with contextlib.suppress(status.NotFound, status.Conflict):
             await self._manager.client.delete(scheme.POD, name, namespace, uid=uid)
-        except (status.NotFound, status.Conflict):
-            pass
         return vmm
 
     async def _write(self, vmm: Object, patch: Object, subresource: str) -> Object:
