@@ -13,16 +13,19 @@ import asyncio
 import contextlib
 import ipaddress
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from drover.api.machine import GuestNetwork
 from drover.base.clock import RealClock
 from drover.base.ids import RealIds
 from drover.base.log import Log
+from drover.base.tasks import TaskScope
 from drover.controllers.addresses.controller import wire as wire_addresses
 from drover.controllers.addresses.decide import Range
 from drover.controllers.classes.controller import wire as wire_classes
-from drover.controllers.config import ControllersConfig, load_config
+from drover.controllers.config import BadConfig, ControllersConfig, load_config
 from drover.controllers.disks.controller import wire as wire_disks
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.images.controller import wire as wire_images
@@ -32,13 +35,14 @@ from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
+from drover.controllers.webhook import Refusal, Rule, WebhookServer, WebhookSettings
 from drover.runtime.client import Client
 from drover.runtime.kubeconfig import from_files
 from drover.runtime.manager import Manager
 
 
-def wire_all(manager: Manager, config: ControllersConfig) -> None:
-    """Register every controller."""
+def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
+    """Register every controller; gives the admission rules of the webhook by path."""
     network = ipaddress.IPv4Network(config.vm_cidr)
     guests = GuestNetwork(config.vm_gateway, network.prefixlen)
     wire_classes(manager)
@@ -47,9 +51,15 @@ def wire_all(manager: Manager, config: ControllersConfig) -> None:
     wire_disks(manager, storage)
     wire_addresses(manager, Range(config.vm_first, config.vm_last))
     wire_vm(manager, VmSettings(guests, config.disks_dir, config.images_dir))
-    wire_vmop(manager)
+    operations = wire_vmop(manager)
     wire_migration(manager)
     wire_gc(manager)
+
+    def vmop_rule(request: Mapping[str, Any]) -> Refusal | None:
+        why = operations.review(request)
+        return None if why is None else Refusal(why)
+
+    return {"/vmop": vmop_rule}
 
 
 async def serve(config: ControllersConfig) -> None:
@@ -65,8 +75,18 @@ async def serve(config: ControllersConfig) -> None:
     transport = await access.transport(clock)
     try:
         manager = Manager(Client(transport), clock, RealIds(), log, component="drover-controllers")
-        wire_all(manager, config)
-        await manager.run()
+        rules = wire_all(manager, config)
+        async with TaskScope("controllers") as scope:
+            if config.webhook_cert_file:
+                settings = WebhookSettings(
+                    config.webhook_address,
+                    config.webhook_port,
+                    config.webhook_cert_file,
+                    config.webhook_key_file,
+                )
+                scope.guard(WebhookServer(settings, rules).run(), "webhook")
+            scope.guard(manager.run(), "manager")
+            raise await scope.wait_broken()
     finally:
         await transport.aclose()
 
@@ -85,7 +105,11 @@ async def run_until_told(config: ControllersConfig) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="drover-controllers", description="Run all controllers.")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
-    asyncio.run(run_until_told(load_config(parser.parse_args().config)))
+    try:
+        config = load_config(parser.parse_args().config)
+    except BadConfig as error:
+        parser.error(str(error))
+    asyncio.run(run_until_told(config))
 
 
 if __name__ == "__main__":

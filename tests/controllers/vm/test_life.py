@@ -396,3 +396,85 @@ def test_changes_that_need_a_restart_are_shown_and_applied() -> None:
         assert "restartAwaitingChanges" not in (await world.get(VM, "linux-vm"))["status"]
 
     tell(story)
+
+
+def test_a_change_before_the_start_takes_a_new_pod() -> None:
+    """Its disks must be those that are claimed; and who asked for too much memory can ask for less."""
+
+    async def story(world: World) -> None:
+        await needs(world)
+        await world.ready_disk("second")
+        await world.create(VM, "linux-vm", {**SPEC, "memory": {"size": "900Gi"}})
+        await world.settle()
+        first = await world.living_pod("linux-vm")
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "message": "0/3 nodes are available",
+        }
+        await world.set_status(POD, first["metadata"]["name"], {"conditions": [condition]})
+        await world.settle()
+        vm = await world.get(VM, "linux-vm")
+        assert vm["status"]["phase"] == "Pending"
+        running_condition = next(c for c in vm["status"]["conditions"] if c["type"] == "Running")
+        assert running_condition["message"] == (
+            "Could not schedule the virtual machine: 0/3 nodes are available"
+        )
+        refs = [{"kind": "VirtualDisk", "name": "second"}]
+        await world.patch(
+            VM, "linux-vm", {"spec": {"memory": {"size": "1Gi"}, "blockDeviceRefs": refs}}
+        )
+        await world.settle()
+        second = await world.boot("linux-vm", "n1")
+        assert first["metadata"]["uid"] != second["metadata"]["uid"]
+        assert (await world.get(VML, "linux-vm"))["spec"]["disks"] == ["second"]
+        assert "heldBy" not in (await world.get(VDISK, "root"))["status"]
+        assert len(await world.pods("linux-vm")) == 1
+
+    tell(story)
+
+
+def test_a_refused_pod_is_told_and_asked_for_again() -> None:
+    async def story(world: World) -> None:
+        await needs(world)
+        await world.create(VM, "linux-vm", {**SPEC, "priorityClassName": "rude"})
+        await world.settle()
+        vm = await world.get(VM, "linux-vm")
+        why = next(c for c in vm["status"]["conditions"] if c["type"] == "Running")
+        assert (vm["status"]["phase"], why["reason"]) == ("Pending", "PodNotStarted")
+        assert why["message"].startswith("Could not create the Pod:")
+        await world.patch(VM, "linux-vm", {"spec": {"priorityClassName": None}})
+        await world.settle(11)
+        await world.boot("linux-vm", "n1")
+
+    tell(story)
+
+
+def test_a_lease_of_a_former_vm_of_this_name_is_not_touched_while_held() -> None:
+    async def story(world: World) -> None:
+        await needs(world)
+        owner = {"apiVersion": "v", "kind": "VirtualMachine", "name": "linux-vm", "uid": "former"}
+        meta = {
+            "name": "linux-vm", "namespace": NS, "ownerReferences": [owner], "finalizers": [names.HELD_FINALIZER],
+        }  # fmt: skip
+        spec = {
+            "holder": "p",
+            "node": "n1",
+            "nodeIncarnation": "life-n1",
+            "epoch": 7,
+            "disks": ["root"],
+        }
+        lease = await world.manager.client.create(VML, {"metadata": meta, "spec": spec})
+        await world.create(VM, "linux-vm", SPEC)
+        await world.settle(60)
+        assert await world.pods("linux-vm") == []
+        gone = {
+            **lease,
+            "metadata": {**lease["metadata"], "finalizers": []},
+            "spec": {**spec, "holder": "", "epoch": 8},
+        }
+        await world.node("n1").replace(VML, gone)
+        await world.settle(6)
+        await world.boot("linux-vm", "n1")
+
+    tell(story)

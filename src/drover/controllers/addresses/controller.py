@@ -7,7 +7,6 @@ from drover.api import names
 from drover.api.kinds import ip as ips
 from drover.api.kinds import vm as vms
 from drover.api.kinds.ip import IpCondition, IpLeasePhase, IpPhase, IpReason, IpType
-from drover.api.merge import merge_patch
 from drover.api.meta import (
     generation_of,
     has_finalizer,
@@ -16,8 +15,6 @@ from drover.api.meta import (
     namespace_of,
     owner_reference,
     uid_of,
-    with_finalizer,
-    without_finalizer,
 )
 from drover.api.scheme import VM, VMIP, VMIPLEASE, key_of, split_key
 from drover.api.status import AlreadyExists, NotFound
@@ -33,6 +30,7 @@ from drover.controllers.addresses.decide import (
     choose,
     user_of,
 )
+from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
@@ -50,6 +48,8 @@ class Addresses:
         self.vms = manager.informer(VM)
         self.claims = manager.informer(VMIP)
         self.leases = manager.informer(VMIPLEASE)
+        self._claim_writer = Writer(manager.client, manager.clock, self.claims)
+        self._lease_writer = Writer(manager.client, manager.clock, self.leases)
         self.vms.add_index("address-claim", lambda vm: [claim_key_of(vm)])
         self.leases.add_index("address-claim", lambda lease: ["/".join(ips.lease_claim(lease))])
 
@@ -86,7 +86,7 @@ class Addresses:
         if is_deleting(claim):
             return await self._remove(claim)
         if not has_finalizer(claim, names.VMIP_FINALIZER):
-            await self._patch_finalizers(claim, with_finalizer(claim, names.VMIP_FINALIZER))
+            await self._claim_writer.add_finalizer(claim, names.VMIP_FINALIZER)
             return Done()
         found = await self._bind(claim)
         if isinstance(found, Refuse):
@@ -127,54 +127,26 @@ class Addresses:
         return await self._lease_status(made, IpLeasePhase.BOUND)
 
     async def _lease_status(self, lease: Object, phase: IpLeasePhase) -> Object:
-        before = dict(lease.get("status") or {})
         bound = phase is IpLeasePhase.BOUND
-        wanted = cond.condition(
-            IpCondition.BOUND, bound, IpReason.BOUND if bound else IpReason.RELEASED
-        )
-        conditions = cond.set_condition(before.get("conditions") or [], wanted, self._clock.wall())
-        patch = merge_patch(before, {**before, "phase": str(phase), "conditions": conditions})
-        if not patch:
-            return lease
-        answer = await self._client.patch(
-            VMIPLEASE, name_of(lease), "", {"status": patch}, subresource="status", version=lease
-        )
-        self.leases.observe(answer)
-        return answer
+        reason = IpReason.BOUND if bound else IpReason.RELEASED
+        wanted = cond.condition(IpCondition.BOUND, bound, reason)
+        return await self._lease_writer.status(lease, {"phase": str(phase)}, [wanted])
 
     async def _show(self, claim: Object, address: str, user: str, refused: Refuse | None) -> None:
-        before, generation = dict(claim.get("status") or {}), generation_of(claim)
-        if refused is not None:
-            bound = cond.condition(
-                IpCondition.BOUND, False, refused.reason, refused.message, generation
-            )
-        else:
-            bound = cond.condition(IpCondition.BOUND, True, IpReason.BOUND, "", generation)
-        reason = IpReason.ATTACHED if user else IpReason.NOT_ATTACHED
-        attached = cond.condition(IpCondition.ATTACHED, bool(user), reason, "", generation)
-        conditions = before.get("conditions") or []
-        for wanted in (bound, attached):
-            conditions = cond.set_condition(conditions, wanted, self._clock.wall())
+        generation = generation_of(claim)
+        reason = refused.reason if refused is not None else IpReason.BOUND
+        message = refused.message if refused is not None else ""
+        bound = cond.condition(IpCondition.BOUND, refused is None, reason, message, generation)
+        use = IpReason.ATTACHED if user else IpReason.NOT_ATTACHED
+        attached = cond.condition(IpCondition.ATTACHED, bool(user), use, "", generation)
         phase = IpPhase.ATTACHED if user else (IpPhase.BOUND if address else IpPhase.PENDING)
-        status: Object = {
+        fields = {
             "phase": str(phase),
-            "conditions": conditions,
+            "address": address or None,
+            "virtualMachineName": user or None,
             "observedGeneration": generation,
         }
-        status |= {"address": address} if address else {}
-        status |= {"virtualMachineName": user} if user else {}
-        patch = merge_patch(before, status)
-        if not patch:
-            return
-        answer = await self._client.patch(
-            VMIP,
-            name_of(claim),
-            namespace_of(claim),
-            {"status": patch},
-            subresource="status",
-            version=claim,
-        )
-        self.claims.observe(answer)
+        await self._claim_writer.status(claim, fields, [bound, attached])
 
     async def _remove(self, claim: Object) -> Outcome:
         """The claim of a VM that exists stays: its guest has the address."""
@@ -182,30 +154,14 @@ class Addresses:
             return Done()
         user = ips.attached_vm(claim)
         if user and self.vms.get(f"{namespace_of(claim)}/{user}") is not None:
-            before = dict(claim.get("status") or {})
             message = f'The VirtualMachine "{user}" uses this address; it is removed after the VM'
-            wanted = cond.condition(IpCondition.ATTACHED, True, IpReason.ATTACHED, message)
-            conditions = cond.set_condition(
-                before.get("conditions") or [], wanted, self._clock.wall()
-            )
-            if conditions != before.get("conditions"):
-                answer = await self._client.patch(
-                    VMIP, name_of(claim), namespace_of(claim), {"status": {"conditions": conditions}},
-                    subresource="status", version=claim,
-                )  # fmt: skip
-                self.claims.observe(answer)
+            attached = cond.condition(IpCondition.ATTACHED, True, IpReason.ATTACHED, message)
+            await self._claim_writer.status(claim, {}, [attached])
             return Done()
         for lease in self.leases.by_index("address-claim", key_of(claim)):
             await self._lease_status(lease, IpLeasePhase.RELEASED)
-        await self._patch_finalizers(claim, without_finalizer(claim, names.VMIP_FINALIZER))
+        await self._claim_writer.drop_finalizer(claim, names.VMIP_FINALIZER)
         return Done()
-
-    async def _patch_finalizers(self, claim: Object, finalizers: list[str]) -> None:
-        patch = {"metadata": {"finalizers": finalizers}}
-        answer = await self._client.patch(
-            VMIP, name_of(claim), namespace_of(claim), patch, version=claim
-        )
-        self.claims.observe(answer)
 
     async def reconcile_lease(self, key: str) -> Outcome:
         """A lease without its claim is released, and removed after the retention."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from drover.api.meta import annotations_of
 from drover.api.vmpod import APPLIED_SPEC_ANNOTATION, applied_spec
+from drover.api.wire import Object
 from drover.controllers.vm.view import VmView
 
 MOST_CHANGES = 32
@@ -15,10 +16,17 @@ MOST_CHANGES = 32
 def pending(view: VmView) -> list[dict[str, Any]]:
     """As ``status.restartAwaitingChanges``; empty while nothing runs."""
     pod = view.active_pod
-    text = annotations_of(pod).get(APPLIED_SPEC_ANNOTATION) if pod is not None else None
-    if not text:
-        return []
-    return _differences("", json.loads(text), applied_spec(view.vm))[:MOST_CHANGES]
+    return _since(pod, view)[:MOST_CHANGES] if pod is not None else []
+
+
+def outdated(pod: Object, view: VmView) -> bool:
+    """The spec has changed since this Pod was made."""
+    return bool(_since(pod, view))
+
+
+def _since(pod: Object, view: VmView) -> list[dict[str, Any]]:
+    text = annotations_of(pod).get(APPLIED_SPEC_ANNOTATION)
+    return _differences("", json.loads(text), applied_spec(view.vm)) if text else []
 
 
 def _differences(path: str, current: Any, desired: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ from drover.api.meta import (
     name_of,
     namespace_of,
     uid_of,
-    with_finalizer,
 )
 from drover.api.scheme import VM, key_of
 from drover.api.wire import Object
@@ -24,6 +23,7 @@ from drover.controllers.vm.decide import decide
 from drover.controllers.vm.gather import Caches, gather, vm_key_of_move, vm_key_of_pod
 from drover.controllers.vm.intents import Decision
 from drover.controllers.vm.view import VmView
+from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
@@ -38,6 +38,7 @@ class VmReconciler:
         self._manager = manager
         self._caches = caches
         self._actor = Actor(manager, caches, settings)
+        self._writer = Writer(manager.client, manager.clock, caches.vms)
 
     async def reconcile(self, key: str) -> Outcome:
         vm = self._caches.vms.get(key)
@@ -45,7 +46,7 @@ class VmReconciler:
             self._actor.lease_found(key)  # or not needed any more
             return Done()
         if not is_deleting(vm) and not has_finalizer(vm, names.VM_FINALIZER):
-            await self._add_finalizer(vm)
+            await self._writer.add_finalizer(vm, names.VM_FINALIZER)
             return Done()
         refusal = self._actor.refusals.get(uid_of(vm))
         view = await gather(self._caches, self._manager.client, self._manager.clock, vm, refusal)
@@ -61,13 +62,6 @@ class VmReconciler:
             if not await self._actor.carry_out(view, act):
                 return After(min(RETRY_S, decision.again_s or RETRY_S))
         return Done() if decision.again_s is None else After(decision.again_s)
-
-    async def _add_finalizer(self, vm: Object) -> None:
-        patch = {"metadata": {"finalizers": with_finalizer(vm, names.VM_FINALIZER)}}
-        answer = await self._manager.client.patch(
-            VM, name_of(vm), namespace_of(vm), patch, version=vm
-        )
-        self._caches.vms.observe(answer)
 
     async def _write_status(self, view: VmView, decision: Decision) -> Object:
         wanted = status.build(view, decision)

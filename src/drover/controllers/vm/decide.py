@@ -96,6 +96,11 @@ def _choose_starter(view: VmView, power: Power) -> Power:
     present = {uid_of(pod) for pod in view.pods}
     starters = {uid: epoch for uid, epoch in power.starters.items() if uid in present}
     lease = view.own_lease
+    if not view.holder:
+        # Never started: made anew from the spec as it is now. Its disks would not be those that are claimed.
+        old = [pod for pod in _candidates(view, power) if changes.outdated(pod, view)]
+        starters |= {uid_of(pod): DISCARDED for pod in old}
+        power = replace(power, starters=starters)
     if lease is not None:
         power = replace(power, lease=uid_of(lease))
         candidates = _candidates(view, power)
