@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from drover.api import conditions, names, scheme, status
 from drover.api.kinds import pod as pods
@@ -24,7 +25,7 @@ from drover.api.meta import (
 from drover.api.wire import Object
 from drover.base.clock import parse_rfc3339, rfc3339
 from drover.controllers.vmop import decide as story
-from drover.controllers.vmop import rules
+from drover.controllers.vmop import review, rules
 from drover.controllers.vmop.view import Other, VmmView, VmopView, VmView
 from drover.runtime.controller import Controller, Done, Outcome
 from drover.runtime.manager import Manager
@@ -54,7 +55,7 @@ def migration_name(vmop_name: str) -> str:
     return f"vmop-{vmop_name}"
 
 
-def wire(manager: Manager) -> None:
+def wire(manager: Manager) -> VmopController:
     """Register the controller with ``manager``."""
     made = VmopController(manager)
     controller = Controller("vmop", made.reconcile)
@@ -63,6 +64,7 @@ def wire(manager: Manager) -> None:
     controller.watch(made.leases, lambda vml: made.of_vm(scheme.key_of(vml)))
     controller.watch(made.migrations, _of_migration)
     manager.add(controller)
+    return made
 
 
 def _of_migration(vmm: Object) -> list[str]:
@@ -88,6 +90,13 @@ class VmopController:
 
     def of_vm(self, key: str) -> list[str]:
         return [scheme.key_of(vmop) for vmop in self.vmops.by_index("open", key)]
+
+    def review(self, request: Mapping[str, Any]) -> str | None:
+        """Why the operation under review is refused; None when it is not."""
+        namespace = request.get("namespace", "")
+        new = request.get("object") or {}
+        key = f"{namespace}/{(new.get('spec') or {}).get('virtualMachineName', '')}"
+        return review.refusal(request, self.vmops.by_index("open", key))
 
     async def reconcile(self, key: str) -> Outcome:
         vmop = self.vmops.get(key)

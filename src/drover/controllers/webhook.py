@@ -1,0 +1,87 @@
+"""The admission webhook: rules that look at other objects, which CEL cannot say.
+
+One HTTPS server in the controllers' process; each rule is a pure function from a review's request to a refusal or none.
+It reads the controllers' caches, so it may lag behind: the controllers check the same rules again, and a webhook that
+is away blocks nobody (failurePolicy Ignore). Only the API server can reach it in a lab; it holds no secrets and writes
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+BODY_MOST_BYTES = 3 * 1024 * 1024
+SHUTDOWN_S = 1.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is denied, and the HTTP status that the caller sees."""
+
+    message: str
+    code: int = 403
+    reason: str = "Forbidden"
+
+
+Rule = Callable[[Mapping[str, Any]], Refusal | None]
+
+
+@dataclass(frozen=True)
+class WebhookSettings:
+    address: str
+    port: int
+    cert_file: str
+    key_file: str
+
+
+class WebhookServer:
+    """Serves ``rules`` by path, for example ``/vmop``."""
+
+    def __init__(self, settings: WebhookSettings, rules: Mapping[str, Rule]) -> None:
+        self._settings = settings
+        self._rules = rules
+
+    async def run(self) -> None:
+        """Serve for ever."""
+        app = web.Application(client_max_size=BODY_MOST_BYTES)
+        for path, rule in self._rules.items():
+            app.router.add_post(path, _handler(rule))
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+        await runner.setup()
+        try:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(self._settings.cert_file, self._settings.key_file)
+            address, port = self._settings.address, self._settings.port
+            await web.TCPSite(runner, address, port, ssl_context=context).start()
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+
+def _handler(rule: Rule) -> Callable[[web.Request], Any]:
+    async def handle(request: web.Request) -> web.Response:
+        review = await request.json()
+        return web.json_response(answer(rule, review))
+
+    return handle
+
+
+def answer(rule: Rule, review: Mapping[str, Any]) -> dict[str, Any]:
+    """The AdmissionReview to send back."""
+    request = review["request"]
+    refusal = rule(request)
+    response: dict[str, Any] = {"uid": request["uid"], "allowed": refusal is None}
+    if refusal is not None:
+        response["status"] = {
+            "status": "Failure",
+            "code": refusal.code,
+            "reason": refusal.reason,
+            "message": refusal.message,
+        }
+    return {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}
