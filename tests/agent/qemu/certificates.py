@@ -10,8 +10,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_SIGN = {"digital_signature": True, "key_cert_sign": False, "crl_sign": False}
-_CA = {"digital_signature": False, "key_cert_sign": True, "crl_sign": True}
+_SIGN = {
+    "digital_signature": True,
+    "key_cert_sign": False,
+    "crl_sign": False,
+    "key_encipherment": True,
+}
+_CA = {
+    "digital_signature": False,
+    "key_cert_sign": True,
+    "crl_sign": True,
+    "key_encipherment": False,
+}
 
 
 class Certificates:
@@ -54,7 +64,7 @@ def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, ca: bool
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
-    other = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    other = ("content_commitment", "data_encipherment", "key_agreement")
     unused = dict.fromkeys((*other, "encipher_only", "decipher_only"), False)
     return (
         x509.CertificateBuilder()
