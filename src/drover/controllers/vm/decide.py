@@ -122,7 +122,9 @@ def _steps(view: VmView, power: Power) -> Decision:
         acts += [DeletePod(pod) for pod in _candidates(view, power)]
         acts += _free(view, set())
     if lease is None and power.lease:
-        acts.append(RebuildLease(power.top, _reason_of_last_pod(view)))
+        # Seen released when it was seen last: then nothing has ended that is not dealt with already.
+        reason = _reason_of_last_pod(view) if power.top > power.epoch else ""
+        acts.append(RebuildLease(power.top, reason))
         given_up = {uid_of(pod): DISCARDED for pod in _candidates(view, power)}
         power = replace(power, starters={**power.starters, **given_up})
         return Decision(power, tuple(acts), again_s=1.0)

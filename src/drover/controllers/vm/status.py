@@ -161,6 +161,9 @@ def _running(view: VmView, power: Power, phase: VmPhase) -> Object:
     kind = VmCondition.RUNNING
     if phase in stats.ALIVE:
         return cond.condition(kind, True, VmReason.RUNNING)
+    if _lease_lost(view, power):
+        message = "The VirtualMachineLease is missing; it is rebuilt once every node has told what it runs"
+        return cond.condition(kind, False, VmReason.INTERNAL_ERROR, message)
     pod = view.active_pod
     if view.holder and pod is None:
         message = "The Pod is gone; its node ends the guest and releases the VirtualMachineLease"
