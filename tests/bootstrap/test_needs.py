@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.bootstrap.script import Script
+from tests.bootstrap.script import LIMIT_S, Script
 
 SMALL_DISK = "echo Filesystem; echo none 9 9 1000000 1% /"
 
@@ -70,12 +70,17 @@ def test_a_go_that_is_too_old_does_not_count(script: Script) -> None:
 def test_no_go_and_none_in_the_index(script: Script) -> None:
     code = """
         host_go() { return 1; }
-        export PIP_NO_INDEX=1 PIP_FIND_LINKS=
+        # An environment whose pip finds nothing.
+        /usr/bin/python3() {
+            mkdir -p "$3/bin"
+            printf '#!/bin/sh\\necho no matching distribution; exit 1\\n' >"$3/bin/pip"
+            chmod +x "$3/bin/pip"
+        }
         locate; mkdir -p "$cache"
         run_step engine "building the engine" build_engine
     """
     process = script.pieces(code)
-    _, err = process.communicate(timeout=25)
+    _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 2
     assert "need not met: go:" in err
     assert "KUBEBUILDER_ASSETS" in err

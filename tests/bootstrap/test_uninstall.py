@@ -70,6 +70,19 @@ def test_not_while_a_lab_runs_on_it(script: Script) -> None:
     assert (script.cache / "something").exists()
 
 
+def test_not_while_a_lab_runs_on_another_engine(script: Script) -> None:
+    fill(script)
+    lab = {"DROVER_LAB_PART": "0123/agent", "DROVER_CACHE": str(script.cache)}
+    with subprocess.Popen(["sleep", "60"], env={**script.environment, **lab}) as running:
+        try:
+            done = script.drover("uninstall", "--yes")
+        finally:
+            running.kill()
+    assert done.returncode == 2
+    assert f"process {running.pid}" in done.stderr
+    assert (script.cache / "something").exists()
+
+
 def test_nothing_there(script: Script) -> None:
     done = script.drover("uninstall")
     assert done.returncode == 0

@@ -13,7 +13,7 @@ qemu_wanted() { [[ -z ${DROVER_QEMU:-} && $(system_version) == debian12 ]]; }
 
 locate_qemu() {
     if qemu_wanted; then
-        qemu=$cache/qemu/$(cd "$root" && hash_of tools/bootstrap/qemu.sh)/qemu-system-x86_64
+        qemu=$cache/qemu/$(key_of tools/bootstrap/qemu.sh)/qemu-system-x86_64
     else
         qemu=${DROVER_QEMU:-qemu-system-x86_64}
     fi

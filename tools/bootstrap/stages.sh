@@ -9,16 +9,17 @@
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
 
-engine_files=("$root"/engine/{build,go.mod,go.sum,main.go})
+# Relative names, so that every checkout finds the same builds.
+key_of() { (cd "$root" && hash_of "$@"); }
 
 locate() {
     local python image_files
     python=$(readlink -f /usr/bin/python3 || true)
-    venv=$cache/python/$(basename "${python:-none}")-$(hash_of "$root/requirements.txt")
-    engine=${DROVER_ENGINE:-$cache/engine/$(cd "$root" && hash_of "${engine_files[@]#"$root/"}")/kube}
+    venv=$cache/python/$(basename "${python:-none}")-$(key_of requirements.txt)
+    engine=${DROVER_ENGINE:-$cache/engine/$(key_of engine/{build,go.mod,go.sum,main.go})/kube}
     mapfile -t image_files < <(cd "$root" && find tools/image -name '*.pyc' -o -type f -print | sort)
     locate_qemu
-    image=${DROVER_IMAGE:-$cache/image/$(system_version)-$(cd "$root" && hash_of "${image_files[@]}")}
+    image=${DROVER_IMAGE:-$cache/image/$(system_version)-$(key_of "${image_files[@]}")}
     if [[ -z ${DROVER_ENGINE:-} && -n ${KUBEBUILDER_ASSETS:-} ]]; then
         engine=$root/tools/bootstrap/kube-from-assets
         "$engine" check || exit 2

@@ -52,12 +52,19 @@ remove_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y purge "$@" >/dev/null || say "apt-get could not remove them all"
 }
 
+# A lab's processes run the engine from the cache, or carry the lab's mark and this cache's name.
 refuse_while_running() {
-    local exe
-    for exe in /proc/[0-9]*/exe; do
-        if [[ $(readlink "$exe" 2>/dev/null) == "$cache"/engine/* ]]; then
-            exe=${exe%/exe}
-            unmet "a lab still runs on this engine (process ${exe#/proc/})." "First: ./drover down"
+    local process
+    for process in /proc/[0-9]*; do
+        if [[ $(readlink "$process/exe" 2>/dev/null) == "$cache"/engine/* ]] || in_a_lab "$process"; then
+            unmet "a lab still runs on what is installed here (process ${process#/proc/})." \
+                "First: ./drover down, for each lab."
         fi
     done
+}
+
+in_a_lab() {
+    local variables
+    mapfile -t -d '' variables 2>/dev/null <"$1/environ" || return 1
+    [[ " ${variables[*]} " == *" DROVER_LAB_PART="* && " ${variables[*]} " == *" DROVER_CACHE=$cache "* ]]
 }
