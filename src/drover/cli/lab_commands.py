@@ -45,6 +45,7 @@ def up(session: Session, nodes: int | None) -> None:
     accel = os.environ.get("DROVER_ACCEL") or accelerator(
         cache_dir(), os.environ.get("DROVER_IMAGE")
     )
+    progress("guests run on", accel.upper())
     session.lab.up(UpOptions(engine, nodes, image, accel, QEMU), progress)
     say()
     say(f"The lab is ready, after {progress.elapsed_s:.1f} s.", bold=True)
