@@ -184,6 +184,9 @@ CASES = {
     "or the lease has gone on": (
         view(machine=COPIED, lease=RELEASED, move=source(), marks=COPYING), d.Kill(d.MIGRATED),
     ),
+    "also when the migration's object is gone": (
+        view(machine=COPIED, lease=TO_TARGET, marks=COPYING), d.Kill(d.MIGRATED),
+    ),
     # the target's side
     "a target is made ready": (view(pod=TARGET_POD, lease=AT_SOURCE, move=target()), d.LaunchIncoming()),
     "not for an aborted migration": (

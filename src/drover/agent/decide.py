@@ -329,6 +329,8 @@ def _not_holding(view: CopyView) -> Step:
         if still and view.lease.holder == move.target_copy and move.target_phase != "Running":
             return Wait()
         return Kill(MIGRATED)
+    if view.marks.copying and machine.state is RunState.POSTMIGRATE:
+        return Kill(MIGRATED)  # the migration's object is gone already
     return Kill(LEASE_LOST)
 
 

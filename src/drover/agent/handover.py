@@ -27,8 +27,12 @@ async def hand_over(keeper: Keeper) -> bool:
     """The point of no return. The guest stands still in postmigrate while this runs."""
     context, memory, vmm = keeper.context, keeper.memory, keeper.vmm()
     lease = context.leases.cached(keeper.vm)
-    if vmm is None or lease is None:
-        return False
+    if (
+        vmm is None
+        or context.leases.view(lease, keeper.copy).state is not LeaseState.MINE
+        or lease is None
+    ):
+        return True  # it changed since the decision: look again
     memory.handover_uid = str(vmm["metadata"]["uid"])
     keeper.log.mark("evict.completed")
     try:
@@ -59,7 +63,7 @@ async def hand_over(keeper: Keeper) -> bool:
 def _not_sent(keeper: Keeper) -> HandOverState:
     """Only who began this copy itself knows that no earlier hand-over is under way."""
     memory = keeper.memory
-    fresh = memory.copy_began is not None and memory.handover is HandOverState.NONE
+    fresh = memory.began_here and memory.handover is HandOverState.NONE
     return HandOverState.UNSENT if fresh else HandOverState.UNKNOWN
 
 

@@ -119,7 +119,8 @@ class Keeper:
     async def _listen(self, machine: Machine) -> None:
         async for event in machine.events():
             if event.name == "SHUTDOWN" and machine is self._machine:
-                self.memory.shutdown = str(event.data.get("reason", ""))
+                # QEMU tells the reason once; it decides between a restart and a stop.
+                self.context.journal.put(self.copy, "shutdown", str(event.data.get("reason", "")))
             if event.name in ("SHUTDOWN", "EXIT", "GUEST_PANICKED"):
                 self.log.info("qemu", event=event.name, data=event.data)
             self.wake()
@@ -127,11 +128,12 @@ class Keeper:
     async def look(self) -> CopyView:
         """Gather everything a decision needs."""
         context, memory = self.context, self.memory
+        machine = await self._machine_view()
         now = context.clock.monotonic()
+        # After the only await, so that all of what follows is of one moment.
         pod = self.pod
         lease = context.leases.view(context.leases.cached(self.vm), self.copy)
         move = self._move(pod)
-        machine = await self._machine_view()
         if move is not None and move.role is Role.SOURCE and machine is not None:
             move = replace(
                 move, overdue=memory.overdue(now, context.limits, machine, self._machine)
@@ -167,10 +169,13 @@ class Keeper:
         except MonitorSilent:
             now = self.context.clock.monotonic()
             memory.silent_since = memory.silent_since or now
-            return MachineView(RunState.OTHER, memory.last_migration, memory.shutdown)
+            return MachineView(RunState.OTHER, memory.last_migration, self._shutdown())
         memory.silent_since = None
         memory.last_migration = migration
-        return MachineView(state, migration, memory.shutdown)
+        return MachineView(state, migration, self._shutdown())
+
+    def _shutdown(self) -> str:
+        return self.context.journal.get(self.copy, "shutdown") or ""
 
     def _marks(self) -> Marks:
         journal = self.context.journal

@@ -14,13 +14,13 @@ from drover.agent.view import HandOverState, MachineView
 class Memory:
     """Times are of the monotonic clock, in seconds."""
 
-    shutdown: str = ""
     stop_at: float | None = None  # when the grace period ends
     mine_since: float | None = None
     silent_since: float | None = None
     last_migration: MigrationInfo = NO_MIGRATION
     listener: Listener | None = None
-    copy_began: float | None = None  # `migrate` was sent by this very agent process
+    began_here: bool = False  # `migrate` was sent by this very agent process
+    copy_began: float | None = None  # when, or when we first saw it
     least_remaining: int | None = None
     progress_at: float = 0.0
     message: str = ""  # the last failure in QEMU's own words
@@ -33,6 +33,7 @@ class Memory:
 
     def begin_copy(self, uid: str, now: float) -> None:
         self.copy_began, self.least_remaining, self.progress_at = now, None, now
+        self.began_here = True
         self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
 
     def overdue(
