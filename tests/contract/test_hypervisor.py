@@ -457,3 +457,12 @@ async def test_guest_that_ends_during_the_copy(rig: Rig, act: str) -> None:
     assert target.reasons() == []
     with pytest.raises(HypervisorError):
         await target.machine.cont()
+
+
+async def test_guest_that_panics_during_the_copy(rig: Rig) -> None:
+    source, target = await copying(rig)
+    await rig.guest("copy-a", "panic")
+    await source.saw("GUEST_PANICKED")
+    assert (await settled(source.machine)).state is MigrationState.COMPLETED
+    await target.status(RunState.PANICKED)
+    assert "GUEST_PANICKED" not in target.names()

@@ -25,6 +25,7 @@ from drover.agent.ports import (
     MigrationState,
     RunState,
 )
+from drover.agent.qemu.machine import QemuMachine
 from drover.agent.seeds import NoCloudSeeds
 
 if TYPE_CHECKING:
@@ -121,3 +122,16 @@ async def test_busy_guest_is_whole_after_many_moves(rig: QemuRig) -> None:
     await machine.kill()
     check = ["qemu-img", "check", "-q", machine.spec.disks[0].path]
     assert subprocess.run(check, check=False).returncode == 0
+
+
+async def test_guest_agent_is_told_to_shut_down(rig: QemuRig) -> None:
+    """Without the power button: what a guest that ignores it would do."""
+    (node, _) = rig.nodes
+    machine = await node.hypervisor.launch("copy-0", await linux_spec(rig))
+    assert isinstance(machine, QemuMachine)
+    await machine.cont()
+    await said(node, "copy-0", "GUEST READY")
+    async with asyncio.timeout(BOOT_LIMIT_S):
+        while await machine.status() is not RunState.SHUTDOWN:
+            await machine.tell_guest_agent("guest-shutdown")  # again: it may not be up yet
+            await asyncio.sleep(1)

@@ -38,6 +38,7 @@ _EVENTS_MAX = 1024
 _START_LIMIT_S = 20.0
 _CANCEL_LIMIT_S = 1.0
 _EXIT_LIMIT_S = 1.0  # from a broken session to the news that the process is reaped
+_READ_S = 0.3
 _SETTLE_S = 0.2
 _SETTLE_TRIES = 3
 _FOLLOW_RETRY_S = 0.5
@@ -236,15 +237,17 @@ class QemuMachine:
 
     async def powerdown(self) -> None:
         await self._ask("system_powerdown")
-        await self._tell_guest_agent("guest-shutdown")
+        await self.tell_guest_agent("guest-shutdown")
 
-    async def _tell_guest_agent(self, command: str) -> None:
+    async def tell_guest_agent(self, command: str) -> None:
         """At most once, without an answer: most guests have no agent, and a shutdown gives none."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
             sock.setblocking(False)
             sock.connect(str(self._files.agent))
             # 0xff makes the agent drop a half message that somebody else left.
             sock.send(b"\xff" + json.dumps({"execute": command}).encode() + b"\n")
+            # QEMU forgets what it has not read when we hang up; tried: gone at once is too soon.
+            await asyncio.sleep(_READ_S)
 
     async def kill(self) -> None:
         await self._spawner.kill(self._copy)
