@@ -14,10 +14,14 @@ from drover.api.status import ApiError, error_from
 from drover.api.wire import Request
 from drover.base.clock import RealClock
 from drover.base.ids import RealIds, SeededIds
+from drover.base.log import Log
 from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
 from drover.sim.api import ApiModel
 from drover.sim.clock import SimClock
+from drover.sim.lifecycle import Lifecycle
+from drover.sim.scheduler import USER as SCHEDULER_USER
+from drover.sim.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -86,6 +90,16 @@ class ModelRig(Rig):
         self.api = ApiModel(SimClock(), SeededIds(0))
         super().__init__(self._door)
 
+    async def begin(self) -> None:
+        await super().begin()
+        self.api.install()
+        clock = SimClock()
+        log = Log(clock, lambda _: None)
+        scope = await self._open.enter_async_context(TaskScope("kubernetes"))
+        door = Client(self.api.transport(SCHEDULER_USER, ()))
+        scope.guard(Scheduler(door, clock, SeededIds(1), log).run(), "scheduler")
+        scope.guard(Lifecycle(self.api, clock, log).run(), "lifecycle")
+
     async def _door(self, user: str, groups: tuple[str, ...]) -> Transport:
         return self.api.transport(user, groups)
 
@@ -101,6 +115,19 @@ class EngineRig(Rig):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         super().__init__(self._door)
+
+    async def begin(self) -> None:
+        await super().begin()
+
+        async def there() -> bool:
+            accounts, _ = await self.admin.list(scheme.SERVICEACCOUNT, self.namespace)
+            return bool(accounts)  # without one no Pod can be made
+
+        await eventually(there, "the default ServiceAccount")
+
+    async def end(self) -> None:
+        await super().end()
+        await asyncio.sleep(0.05)  # TLS connections take a few turns of the loop to be gone
 
     async def _door(self, user: str, groups: tuple[str, ...]) -> Transport:
         return await self._engine.access(user, groups).transport(RealClock())

@@ -92,7 +92,10 @@ class TestPatch:
         patch["metadata"]["resourceVersion"] = "1"
         code, _ = await rig.raw("PATCH", path, patch, content_type=MERGE_PATCH)
         assert code == 409
-        patch["metadata"] |= {"uid": made["metadata"]["uid"], "resourceVersion": ""}
+        patch["metadata"]["resourceVersion"] = ""
+        code, _ = await rig.raw("PATCH", path, patch, content_type=MERGE_PATCH)
+        assert code == 422
+        patch["metadata"] = {"uid": made["metadata"]["uid"], "labels": {"a": "c"}}
         code, _ = await rig.raw("PATCH", path, patch, content_type=MERGE_PATCH)
         assert code == 200
 

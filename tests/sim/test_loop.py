@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.sim.dice import trace
 
 from drover.base.tasks import TaskScope
 from drover.sim.clock import NodeClock, SimClock
@@ -29,43 +30,12 @@ def test_time_jumps_to_the_next_timer() -> None:
     assert run(main()) == (86_400.0, 1_767_225_600.0 + 86_400.0)
 
 
-async def _dice(seed_names: set[str]) -> str:
-    """A trap: TaskGroup cancels in set order."""
-    trace: list[str] = []
-
-    async def worker(name: str) -> None:
-        try:
-            for turn in range(5):
-                await asyncio.sleep(turn % 2)
-                trace.append(f"{name}{turn}")
-            if name == "c":
-                raise ValueError(name)
-            await asyncio.sleep(100)
-        except asyncio.CancelledError:
-            trace.append(f"{name}!")
-            raise
-
-    async def together() -> None:
-        async with asyncio.TaskGroup() as group:
-            for name in sorted(seed_names):
-                group.create_task(worker(name))
-
-    with pytest.raises(BaseExceptionGroup):
-        await together()
-    return " ".join(trace)
-
-
-def _trace(seed: int) -> str:
-    return run(_dice(set("abcdefgh")), seed=seed)
-
-
 def test_the_same_seed_gives_the_same_trace_and_others_differ() -> None:
-    assert _trace(7) == _trace(7)
-    assert len({_trace(seed) for seed in range(5)}) == 5
+    assert trace(7) == trace(7)
+    assert len({trace(seed) for seed in range(5)}) == 5
 
 
 def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
-    program = "from tests.sim.test_loop import _trace; print(_trace(7))"
     traces = set()
     for hash_seed in ("0", "1", "4711"):
         environment = {
@@ -74,14 +44,14 @@ def test_the_same_seed_gives_the_same_trace_in_every_process() -> None:
             "PYTHONPATH": os.pathsep.join(["src", "."]),
         }
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-m", "tests.sim.dice"],
             env=environment,
             capture_output=True,
             text=True,
             check=True,
         )
         traces.add(done.stdout.strip())
-    assert traces == {_trace(7)}
+    assert traces == {trace(7)}
 
 
 def test_plain_callbacks_stay_in_order_whatever_the_seed() -> None:
@@ -174,7 +144,8 @@ async def _ticker(ticks: list[float]) -> None:
 
 def test_a_frozen_process_stands_still_and_goes_on_when_thawed() -> None:
     async def main() -> list[float]:
-        loop, ticks = _loop(), []
+        loop = _loop()
+        ticks: list[float] = []
         with loop.process("node"):
             task = loop.create_task(_ticker(ticks))
         await asyncio.sleep(2.5)

@@ -19,6 +19,7 @@ from drover.sim.api import reads, writes
 from drover.sim.api.admission import Caller, Review
 from drover.sim.api.policies import default_admissions
 from drover.sim.api.routes import Call, parse
+from drover.sim.api.schema import priority_classes
 from drover.sim.api.store import HISTORY, Store, copied
 from drover.sim.api.transport import ModelTransport
 from drover.sim.api.watch import Watch, status_body
@@ -65,6 +66,11 @@ class ApiModel:
     ) -> ModelTransport:
         """A door for one identity."""
         return ModelTransport(self, Caller(user, tuple(groups)))
+
+    def install(self) -> None:
+        """What our manifests put there beside kinds, rights and policies: the PriorityClasses."""
+        for priority in priority_classes():
+            writes.create(self, Call(MASTERS, "POST", scheme.PRIORITYCLASS), copied(priority))
 
     def stagehand(self) -> ModelTransport:
         """A door that no admission rule guards, for tests that play several parties at once."""

@@ -1,8 +1,9 @@
 """What the modelled API server keeps: objects by kind, one revision counter, and a bounded history.
 
 Stored objects are never changed in place; every write stores a new dict and appends a ``Change``.
-The history is what watches resume from; what falls out of it is *compacted*, and a watch from
-before it is Gone. Nothing here knows rules of kinds; ``model`` does.
+The history is what watches resume from; what falls out of it is *compacted*, and a watch that
+begins before it, or has missed a change of its kind, is Gone. Nothing here knows rules of kinds;
+``model`` does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 HISTORY = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class Change:
     """One write. ``old`` is None for a creation, ``new`` is None for a removal."""
 
@@ -27,6 +29,12 @@ class Change:
     kind: Kind
     old: Object | None
     new: Object | None
+
+    @cached_property
+    def told(self) -> Object:
+        """The object as watches tell it: one copy for all of them, who only read it."""
+        told: Object = copied(self.old if self.new is None else self.new)
+        return told
 
 
 class Store:
@@ -37,8 +45,11 @@ class Store:
         self.compacted = 1  # changes up to this revision are forgotten
         self._history = history
         self._log: deque[Change] = deque()
+        self._logs: dict[Kind, deque[Change]] = {}  # the same, by kind
+        self._forgotten: dict[Kind, int] = {}  # the last revision that is no longer kept
         self._objects: dict[Kind, dict[tuple[str, str], Object]] = {}
         self._changed = asyncio.Event()
+        self._changed_of: dict[Kind, asyncio.Event] = {}
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return self._objects.get(kind, {}).get((namespace, name))
@@ -74,34 +85,56 @@ class Store:
 
     def compact(self) -> None:
         """Forget all history up to now."""
-        self._log.clear()
+        while self._log:
+            self._forget_oldest()
         self.compacted = self.revision
 
-    def since(self, revision: int) -> list[Change]:
+    def _forget_oldest(self) -> None:
+        change = self._log.popleft()
+        self._logs[change.kind].popleft()
+        self._forgotten[change.kind] = self.compacted = change.revision
+
+    def forgotten(self, kind: Kind) -> int:
+        """Whoever has seen less than this revision of the kind has missed something for ever."""
+        return self._forgotten.get(kind, 0)
+
+    def since(self, revision: int, kind: Kind | None = None) -> list[Change]:
         """Changes above ``revision``, oldest first. The caller has compared it with
-        ``compacted``.
+        ``compacted`` or ``forgotten``.
         """
         found: list[Change] = []
-        for change in reversed(self._log):
+        for change in reversed(self._log if kind is None else self._logs.get(kind, ())):
             if change.revision <= revision:
                 break
             found.append(change)
         return found[::-1]
 
-    async def wait_changed(self) -> None:
-        await self._changed.wait()
+    async def wait_changed(self, kind: Kind | None = None) -> None:
+        """Until anything, or anything of this kind, changes."""
+        if kind is None:
+            await self._changed.wait()
+        else:
+            await self._changed_of.setdefault(kind, asyncio.Event()).wait()
 
     def _append(self, change: Change) -> None:
         self._log.append(change)
+        self._logs.setdefault(change.kind, deque()).append(change)
         if len(self._log) > self._history:
-            self.compacted = self._log.popleft().revision
-        self.wake()
+            self._forget_oldest()
+        self._wake(change.kind)
 
     def wake(self) -> None:
         """Let every watch look again."""
+        for kind in list(self._changed_of):
+            self._wake(kind)
+
+    def _wake(self, kind: Kind) -> None:
         # A new event each time: whoever waits on the old one wakes, whoever comes later waits anew.
         self._changed.set()
         self._changed = asyncio.Event()
+        event = self._changed_of.pop(kind, None)
+        if event is not None:
+            event.set()
 
 
 def _key(obj: Object) -> tuple[str, str]:

@@ -45,7 +45,7 @@ class Selection:
             return None
         before, after = self.has(change.old), self.has(change.new)
         if after:
-            return {"type": "MODIFIED" if before else "ADDED", "object": copied(change.new)}
+            return {"type": "MODIFIED" if before else "ADDED", "object": change.told}
         if before:
             last = copied(change.old)
             last["metadata"]["resourceVersion"] = str(change.revision)
@@ -79,10 +79,11 @@ class Watch:
         for obj in self._initial:
             yield {"type": "ADDED", "object": copied(obj)}
         while True:
-            if self._after < self._store.compacted and self._store.revision > self._after:
+            if self._after < self._store.forgotten(self._selection.kind):
                 yield {"type": "ERROR", "object": status_body(expired(self._after))}
                 return
-            for change in self._store.since(self._after):
+            changes = self._store.since(self._after, self._selection.kind)
+            for change in changes:
                 if self._broken:
                     break
                 self._after = change.revision
@@ -91,7 +92,10 @@ class Watch:
                     yield event
             if self._broken:
                 raise Unanswered("the watch's connection broke", sent=True)
-            if self._after == self._store.revision and not await self._wait(ends, quiet_until):
+            if changes:
+                continue  # more may have come while these were read
+            self._after = self._store.revision
+            if not await self._wait(ends, quiet_until):
                 if self._bookmarks:
                     yield self._bookmark()
                 if _now() >= ends:
@@ -102,7 +106,7 @@ class Watch:
         """Wait for a change; False when the time is up, of the watch or of its silence."""
         try:
             async with asyncio.timeout_at(min(ends, quiet_until)):
-                await self._store.wait_changed()
+                await self._store.wait_changed(self._selection.kind)
         except TimeoutError:
             return False
         return True

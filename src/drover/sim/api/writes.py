@@ -90,8 +90,6 @@ def replace(api: ApiModel, call: Call, body: Any) -> tuple[int, Object]:
         return 201, create(api, call, body)
     if meta.get("uid") and meta["uid"] != old["metadata"]["uid"]:
         raise _uid_conflict(meta["uid"], old["metadata"]["uid"])
-    if not meta.get("resourceVersion") and not rules.blind_put:
-        raise Invalid("metadata.resourceVersion: must be specified for an update", "Invalid")
     if call.namespace:
         meta.setdefault("namespace", call.namespace)
     return 200, _update(api, call, old, body)
@@ -113,6 +111,8 @@ def patch(api: ApiModel, call: Call, body: Any) -> Object:
 
 def _update(api: ApiModel, call: Call, old: Object, new: Object) -> Object:
     asked = new["metadata"].get("resourceVersion")
+    if not asked and not rules_of(call.kind).blind_put:
+        raise Invalid("metadata.resourceVersion: must be specified for an update", "Invalid")
     if asked and asked != old["metadata"]["resourceVersion"]:
         raise _stale(call)
     uid = new["metadata"].get("uid")
