@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from drover.agent import decide as d
+from drover.agent import steps as s
 from drover.agent.ports import MigrationInfo, MigrationState, RunState
 from drover.agent.view import (
     CopyView,
@@ -63,175 +64,175 @@ def view(**more: object) -> CopyView:
 
 
 CASES = {
-    "a bound Pod whose lease is ours starts": (view(), d.Launch()),
-    "a Pod without its lease waits": (view(lease=RELEASED), d.Wait()),
+    "a bound Pod whose lease is ours starts": (view(), s.Launch()),
+    "a Pod without its lease waits": (view(lease=RELEASED), s.Wait()),
     "a lease of a former life is released": (
         view(lease=LeaseView(LeaseState.MINE_BEFORE, "copy", 3), marks=STARTED),
-        d.Release(LastReason.NODE_RESTARTED),
+        s.Release(LastReason.NODE_RESTARTED),
     ),
     "a lease without Pod or process is released": (
-        view(pod=None), d.Release(LastReason.POD_DELETED),
+        view(pod=None), s.Release(LastReason.POD_DELETED),
     ),
-    "a process that died by itself is a crash": (view(marks=STARTED), d.Release(LastReason.CRASHED)),
+    "a process that died by itself is a crash": (view(marks=STARTED), s.Release(LastReason.CRASHED)),
     "the reason noted before the kill is the reason of the release": (
         view(marks=Marks(started=True, ended=LastReason.GUEST_RESET)),
-        d.Release(LastReason.GUEST_RESET),
+        s.Release(LastReason.GUEST_RESET),
     ),
     "a released copy's Pod ends": (
         view(lease=RELEASED, marks=Marks(started=True, ended=LastReason.STOPPED)),
-        d.FinishPod(LastReason.STOPPED),
+        s.FinishPod(LastReason.STOPPED),
     ),
     "an ended Pod that is deleted goes": (
-        view(lease=RELEASED, pod=PodView("pod", deleting=True, final=True)), d.DropPod(),
+        view(lease=RELEASED, pod=PodView("pod", deleting=True, final=True)), s.DropPod(),
     ),
-    "nothing left": (view(lease=RELEASED, pod=None), d.Done()),
-    "a fresh QEMU is let run": (view(machine=machine(RunState.PRELAUNCH), marks=STARTED), d.Resume()),
-    "a running guest is left alone": (view(machine=RUNNING, marks=STARTED), d.Wait()),
+    "nothing left": (view(lease=RELEASED, pod=None), s.Done()),
+    "a fresh QEMU is let run": (view(machine=machine(RunState.PRELAUNCH), marks=STARTED), s.Resume()),
+    "a running guest is left alone": (view(machine=RUNNING, marks=STARTED), s.Wait()),
     "a deleted Pod presses the button": (
-        view(machine=RUNNING, marks=STARTED, pod=PodView("pod", deleting=True)), d.Powerdown(),
+        view(machine=RUNNING, marks=STARTED, pod=PodView("pod", deleting=True)), s.Powerdown(),
     ),
     "a force-deleted Pod stops its guest gracefully": (
-        view(machine=RUNNING, marks=STARTED, pod=None), d.Powerdown(),
+        view(machine=RUNNING, marks=STARTED, pod=None), s.Powerdown(),
     ),
     "the grace period is waited for": (
-        view(machine=RUNNING, pod=PodView("pod", deleting=True), stop_left_s=7.0), d.Wait(7.0),
+        view(machine=RUNNING, pod=PodView("pod", deleting=True), stop_left_s=7.0), s.Wait(7.0),
     ),
     "and then it is killed": (
         view(machine=RUNNING, pod=PodView("pod", stop="graceful"), stop_left_s=0.0),
-        d.Kill(LastReason.STOPPED_FORCED),
+        s.Kill(LastReason.STOPPED_FORCED),
     ),
     "force kills at once": (
-        view(machine=RUNNING, pod=PodView("pod", stop="force")), d.Kill(LastReason.STOPPED_FORCED),
+        view(machine=RUNNING, pod=PodView("pod", stop="force")), s.Kill(LastReason.STOPPED_FORCED),
     ),
     "guest poweroff": (
         view(machine=machine(RunState.SHUTDOWN, shutdown="guest-shutdown")),
-        d.Kill(LastReason.GUEST_SHUTDOWN),
+        s.Kill(LastReason.GUEST_SHUTDOWN),
     ),
     "guest reboot": (
         view(machine=machine(RunState.SHUTDOWN, shutdown="guest-reset")),
-        d.Kill(LastReason.GUEST_RESET),
+        s.Kill(LastReason.GUEST_RESET),
     ),
-    "guest panic": (view(machine=machine(RunState.PANICKED)), d.Kill(LastReason.GUEST_PANICKED)),
+    "guest panic": (view(machine=machine(RunState.PANICKED)), s.Kill(LastReason.GUEST_PANICKED)),
     "a stop that the guest obeyed": (
         view(
             machine=machine(RunState.SHUTDOWN, shutdown="guest-shutdown"),
             pod=PodView("pod", stop="graceful"), stop_left_s=3.0,
         ),
-        d.Kill(LastReason.STOPPED),
+        s.Kill(LastReason.STOPPED),
     ),
-    "a process without its lease dies": (view(machine=RUNNING, lease=OTHER), d.Kill(d.LEASE_LOST)),
-    "so does one whose lease was broken": (view(machine=RUNNING, lease=RELEASED), d.Kill(d.LEASE_LOST)),
-    "absent is not released": (view(machine=RUNNING, lease=ABSENT), d.Wait()),
+    "a process without its lease dies": (view(machine=RUNNING, lease=OTHER), s.Kill(s.LEASE_LOST)),
+    "so does one whose lease was broken": (view(machine=RUNNING, lease=RELEASED), s.Kill(s.LEASE_LOST)),
+    "absent is not released": (view(machine=RUNNING, lease=ABSENT), s.Wait()),
     # the source's side
     "copying waits for the phase": (
-        view(machine=RUNNING, move=source(phase=VmmPhase.READY)), d.Wait(),
+        view(machine=RUNNING, move=source(phase=VmmPhase.READY)), s.Wait(),
     ),
-    "copying begins": (view(machine=RUNNING, move=source()), d.StartCopy()),
+    "copying begins": (view(machine=RUNNING, move=source()), s.StartCopy()),
     "not on a stale node": (
-        view(machine=RUNNING, move=source(), node_fresh=False), d.Wait(d.PROGRESS_INTERVAL_S),
+        view(machine=RUNNING, move=source(), node_fresh=False), s.Wait(d.PROGRESS_INTERVAL_S),
     ),
-    "not when it is aborted": (view(machine=RUNNING, move=source(aborting=True)), d.Wait()),
-    "not a second time": (view(machine=RUNNING, move=source(), marks=COPYING), d.Wait()),
+    "not when it is aborted": (view(machine=RUNNING, move=source(aborting=True)), s.Wait()),
+    "not a second time": (view(machine=RUNNING, move=source(), marks=COPYING), s.Wait()),
     "a copy goes on": (
-        view(machine=ACTIVE, move=source(), marks=COPYING), d.Wait(d.PROGRESS_INTERVAL_S),
+        view(machine=ACTIVE, move=source(), marks=COPYING), s.Wait(d.PROGRESS_INTERVAL_S),
     ),
     "an abort cancels it": (
-        view(machine=ACTIVE, move=source(aborting=True), marks=COPYING), d.CancelCopy("Aborted"),
+        view(machine=ACTIVE, move=source(aborting=True), marks=COPYING), s.CancelCopy("Aborted"),
     ),
     "so does a failed target": (
         view(machine=ACTIVE, move=source(target_phase="Failed"), marks=COPYING),
-        d.CancelCopy("TargetFailed"),
+        s.CancelCopy("TargetFailed"),
     ),
     "and a stall": (
         view(machine=ACTIVE, move=source(overdue="NoProgress"), marks=COPYING),
-        d.CancelCopy("NoProgress"),
+        s.CancelCopy("NoProgress"),
     ),
     "a copy of no migration is ended": (
-        view(machine=ACTIVE, marks=COPYING), d.CancelCopy("Superseded"),
+        view(machine=ACTIVE, marks=COPYING), s.CancelCopy("Superseded"),
     ),
-    "a finished copy is handed over": (view(machine=COPIED, move=source(), marks=COPYING), d.HandOver()),
+    "a finished copy is handed over": (view(machine=COPIED, move=source(), marks=COPYING), s.HandOver()),
     "not in device": (
         view(machine=machine(RunState.FINISH_MIGRATE, MigrationState.DEVICE), move=source(), marks=COPYING),
-        d.Wait(d.PROGRESS_INTERVAL_S),
+        s.Wait(d.PROGRESS_INTERVAL_S),
     ),
     "an unanswered hand-over is settled": (
-        view(machine=COPIED, move=source(handover=HandOverState.UNKNOWN), marks=COPYING), d.TakeBack(),
+        view(machine=COPIED, move=source(handover=HandOverState.UNKNOWN), marks=COPYING), s.TakeBack(),
     ),
     "one that never left needs no settling": (
-        view(machine=COPIED, move=source(handover=HandOverState.UNSENT), marks=COPYING), d.Resume(),
+        view(machine=COPIED, move=source(handover=HandOverState.UNSENT), marks=COPYING), s.Resume(),
     ),
     "one that came back is taken back": (
-        view(machine=COPIED, move=source(handover=HandOverState.DONE), marks=COPYING), d.TakeBack(),
+        view(machine=COPIED, move=source(handover=HandOverState.DONE), marks=COPYING), s.TakeBack(),
     ),
     "an aborted one too": (
-        view(machine=COPIED, move=source(aborting=True), marks=COPYING), d.TakeBack(),
+        view(machine=COPIED, move=source(aborting=True), marks=COPYING), s.TakeBack(),
     ),
     "postmigrate without a migration is taken back, never continued after a read": (
-        view(machine=COPIED, marks=COPYING), d.TakeBack(),
+        view(machine=COPIED, marks=COPYING), s.TakeBack(),
     ),
     "a guest that reset while it was copied is not handed over": (
         view(machine=machine(RunState.POSTMIGRATE, MigrationState.COMPLETED, "guest-reset"),
              move=source(), marks=COPYING),
-        d.Kill(LastReason.GUEST_RESET),
+        s.Kill(LastReason.GUEST_RESET),
     ),
     "after the hand-over the source stands": (
-        view(machine=COPIED, lease=TO_TARGET, move=source(), marks=COPYING), d.Wait(),
+        view(machine=COPIED, lease=TO_TARGET, move=source(), marks=COPYING), s.Wait(),
     ),
     "until the target runs": (
         view(machine=COPIED, lease=TO_TARGET, move=source(target_phase="Running"), marks=COPYING),
-        d.Kill(d.MIGRATED),
+        s.Kill(s.MIGRATED),
     ),
     "or the lease has gone on": (
-        view(machine=COPIED, lease=RELEASED, move=source(), marks=COPYING), d.Kill(d.MIGRATED),
+        view(machine=COPIED, lease=RELEASED, move=source(), marks=COPYING), s.Kill(s.MIGRATED),
     ),
     "also when the migration's object is gone": (
-        view(machine=COPIED, lease=TO_TARGET, marks=COPYING), d.Kill(d.MIGRATED),
+        view(machine=COPIED, lease=TO_TARGET, marks=COPYING), s.Kill(s.MIGRATED),
     ),
     # the target's side
-    "a target is made ready": (view(pod=TARGET_POD, lease=AT_SOURCE, move=target()), d.LaunchIncoming()),
+    "a target is made ready": (view(pod=TARGET_POD, lease=AT_SOURCE, move=target()), s.LaunchIncoming()),
     "not for an aborted migration": (
-        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(aborting=True)), d.Wait(),
+        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(aborting=True)), s.Wait(),
     ),
     "it waits for the lease": (
-        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(), machine=ARRIVED, marks=STARTED), d.Wait(),
+        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(), machine=ARRIVED, marks=STARTED), s.Wait(),
     ),
     "and goes when it has it": (
-        view(pod=TARGET_POD, move=target(), machine=ARRIVED, marks=STARTED), d.Resume(),
+        view(pod=TARGET_POD, move=target(), machine=ARRIVED, marks=STARTED), s.Resume(),
     ),
     "never before it is complete": (
-        view(pod=TARGET_POD, move=target(), machine=LOADING, marks=STARTED), d.Wait(d.SETTLE_POLL_S),
+        view(pod=TARGET_POD, move=target(), machine=LOADING, marks=STARTED), s.Wait(d.SETTLE_POLL_S),
     ),
     "one that cannot complete is ended": (
         view(pod=TARGET_POD, move=target(), machine=LOADING, marks=STARTED, mine_for_s=11.0),
-        d.Kill(d.HANDED_BACK),
+        s.Kill(s.HANDED_BACK),
     ),
     "and handed back": (
-        view(pod=TARGET_POD, move=target(), marks=Marks(started=True, ended=d.HANDED_BACK)), d.HandBack(),
+        view(pod=TARGET_POD, move=target(), marks=Marks(started=True, ended=s.HANDED_BACK)), s.HandBack(),
     ),
     "a target that died before it ran is handed back": (
-        view(pod=TARGET_POD, move=target(), marks=STARTED), d.HandBack(),
+        view(pod=TARGET_POD, move=target(), marks=STARTED), s.HandBack(),
     ),
     "one that may have run is released": (
         view(pod=TARGET_POD, move=target(), marks=Marks(started=True, resuming=True)),
-        d.Release(LastReason.CRASHED),
+        s.Release(LastReason.CRASHED),
     ),
     "a copy of a guest that reset is not continued": (
         view(pod=TARGET_POD, move=target(), machine=machine(RunState.SHUTDOWN, MigrationState.COMPLETED),
              marks=STARTED),
-        d.Kill(LastReason.RESET_DURING_MIGRATION),
+        s.Kill(LastReason.RESET_DURING_MIGRATION),
     ),
     "and its lease is released, not handed back": (
         view(pod=TARGET_POD, move=target(),
              marks=Marks(started=True, ended=LastReason.RESET_DURING_MIGRATION)),
-        d.Release(LastReason.RESET_DURING_MIGRATION),
+        s.Release(LastReason.RESET_DURING_MIGRATION),
     ),
     "a target of a failed migration ends": (
         view(pod=TARGET_POD, lease=AT_SOURCE, move=target(final=True), machine=LOADING, marks=STARTED),
-        d.Kill(d.MOVE_FAILED),
+        s.Kill(s.MOVE_FAILED),
     ),
     "after its first cont a target is like any other": (
         view(pod=TARGET_POD, move=target(), machine=RUNNING, marks=Marks(started=True, resuming=True)),
-        d.Wait(),
+        s.Wait(),
     ),
 }  # fmt: skip
 
@@ -286,21 +287,21 @@ def test_every_view_has_a_step_that_is_safe() -> None:
     for seen in worlds():
         step = d.decide(seen)
         alive = seen.machine is not None
-        if isinstance(step, d.Launch | d.Resume | d.HandOver | d.TakeBack | d.StartCopy):
+        if isinstance(step, s.Launch | s.Resume | s.HandOver | s.TakeBack | s.StartCopy):
             assert seen.lease.state is LeaseState.MINE, (seen, step)
-        if isinstance(step, d.Release | d.HandBack | d.FinishPod | d.DropPod | d.Done):
+        if isinstance(step, s.Release | s.HandBack | s.FinishPod | s.DropPod | s.Done):
             assert not alive, (seen, step)
-        if isinstance(step, d.HandBack):
+        if isinstance(step, s.HandBack):
             assert not seen.marks.resuming, (seen, step)
-        if isinstance(step, d.HandOver):
+        if isinstance(step, s.HandOver):
             assert seen.machine is not None
             assert seen.machine.state is RunState.POSTMIGRATE, (seen, step)
-        if isinstance(step, d.Resume) and seen.machine is not None:
+        if isinstance(step, s.Resume) and seen.machine is not None:
             assert seen.machine.state in (RunState.PRELAUNCH, RunState.PAUSED, RunState.POSTMIGRATE)
             if seen.machine.state is RunState.POSTMIGRATE:
                 assert seen.move is not None
                 assert seen.move.handover is HandOverState.UNSENT, (seen, step)
         if seen.lease.state in (LeaseState.OTHER, LeaseState.RELEASED) and alive:
-            assert isinstance(step, d.Kill | d.Wait), (seen, step)
+            assert isinstance(step, s.Kill | s.Wait), (seen, step)
             if seen.machine is not None and seen.machine.state is RunState.RUNNING:
-                assert isinstance(step, d.Kill), (seen, step)
+                assert isinstance(step, s.Kill), (seen, step)

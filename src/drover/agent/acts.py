@@ -6,18 +6,10 @@ reaped before its lease is released, the lease is released before the Pod says t
 
 from __future__ import annotations
 
-import base64
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from drover.agent import decide, handover, report
+from drover.agent import handover, launching, report, steps
 from drover.agent.ports import (
-    HypervisorError,
-    ImageLocked,
-    Listener,
-    MachineSpec,
     MigrationOptions,
     RunState,
 )
@@ -26,153 +18,47 @@ from drover.agent.resume import Ground, NotAllowed, resume
 from drover.agent.view import CopyView, LeaseState
 from drover.agent.vmlease import Cas
 from drover.api import scheme, status
-from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
-from drover.api.names import LastReason
-from drover.api.wire import Object
 
 if TYPE_CHECKING:
     from drover.agent.keeper import Keeper
 
 
-class BadMachine(Exception):
-    """The Pod's machine annotation is missing or no machine spec."""
-
-
-def spec_of(pod: Object) -> MachineSpec | None:
-    """The machine spec of a VM Pod; None when the annotation is unusable."""
-    try:
-        return msgspec.json.decode(pods.machine_json(pod), type=MachineSpec)
-    except msgspec.DecodeError:
-        return None
-
-
-async def act(keeper: Keeper, step: decide.Step, view: CopyView) -> bool:
+async def act(keeper: Keeper, step: steps.Step, view: CopyView) -> bool:
     """Carry out one step."""
     match step:
-        case decide.Launch():
-            return await _launch(keeper)
-        case decide.LaunchIncoming():
-            return await _launch_incoming(keeper)
-        case decide.Resume():
+        case steps.Launch():
+            return await launching.launch(keeper)
+        case steps.LaunchIncoming():
+            return await launching.launch_incoming(keeper)
+        case steps.Resume():
             return await _resume(keeper, view)
-        case decide.StartCopy():
+        case steps.StartCopy():
             return await _start_copy(keeper)
-        case decide.CancelCopy(reason):
+        case steps.CancelCopy(reason):
             keeper.memory.cancelled = keeper.memory.cancelled or reason
             keeper.log.mark("evict.cancel", why=reason)
             machine = keeper.machine
             if machine is not None:
                 await machine.cancel()
             return True
-        case decide.HandOver():
+        case steps.HandOver():
             return await handover.hand_over(keeper)
-        case decide.TakeBack():
+        case steps.TakeBack():
             return await handover.take_back(keeper)
-        case decide.HandBack():
+        case steps.HandBack():
             return await handover.hand_back(keeper)
-        case decide.Powerdown():
+        case steps.Powerdown():
             return await _powerdown(keeper)
-        case decide.Kill(ended):
+        case steps.Kill(ended):
             return await _kill(keeper, ended)
-        case decide.Release(reason):
+        case steps.Release(reason):
             return await _release(keeper, reason)
-        case decide.FinishPod(reason):
+        case steps.FinishPod(reason):
             return await _finish_pod(keeper, reason)
-        case decide.DropPod():
+        case steps.DropPod():
             return await _drop_pod(keeper)
     raise AssertionError(step)
-
-
-async def _prepare(keeper: Keeper) -> MachineSpec:
-    """Tap, DHCP entry and seed of the copy; the spec with its seed."""
-    context, pod = keeper.context, keeper.pod
-    spec = spec_of(pod) if pod is not None else None
-    if pod is None or spec is None:
-        raise BadMachine("the Pod carries no usable machine spec")
-    await context.network.attach(keeper.copy, spec)
-    if not spec.seed_secret:
-        return spec
-    secret = await context.client.get(scheme.SECRET, spec.seed_secret, pod["metadata"]["namespace"])
-    seed = await context.seeds.write(keeper.copy, spec, _user_data(secret))
-    return replace(spec, disks=(*spec.disks, seed))
-
-
-def _user_data(secret: Object) -> bytes:
-    data = secret.get("data") or {}
-    for key in ("userData", "userdata"):
-        if key in data:
-            return base64.b64decode(data[key])
-    raise BadMachine(f"Secret {secret['metadata']['name']} has no key userData")
-
-
-async def _launch(keeper: Keeper) -> bool:
-    context = keeper.context
-    try:
-        spec = await _prepare(keeper)
-    except BadMachine as bad:
-        return _start_failed(keeper, str(bad))
-    lease = context.leases.view(await context.leases.fresh(keeper.vm), keeper.copy)
-    if lease.state is not LeaseState.MINE:
-        return True  # look again
-    context.journal.put(keeper.copy, "started")
-    keeper.log.mark("start.launch")
-    try:
-        keeper.took(await context.hypervisor.launch(keeper.copy, spec))
-    except HypervisorError as error:
-        return _start_failed(keeper, _told(keeper, error))
-    return True
-
-
-async def _launch_incoming(keeper: Keeper) -> bool:
-    context, vmm = keeper.context, keeper.vmm()
-    if vmm is None:
-        return True
-    try:
-        spec = await _prepare(keeper)
-        listener = await context.hypervisor.listen(vmms.source_node(vmm))
-        context.journal.put(keeper.copy, "started")
-        keeper.memory.listener = listener
-        _publish_listener(keeper, vmm, listener)  # early: the source may connect while QEMU starts
-        keeper.log.mark("evict.listening", port=listener.port)
-        keeper.took(await context.hypervisor.launch(keeper.copy, spec, listener))
-    except BadMachine as bad:
-        return _start_failed(keeper, str(bad))
-    except HypervisorError as error:
-        return _start_failed(keeper, _told(keeper, error))
-    return True
-
-
-def is_named_target(keeper: Keeper, vmm: Object) -> bool:
-    """Whether the migration controller has named us; before that the API refuses our word."""
-    named = vmms.target_pod_uid(vmm) == keeper.copy
-    return named and vmms.target_node(vmm) == keeper.context.node
-
-
-def _publish_listener(keeper: Keeper, vmm: Object, listener: Listener) -> None:
-    if not is_named_target(keeper, vmm):
-        return  # the keeper reports when it is
-    meta = vmm["metadata"]
-    said = report.listening(listener, keeper.context.node_lease.incarnation)
-    subject = Subject(scheme.VMM, meta["namespace"], meta["name"], "target")
-    keeper.context.publisher.wish(subject, {"status": {"target": said}})
-
-
-def _told(keeper: Keeper, error: HypervisorError) -> str:
-    if isinstance(error, ImageLocked):
-        # The second guard held where the first should have: never routine.
-        keeper.log.mark("safety.image-locked", why=str(error))
-    return str(error)
-
-
-def _start_failed(keeper: Keeper, why: str) -> bool:
-    keeper.memory.message = why
-    keeper.log.error("QEMU did not start", why=why)
-    keeper.context.journal.put(keeper.copy, "ended", LastReason.START_FAILED)
-    pod = keeper.pod
-    if pod is not None:
-        keeper.context.recorder.event(pod, "Warning", LastReason.START_FAILED, why)
-    return True
 
 
 async def _resume(keeper: Keeper, view: CopyView) -> bool:
@@ -239,7 +125,7 @@ async def _powerdown(keeper: Keeper) -> bool:
 
 
 async def _kill(keeper: Keeper, ended: str) -> bool:
-    if ended == decide.LEASE_LOST:
+    if ended == steps.LEASE_LOST:
         keeper.log.mark("safety.lease-lost")
     keeper.context.journal.put(keeper.copy, "ended", ended)
     machine = keeper.machine

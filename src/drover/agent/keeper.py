@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from drover.agent import acts, decide, report
+from drover.agent import acts, decide, launching, report, steps
 from drover.agent.context import AgentContext
 from drover.agent.memory import Memory
 from drover.agent.ports import (
@@ -75,7 +75,7 @@ class Keeper:
         if self._machine is not None:
             return self._machine.spec
         pod = self.pod
-        return acts.spec_of(pod) if pod is not None else None
+        return launching.spec_of(pod) if pod is not None else None
 
     async def run(self) -> None:
         """Until nothing is left of the copy."""
@@ -88,10 +88,10 @@ class Keeper:
                 view = await self.look()
                 step = decide.decide(view)
                 self._report(view)
-                if isinstance(step, decide.Done):
+                if isinstance(step, steps.Done):
                     await acts.forget(self)
                     return
-                if isinstance(step, decide.Wait):
+                if isinstance(step, steps.Wait):
                     failures = 0
                     await self._pause(step.after_s)
                     continue
@@ -99,7 +99,7 @@ class Keeper:
                 if failures:
                     await self._pause(_RETRY.delay_s(failures))
 
-    async def _acted(self, step: decide.Step, view: CopyView) -> bool:
+    async def _acted(self, step: steps.Step, view: CopyView) -> bool:
         """Carry out one step; False when it must be tried again after a pause."""
         try:
             return await acts.act(self, step, view)
@@ -237,7 +237,7 @@ class Keeper:
             said = report.source_report(view, incarnation, self.memory.cancelled)
             part = "source"
         else:
-            known = acts.is_named_target(self, vmm)
+            known = launching.is_named_target(self, vmm)
             said = report.target_report(view, self.memory.listener, incarnation) if known else None
             part = "target"
         if said is not None:

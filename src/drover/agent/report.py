@@ -5,7 +5,8 @@ The Pod's status is this agent's alone; of a vmm's status the source's agent wri
 
 from __future__ import annotations
 
-from drover.agent import decide
+from drover.agent import steps
+from drover.agent.decide import MOVING
 from drover.agent.ports import Listener, MigrationState, RunState
 from drover.agent.view import CopyView, LeaseState, Role
 from drover.api import names
@@ -14,7 +15,7 @@ from drover.api.wire import Object
 from drover.base.clock import rfc3339
 
 CLEAN_ENDS = (LastReason.GUEST_SHUTDOWN, LastReason.GUEST_RESET, LastReason.STOPPED, LastReason.POD_DELETED,
-              decide.MIGRATED)  # fmt: skip
+              steps.MIGRATED)  # fmt: skip
 
 
 def running(view: CopyView) -> bool:
@@ -111,7 +112,7 @@ def source_report(view: CopyView, incarnation: str, cancelled: str) -> Object | 
         "throttlePercent": info.throttle_percent,
         "downtimeMs": info.downtime_ms,
     }
-    if machine.state is RunState.RUNNING and info.state not in decide.MOVING:
+    if machine.state is RunState.RUNNING and info.state not in MOVING:
         reason = cancelled or "MigrationFailed"
         return {
             "phase": "Failed",

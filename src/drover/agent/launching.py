@@ -1,0 +1,129 @@
+"""Starting the QEMU of a copy: fresh, or waiting for its guest.
+
+The order: what it needs (tap, seed), then for a fresh start the last look at the lease, then the mark that a process
+may exist, then the process. An incoming copy is published before its QEMU is up, so that the source can connect
+meanwhile.
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from drover.agent import report
+from drover.agent.ports import HypervisorError, ImageLocked, Listener, MachineSpec
+from drover.agent.publisher import Subject
+from drover.agent.view import LeaseState
+from drover.api import scheme
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vmm as vmms
+from drover.api.names import LastReason
+from drover.api.wire import Object
+
+if TYPE_CHECKING:
+    from drover.agent.keeper import Keeper
+
+
+class BadMachine(Exception):
+    """The Pod's machine annotation is missing or no machine spec."""
+
+
+def spec_of(pod: Object) -> MachineSpec | None:
+    """The machine spec of a VM Pod; None when the annotation is unusable."""
+    try:
+        return msgspec.json.decode(pods.machine_json(pod), type=MachineSpec)
+    except msgspec.DecodeError:
+        return None
+
+
+async def _prepare(keeper: Keeper) -> MachineSpec:
+    """Tap, DHCP entry and seed of the copy; the spec with its seed."""
+    context, pod = keeper.context, keeper.pod
+    spec = spec_of(pod) if pod is not None else None
+    if pod is None or spec is None:
+        raise BadMachine("the Pod carries no usable machine spec")
+    await context.network.attach(keeper.copy, spec)
+    if not spec.seed_secret:
+        return spec
+    secret = await context.client.get(scheme.SECRET, spec.seed_secret, pod["metadata"]["namespace"])
+    seed = await context.seeds.write(keeper.copy, spec, _user_data(secret))
+    return replace(spec, disks=(*spec.disks, seed))
+
+
+def _user_data(secret: Object) -> bytes:
+    data = secret.get("data") or {}
+    for key in ("userData", "userdata"):
+        if key in data:
+            return base64.b64decode(data[key])
+    raise BadMachine(f"Secret {secret['metadata']['name']} has no key userData")
+
+
+async def launch(keeper: Keeper) -> bool:
+    context = keeper.context
+    try:
+        spec = await _prepare(keeper)
+    except BadMachine as bad:
+        return _start_failed(keeper, str(bad))
+    lease = context.leases.view(await context.leases.fresh(keeper.vm), keeper.copy)
+    if lease.state is not LeaseState.MINE:
+        return True  # look again
+    context.journal.put(keeper.copy, "started")
+    keeper.log.mark("start.launch")
+    try:
+        keeper.took(await context.hypervisor.launch(keeper.copy, spec))
+    except HypervisorError as error:
+        return _start_failed(keeper, _told(keeper, error))
+    return True
+
+
+async def launch_incoming(keeper: Keeper) -> bool:
+    context, vmm = keeper.context, keeper.vmm()
+    if vmm is None:
+        return True
+    try:
+        spec = await _prepare(keeper)
+        listener = await context.hypervisor.listen(vmms.source_node(vmm))
+        context.journal.put(keeper.copy, "started")
+        keeper.memory.listener = listener
+        _publish_listener(keeper, vmm, listener)  # early: the source may connect while QEMU starts
+        keeper.log.mark("evict.listening", port=listener.port)
+        keeper.took(await context.hypervisor.launch(keeper.copy, spec, listener))
+    except BadMachine as bad:
+        return _start_failed(keeper, str(bad))
+    except HypervisorError as error:
+        return _start_failed(keeper, _told(keeper, error))
+    return True
+
+
+def is_named_target(keeper: Keeper, vmm: Object) -> bool:
+    """Whether the migration controller has named us; before that the API refuses our word."""
+    named = vmms.target_pod_uid(vmm) == keeper.copy
+    return named and vmms.target_node(vmm) == keeper.context.node
+
+
+def _publish_listener(keeper: Keeper, vmm: Object, listener: Listener) -> None:
+    if not is_named_target(keeper, vmm):
+        return  # the keeper reports when it is
+    meta = vmm["metadata"]
+    said = report.listening(listener, keeper.context.node_lease.incarnation)
+    subject = Subject(scheme.VMM, meta["namespace"], meta["name"], "target")
+    keeper.context.publisher.wish(subject, {"status": {"target": said}})
+
+
+def _told(keeper: Keeper, error: HypervisorError) -> str:
+    if isinstance(error, ImageLocked):
+        # The second guard held where the first should have: never routine.
+        keeper.log.mark("safety.image-locked", why=str(error))
+    return str(error)
+
+
+def _start_failed(keeper: Keeper, why: str) -> bool:
+    keeper.memory.message = why
+    keeper.log.error("QEMU did not start", why=why)
+    keeper.context.journal.put(keeper.copy, "ended", LastReason.START_FAILED)
+    pod = keeper.pod
+    if pod is not None:
+        keeper.context.recorder.event(pod, "Warning", LastReason.START_FAILED, why)
+    return True
