@@ -3,6 +3,7 @@
 The order: what it needs (tap, seed), then for a fresh start the last look at the lease, then the mark that a process
 may exist, then the process. An incoming copy is published before its QEMU is up, so that the source can connect
 meanwhile.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,197 @@
+"""The effects of an operation's intents, by compare-and-swap on the version that was decided on."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Literal
+
+from drover.api import conditions, names, scheme, status
+from drover.api.kinds import vm as vms
+from drover.api.kinds import vml as vmls
+from drover.api.kinds import vmop as vmops
+from drover.api.kinds.vmop import VmopCondition, VmopEvent, VmopPhase, VmopReason, VmopType
+from drover.api.meta import generation_of, owner_reference, with_finalizer, without_finalizer
+from drover.api.wire import Object
+from drover.base.clock import rfc3339
+from drover.controllers.vmop import decide as story
+from drover.controllers.vmop.gather import (
+    SIGNAL_ANNOTATION,
+    SIGNALLED_POD_ANNOTATION,
+    Caches,
+    migration_name,
+    vm_key,
+)
+from drover.runtime.manager import Manager
+
+REQUESTS = {
+    VmopType.START: "drover.dev/start-requested",
+    VmopType.STOP: "drover.dev/stop-requested",
+    VmopType.RESTART: "drover.dev/restart-requested",
+}
+_VM_EVENTS = {
+    VmopType.EVICT: vms.VmEvent.EVICTED,
+    VmopType.MIGRATE: vms.VmEvent.MIGRATED,
+}
+_EVENTS: dict[VmopPhase, tuple[Literal["Normal", "Warning"], str]] = {
+    VmopPhase.PENDING: ("Normal", VmopEvent.PENDING),
+    VmopPhase.IN_PROGRESS: ("Normal", VmopEvent.IN_PROGRESS),
+    VmopPhase.COMPLETED: ("Normal", VmopEvent.SUCCEEDED),
+    VmopPhase.FAILED: ("Warning", VmopEvent.FAILED),
+}
+
+
+class Actor:
+    """Carries out intents; each gives the vmop as it is then."""
+
+    def __init__(self, manager: Manager, caches: Caches) -> None:
+        self._manager = manager
+        self._caches = caches
+
+    async def carry_out(self, vmop: Object, intent: story.Intent) -> Object:
+        match intent:
+            case story.Accept():
+                return await self._accept(vmop)
+            case story.SetStatus():
+                return await self._set_status(vmop, intent)
+            case story.SendSignal():
+                return await self._send_signal(vmop)
+            case story.CreateMigration(auto_converge):
+                return await self._create_migration(vmop, auto_converge)
+            case story.DeleteMigration():
+                return await self._delete_migration(vmop)
+            case story.DropFinalizer():
+                kept = without_finalizer(vmop, names.VMOP_FINALIZER)
+                return await self._patch_meta(vmop, {"finalizers": kept})
+        raise AssertionError(intent)
+
+    async def _accept(self, vmop: Object) -> Object:
+        vm = self._caches.vms.get(vm_key(vmop))
+        labels = {names.VM_UID_LABEL: vm["metadata"]["uid"]} if vm is not None else {}
+        finalizers = with_finalizer(vmop, names.VMOP_FINALIZER)
+        return await self._patch_meta(vmop, {"finalizers": finalizers, "labels": labels})
+
+    async def _set_status(self, vmop: Object, wanted: story.SetStatus) -> Object:
+        wall = self._manager.clock.wall()
+        before = vmops.phase(vmop)
+        failed = wanted.phase is VmopPhase.FAILED
+        holds = "Unknown" if not wanted.done else ("False" if failed else "True")
+        generation = generation_of(vmop)
+        present: list[Object] = list((vmop.get("status") or {}).get("conditions") or [])
+        completed = conditions.condition(
+            VmopCondition.COMPLETED, holds, str(wanted.reason), wanted.message, generation
+        )
+        signal = VmopReason.SIGNAL_SENT_SUCCESS
+        sent = conditions.condition(
+            VmopCondition.SIGNAL_SENT,
+            wanted.signalled,
+            str(signal) if wanted.signalled else "NotSent",
+        )
+        listed = conditions.set_condition(present, completed, wall)
+        listed = conditions.set_condition(listed, sent, wall)
+        patch = {
+            "status": {
+                "phase": str(wanted.phase),
+                "progress": f"{wanted.percent}%",
+                "conditions": listed,
+                "observedGeneration": generation,
+            }
+        }
+        if patch["status"] == {**(vmop.get("status") or {})}:
+            return vmop
+        answer = await self._write(vmop, patch, "status")
+        if before is not wanted.phase:
+            self._tell(answer, wanted, before)
+        return answer
+
+    def _tell(self, vmop: Object, wanted: story.SetStatus, before: VmopPhase | None) -> None:
+        recorder, kind = self._manager.recorder, vmops.type_of(vmop)
+        self._manager.log.mark(f"vmop.{wanted.phase.lower()}", vmop=vmop["metadata"]["name"])
+        if wanted.phase in _EVENTS:
+            level, reason = _EVENTS[wanted.phase]
+            recorder.event(vmop, level, str(reason), wanted.message)
+        vm = self._caches.vms.get(vm_key(vmop))
+        starts = before is None and wanted.phase is VmopPhase.PENDING
+        if vm is not None and starts and kind in _VM_EVENTS:
+            words = f"{kind} initiated with VirtualMachineOperation"
+            recorder.event(vm, "Normal", _VM_EVENTS[kind], words)
+
+    async def _send_signal(self, vmop: Object) -> Object:
+        """First the operation remembers its request, then the VM gets it: a crash between repeats the same text."""
+        vm = self._caches.vms.get(vm_key(vmop))
+        if vm is None:
+            return vmop
+        kind = vmops.type_of(vmop)
+        forced = ";force" if vmops.force(vmop) else ""
+        text = f"{vmop['metadata']['name']};{rfc3339(self._manager.clock.wall())}{forced}"
+        lease = self._caches.leases.get(vm_key(vmop))
+        held = vmls.holder(lease) if lease is not None else ""
+        await self._request(vm, REQUESTS[kind], text)
+        noted = {SIGNAL_ANNOTATION: text, SIGNALLED_POD_ANNOTATION: held}
+        return await self._patch_meta(vmop, {"annotations": noted})
+
+    async def _request(self, vm: Object, annotation: str, text: str) -> None:
+        meta = vm["metadata"]
+        patch = {"metadata": {"annotations": {annotation: text}}}
+        await self._manager.client.patch(scheme.VM, meta["name"], meta["namespace"], patch)
+
+    async def _create_migration(self, vmop: Object, auto_converge: bool) -> Object:
+        meta, vm = vmop["metadata"], self._caches.vms.get(vm_key(vmop))
+        lease = self._caches.leases.get(vm_key(vmop))
+        if vm is None or lease is None:
+            return vmop
+        source = {"name": self._caches.pod_name(vmls.holder(lease)), "uid": vmls.holder(lease)}
+        spec: Object = {
+            "virtualMachineName": vmops.vm_name(vmop),
+            "operationName": meta["name"],
+            "sourceNode": vmls.node(lease),
+            "sourcePod": source,
+            "autoConverge": auto_converge,
+        }
+        if vmops.node_selector(vmop):
+            spec["nodeSelector"] = vmops.node_selector(vmop)
+        wanted: Object = {
+            "apiVersion": scheme.VMM.api_version,
+            "kind": scheme.VMM.kind,
+            "metadata": {
+                "name": migration_name(meta["name"]),
+                "namespace": meta["namespace"],
+                "finalizers": [names.VMM_FINALIZER],
+                "ownerReferences": [owner_reference(scheme.VMOP, vmop)],
+            },
+            "spec": spec,
+        }
+        with contextlib.suppress(status.AlreadyExists):
+            self._caches.migrations.observe(await self._manager.client.create(scheme.VMM, wanted))
+        policy = vms.live_migration_policy(vm)
+        words = (
+            f"Migration settings for operation type {vmops.type_of(vmop)}: "
+            f"liveMigrationPolicy {policy}, autoConverge {str(auto_converge).lower()}"
+        )
+        self._manager.recorder.event(vmop, "Normal", str(VmopEvent.STARTED), words)
+        return vmop
+
+    async def _delete_migration(self, vmop: Object) -> Object:
+        vmm = self._caches.own_migration(vmop)
+        if vmm is not None:
+            meta = vmm["metadata"]
+            with contextlib.suppress(status.NotFound, status.Conflict):
+                await self._manager.client.delete(
+                    scheme.VMM, meta["name"], meta["namespace"], uid=meta["uid"]
+                )
+        return vmop
+
+    async def _patch_meta(self, vmop: Object, meta: dict[str, object]) -> Object:
+        return await self._write(vmop, {"metadata": meta}, "")
+
+    async def _write(self, vmop: Object, patch: Object, subresource: str) -> Object:
+        meta = vmop["metadata"]
+        answer = await self._manager.client.patch(
+            scheme.VMOP,
+            meta["name"],
+            meta["namespace"],
+            patch,
+            subresource=subresource,
+            version=vmop,
+        )
+        self._caches.vmops.observe(answer)
+        return answer
