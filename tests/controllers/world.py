@@ -192,13 +192,16 @@ class World:
         await self.settle()
         return pod
 
-    async def release(self, vm: str, node: str, reason: str, phase: str = "Succeeded") -> None:
-        """The agent after its QEMU has gone: first the lease, then the Pod."""
+    async def release(
+        self, vm: str, node: str, reason: str, phase: str = "Succeeded", gap_s: float = 0.0
+    ) -> None:
+        """The agent after its QEMU has gone: first the lease, then (``gap_s`` later) the Pod."""
         lease = await self.get(VML, vm)
         uid = vmls.holder(lease)
         meta = {**lease["metadata"], "finalizers": []}
         spec = {**lease["spec"], "holder": "", "epoch": vmls.epoch(lease) + 1, "lastReason": reason}
         await self.node(node).replace(VML, {**lease, "metadata": meta, "spec": spec})
+        await self.settle(gap_s)
         for pod in await self.pods(vm):
             if pod["metadata"]["uid"] == uid:
                 ended = {"state": {"terminated": {"reason": reason, "exitCode": 0}}}

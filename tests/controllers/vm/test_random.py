@@ -36,6 +36,7 @@ class History:
         self.world = world
         self.chance = random.Random(seed)
         self.requests = 0
+        self.spent: set[str] = set()  # Pods that have held the lease and let it go
 
     async def lease(self) -> Object | None:
         return await self.world.find(VML, VM_NAME)
@@ -72,7 +73,9 @@ class History:
     async def release(self, reason: str) -> None:
         lease = await self.lease()
         assert lease is not None
-        await self.world.release(VM_NAME, vmls.node(lease), reason)
+        self.spent.add(vmls.holder(lease))
+        gap_s = self.chance.choice((0.0, 0.05, 3.0))
+        await self.world.release(VM_NAME, vmls.node(lease), reason, gap_s=gap_s)
 
     async def user(self) -> None:
         what = self.chance.randrange(6)
@@ -103,6 +106,8 @@ class History:
         with suppress(NotFound, Conflict):  # it acted on what was there a moment ago
             await act()
         await self.world.settle(self.chance.choice((0.0, 0.01, 0.3, 2.0, 20.0)))
+        lease = await self.lease()
+        assert lease is None or vmls.holder(lease) not in self.spent, "a Pod is started once"
 
     async def calm(self) -> None:
         """No more users and no more crashes: everything must settle."""
