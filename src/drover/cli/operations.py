@@ -93,6 +93,11 @@ async def _check_target(api: Api, namespace: str, name: str, node: str) -> None:
         ) from missing
 
 
+def migration_name(operation: str) -> str:
+    """The VirtualMachineMigration that carries an operation out."""
+    return f"vmop-{operation}"
+
+
 class Follower:
     """Looks at one operation until it is where the user wants it."""
 
@@ -161,7 +166,7 @@ class Follower:
 
     async def _draw(self) -> None:
         line = f"{vmops.progress_percent(self._vmop):3d} %"
-        name = f"vmop-{self._vmop['metadata']['name']}"
+        name = migration_name(self._vmop["metadata"]["name"])
         try:
             vmm = await self._api.client.get(scheme.VMM, name, self._namespace)
         except status.NotFound:
