@@ -14,6 +14,7 @@ from drover.lab import bootstrap
 from drover.lab.errors import LabError
 from drover.lab.home import Home
 from drover.lab.start import builtin_image
+from drover.lab.webhooks import ensure_webhooks
 from drover.runtime import kubeconfig
 from drover.runtime.client import Client
 
@@ -66,6 +67,7 @@ async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress:
         changed = await bootstrap.apply_manifests(client, clock)
         home.manifests_applied.touch()
         progress("kinds and policies", "applied" if changed else "unchanged")
+        await ensure_webhooks(client, home.path / "controllers.json")
         if image is not None:
             await bootstrap.ensure_builtin_image(client, builtin_image(home))
         await bootstrap.wait_service_account(client, clock, _API_LIMIT_S)
