@@ -71,6 +71,16 @@ def test_a_vm_starts_once_its_needs_are_met() -> None:
         assert (status["phase"], status["nodeName"]) == ("Running", "n1")
         assert status["ipAddress"] == "10.66.10.14"
         assert status["stats"]["lastStartTime"]
+        assert set(status["stats"]["launchTimeDuration"]) == {
+            "waitingForDependencies",
+            "virtualMachineStarting",
+        }
+        ready = [{"type": "drover.dev/AgentReady", "status": "True"}]
+        await world.pod_status(pod, "n1", {"conditions": ready})
+        await world.settle()
+        status = (await world.get(VM, "linux-vm"))["status"]
+        assert "guestOSAgentStarting" in status["stats"]["launchTimeDuration"]
+        assert {c["type"]: c["status"] for c in status["conditions"]}["AgentReady"] == "True"
         lease = await world.get(VML, "linux-vm")
         assert lease["spec"]["nodeIncarnation"] == "life-n1"
         assert lease["spec"]["disks"] == ["root"]

@@ -116,23 +116,33 @@ def _steps(view: VmView, power: Power) -> Decision:
         return Decision(power, (DeleteLease(lease),) if gone else (), again_s=5.0)
     if view.holder:
         return Decision(power, _while_held(view, power))
-    unwanted = [pod for pod in view.starters() if _discarded(power, pod)]
-    acts: list[Act] = [DeletePod(pod) for pod in unwanted]
-    if not power.wanted:
-        acts += [DeletePod(pod) for pod in _candidates(view, power)]
-        acts += _free(view, set())
+    acts = _clear(view, power)
     if lease is None and power.lease:
-        # Seen released when it was seen last: then nothing has ended that is not dealt with already.
-        reason = _reason_of_last_pod(view) if power.top > power.epoch else ""
-        acts.append(RebuildLease(power.top, reason))
-        given_up = {uid_of(pod): DISCARDED for pod in _candidates(view, power)}
-        power = replace(power, starters={**power.starters, **given_up})
-        return Decision(power, tuple(acts), again_s=1.0)
+        return _lease_lost(view, power, acts)
     if not power.wanted:
         return Decision(power, tuple(acts))
     if lease is None:
         acts.append(CreateLease())
     return _start(view, power, acts)
+
+
+def _clear(view: VmView, power: Power) -> list[Act]:
+    """Pods that shall not start the VM; all of them, and its disks, while it is wanted off."""
+    acts: list[Act] = [DeletePod(pod) for pod in view.starters() if _discarded(power, pod)]
+    if not power.wanted:
+        acts += [DeletePod(pod) for pod in _candidates(view, power)]
+        acts += _free(view, set())
+    return acts
+
+
+def _lease_lost(view: VmView, power: Power, acts: list[Act]) -> Decision:
+    """Absent is not released. Pods that wait for a start are given up: the new lease has an epoch of its own."""
+    # Seen released when it was seen last: then nothing has ended that is not dealt with already.
+    reason = _reason_of_last_pod(view) if power.top > power.epoch else ""
+    given_up = {uid_of(pod): DISCARDED for pod in _candidates(view, power)}
+    acts.append(RebuildLease(power.top, reason))
+    power = replace(power, starters={**power.starters, **given_up})
+    return Decision(power, tuple(acts), again_s=1.0)
 
 
 def _discarded(power: Power, pod: Object) -> bool:
