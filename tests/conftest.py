@@ -12,15 +12,21 @@ import pytest_asyncio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-pytest_plugins = ["tests.support.engine"]  # one control plane for the whole session
+# One control plane and one lab for the whole session, each started by the first test that wants it.
+pytest_plugins = ["tests.support.engine", "tests.support.lab"]
 
 ENGINE_TEST_S = 180  # whoever comes first waits for its start
+LAB_TEST_S = 300
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("engine") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(ENGINE_TEST_S))
+        if item.get_closest_marker("timeout"):
+            continue
+        for marker, limit_s in (("e2e", LAB_TEST_S), ("engine", ENGINE_TEST_S)):
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.timeout(limit_s))
+                break
 
 
 @pytest_asyncio.fixture

@@ -1,0 +1,134 @@
+"""One lab for a whole test session: three nodes, real QEMU, torn down at the end whatever happened.
+
+Tests that want the fixture ``lab`` carry the marker ``e2e``; they are skipped without root, an engine or the built-in
+image. ``Lab.k`` and ``Lab.drover`` run the commands as a user would and hand back what these said. Tests share the lab,
+so each makes its own VMs, in a namespace of its own where names matter, and removes them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drover.cli.session import builtin_image
+from drover.lab import lab as labs
+from drover.lab import processes
+from drover.lab.engine import find_engine
+from drover.lab.errors import LabError
+from drover.lab.home import Home
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+COMMAND_LIMIT_S = 240.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RunningLab:
+    """A lab that is up."""
+
+    home: Home
+
+    @property
+    def lab(self) -> labs.Lab:
+        return labs.Lab(self.home)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PYTHONPATH": str(CHECKOUT / "src"),
+            "DROVER_HOME": str(self.home.path),
+            "NO_COLOR": "1",
+        }
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The command line of ``./drover ARGUMENTS`` without the start script."""
+        return [sys.executable, "-m", "drover.cli.main", *arguments]
+
+    def drover(self, *arguments: str, stdin: str = "", limit_s: float = COMMAND_LIMIT_S) -> Said:
+        done = subprocess.run(
+            self.argv(*arguments),
+            cwd=CHECKOUT,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def k(self, *arguments: str, stdin: str = "", limit_s: float = COMMAND_LIMIT_S) -> Said:
+        return self.drover("k", *arguments, stdin=stdin, limit_s=limit_s)
+
+    def get(self, *what: str) -> Any:
+        """An object or a list as JSON; None when there is none."""
+        said = self.k("get", *what, "-o", "json")
+        if said.code != 0 and "NotFound" in said.err:
+            return None
+        assert said.code == 0, said.err
+        return json.loads(said.out)
+
+    def apply(self, manifest: str) -> None:
+        said = self.k("apply", "-f", "-", stdin=manifest)
+        assert said.code == 0, said.err
+
+    def wait_running(self, vm: str, namespace: str = "default", limit_s: int = 120) -> None:
+        said = self.k(
+            *("wait", f"vm/{vm}", "-n", namespace, f"--timeout={limit_s}s"),
+            "--for=jsonpath={.status.phase}=Running",
+        )
+        assert said.code == 0, said.err
+
+
+def eventually(check: Callable[[], Any], limit_s: float = 60.0, every_s: float = 0.2) -> Any:
+    """The first true answer of ``check``. Fails after the limit."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        if found := check():
+            return found
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(every_s)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[RunningLab]:
+    """The lab of this session."""
+    if os.geteuid() != 0:
+        pytest.skip("a lab needs root")
+    try:
+        find_engine(os.environ)
+    except LabError:
+        pytest.skip("there is no engine: run through ./test")
+    if builtin_image() is None:
+        pytest.skip("there is no guest image: run through ./test")
+    directory = Path(tempfile.mkdtemp(prefix="drover-lab-"))
+    running = RunningLab(Home.at(directory / "home"))
+    try:
+        said = running.drover("up")
+        assert said.code == 0, said.out + said.err
+        yield running
+    finally:
+        said = running.drover("reset", "--yes")
+        left = processes.find(running.lab.lab_id)
+        shutil.rmtree(directory, ignore_errors=True)
+    assert (said.code, left) == (0, {}), said.err
