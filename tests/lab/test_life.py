@@ -237,33 +237,47 @@ def test_two_ups_at_once_do_not_mix(running):
     assert "is at work on" in done.stderr
 
 
-def test_a_lab_through_all_deaths_beside_another(place, running):
-    """kill -9 of an up half way, of everything, of the switch alone; then down, reset. The other lab sees nothing."""
+@pytest.fixture(scope="module")
+def mortal(place, running) -> Iterator[Lab]:
+    """A second lab, beside the first one, which must see nothing of what happens to it."""
     before = processes.inits(running.lab_id)
     lab = Lab(Home.at(place / "mortal"))
-    try:
-        _kill_up_half_way(lab)
-        up(lab, 1)
-        assert lab.settings().index != running.settings().index
-        assert ready_nodes(lab) == {"virtlab-pt-1"}
-        assert drover(lab, "k", "create", "configmap", "kept").returncode == 0
-        for parts in (list(processes.find(lab.lab_id)), [processes.SWITCH]):
-            processes.send(processes.members(lab.lab_id, parts), signal.SIGKILL)
-            up(lab)
-            assert ready_nodes(lab) == {"virtlab-pt-1"}
-        assert drover(lab, "k", "get", "configmap", "kept").returncode == 0
-        done = drover(lab, "down")
-        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "The lab is down.")
-        assert_nothing_left(lab)
-        with pytest.raises(LabDown, match=r"is not running: start it with `drover up`"):
-            lab.require_running()
-        assert drover(lab, "k", "get", "nodes").returncode == 1
-    finally:
-        lab.reset(silent)
+    yield lab
+    lab.reset(silent)
     assert not lab.home.path.exists()
     assert_nothing_left(lab)
     assert processes.inits(running.lab_id) == before
     assert len(ready_nodes(running)) == 2
+
+
+def test_an_up_killed_half_way_is_mended_by_the_next(mortal, running):
+    _kill_up_half_way(mortal)
+    up(mortal, 1)
+    assert mortal.settings().index != running.settings().index
+    assert ready_nodes(mortal) == {"virtlab-pt-1"}
+
+
+@pytest.mark.parametrize("victims", ["everything", "the switch"])
+def test_up_after_kill_9_finds_all_objects_again(mortal, victims):
+    if not processes.find(mortal.lab_id):
+        up(mortal, 1)
+    assert drover(mortal, "k", "create", "configmap", victims.replace(" ", "-")).returncode == 0
+    parts = list(processes.find(mortal.lab_id)) if victims == "everything" else [processes.SWITCH]
+    processes.send(processes.members(mortal.lab_id, parts), signal.SIGKILL)
+    up(mortal)
+    assert ready_nodes(mortal) == {"virtlab-pt-1"}
+    assert drover(mortal, "k", "get", "configmap", victims.replace(" ", "-")).returncode == 0
+
+
+def test_down_leaves_nothing(mortal):
+    if not processes.find(mortal.lab_id):
+        up(mortal, 1)
+    done = drover(mortal, "down")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "The lab is down.")
+    assert_nothing_left(mortal)
+    with pytest.raises(LabDown, match=r"is not running: start it with `drover up`"):
+        mortal.require_running()
+    assert drover(mortal, "k", "get", "nodes").returncode == 1
 
 
 def _kill_up_half_way(lab: Lab) -> None:

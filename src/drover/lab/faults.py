@@ -76,12 +76,65 @@ def _signal_agent(lab: Lab, node: str, number: signal.Signals, state: str) -> st
 
 def kill_control_plane_part(lab: Lab, part: str) -> str:
     """SIGKILL one process of the control plane (etcd, apiserver, ...); it is started again."""
+    processes.send([_control_plane_pid(lab, part)], signal.SIGKILL)
+    return f"{part} is killed; it is started again."
+
+
+def _control_plane_pid(lab: Lab, part: str) -> int:
     lab.require_running()
     pid = processes.control_plane_parts(lab.lab_id).get(part)
     if pid is None:
         raise LabError(f"no part of the control plane called {part} is running")
-    processes.send([pid], signal.SIGKILL)
-    return f"{part} is killed; it is started again."
+    return pid
+
+
+def freeze_control_plane_part(lab: Lab, part: str) -> str:
+    """SIGSTOP one process of the control plane: requests to it hang, and may still land later."""
+    processes.send([_control_plane_pid(lab, part)], signal.SIGSTOP)
+    return f"{part} is frozen."
+
+
+def thaw_control_plane_part(lab: Lab, part: str) -> str:
+    processes.send([_control_plane_pid(lab, part)], signal.SIGCONT)
+    return f"{part} is running."
+
+
+def kill_machine(lab: Lab, node: str, vm: str) -> str:
+    """SIGKILL the QEMU of a VM (namespace/name) on one node."""
+    _require_on(lab, node)
+    pids = [m.pid for m in processes.machines(lab.lab_id) if m.node == node and m.vm == vm]
+    if not pids:
+        raise LabError(f"{vm} has no QEMU on {node}")
+    processes.send(pids, signal.SIGKILL)
+    return f"the QEMU of {vm} on {node} is killed."
+
+
+def cut(lab: Lab, node: str, other: str) -> str:
+    """Frames between two nodes vanish; both keep the API and the rest of the network."""
+    _path(lab, node, other, up=False)
+    return f"{node} and {other} do not reach each other."
+
+
+def mend(lab: Lab, node: str, other: str) -> str:
+    _path(lab, node, other, up=True)
+    return f"{node} and {other} reach each other."
+
+
+def _path(lab: Lab, node: str, other: str, up: bool) -> None:
+    found, topology = _require_on(lab, node), lab.settings().topology
+    for here, there in ((node, other), (other, node)):
+        if here in found:
+            links.set_path(found[here], topology.node_address(_require_node(lab, there)), up)
+
+
+def slow(lab: Lab, node: str, bytes_per_second: int | None) -> str:
+    """Hold what a node sends to other nodes (migrations) to a rate; None: as fast as it can be."""
+    found, settings = _require_on(lab, node), lab.settings()
+    numbers = range(1, settings.nodes + 1)
+    others = [settings.topology.node_address(n) for n in numbers if n != _require_node(lab, node)]
+    links.shape_path(found[node], others, bytes_per_second)
+    limit = "freely" if bytes_per_second is None else f"at {bytes_per_second // 2**20} MiB/s"
+    return f"{node} sends to other nodes {limit}."
 
 
 def _require_node(lab: Lab, node: str) -> int:

@@ -95,7 +95,7 @@ class Home:
 
     @property
     def manifests_applied(self) -> Path:
-        """There while the API server knows our kinds; the controllers are started after it."""
+        """There while the API server knows our kinds; controllers and agents are started after it."""
         return self.run / "manifests-applied"
 
     def node(self, name: str) -> Path:

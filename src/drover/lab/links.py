@@ -10,6 +10,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from drover.lab.errors import LabError
@@ -19,6 +20,7 @@ _NET = re.compile(r"10\.6[67]\.(\d+)\.\d+")
 BRIDGE = "br0"
 UPLINK = "uplink"
 SWITCH_BRIDGE = "switch"
+_NOBODY = "02:00:00:00:ff:ff"
 
 
 def run_ip(pid: int | None, *lines: str) -> None:
@@ -104,6 +106,40 @@ def node_cable_up(switch: int, node: str) -> bool:
         timeout=20,
     )
     return done.returncode == 0 and "UP" in json.loads(done.stdout)[0]["flags"]
+
+
+def set_path(pid: int, other: str, up: bool) -> None:
+    """Let the frames of one node to another's ``other`` address vanish, silently; or mend it.
+
+    They are sent to a hardware address that nobody has, so the rest of the network never notices.
+    """
+    if up:
+        run_ip(pid, f"neigh flush to {other} dev {BRIDGE} nud permanent")
+    else:
+        run_ip(pid, f"neigh replace {other} lladdr {_NOBODY} dev {BRIDGE} nud permanent")
+
+
+def shape_path(pid: int, others: Sequence[str], bytes_per_second: int | None) -> None:
+    """Hold what a node sends to ``others`` to a rate; everything else passes freely. None: no limit."""
+    run_tc(pid, f"qdisc del dev {UPLINK} root", may_fail=True)
+    if bytes_per_second is None:
+        return
+    burst = max(bytes_per_second // 100, 64 * 1024)
+    rate = f"rate {bytes_per_second * 8}bit burst {burst} cburst {burst}"
+    run_tc(pid, f"qdisc add dev {UPLINK} root handle 1: htb default 1")
+    run_tc(pid, f"class add dev {UPLINK} parent 1: classid 1:1 htb rate 40gbit")
+    run_tc(pid, f"class add dev {UPLINK} parent 1: classid 1:2 htb {rate}")
+    for other in others:
+        match = f"match ip dst {other}/32 flowid 1:2"
+        run_tc(pid, f"filter add dev {UPLINK} parent 1: protocol ip prio 1 u32 {match}")
+
+
+def run_tc(pid: int, line: str, may_fail: bool = False) -> None:
+    """One ``tc`` in the network namespace of ``pid``. Raises LabError."""
+    command = ["nsenter", "-t", str(pid), "-n", "tc", *line.split()]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=20)
+    if done.returncode != 0 and not may_fail:
+        raise LabError(f"a network link cannot be shaped: {done.stderr.decode().strip()[-300:]}")
 
 
 def exists(link: str) -> bool:

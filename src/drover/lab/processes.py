@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -29,6 +30,8 @@ AGENT_MODULE = "drover.agent.main"
 CONTROL_PLANE = "control-plane"
 _LAUNCH = Path(__file__).with_name("launch.py")
 _GONE_LIMIT_S = 10.0
+_GUEST = re.compile(r"guest=([^,]+),")
+_MONITOR = re.compile(rf"socket,id=mon0,path={NODE_RUN}/copies/([^/,]+)/")
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,36 @@ def members(lab: str, parts: Iterable[str]) -> list[int]:
 
 def agents(lab: str, node: str) -> list[int]:
     """The agent's process of a node; empty while it is being started again."""
-    first = inits(lab).get(node)
-    return [
-        pid for pid in members(lab, [node]) if pid != first and AGENT_MODULE in command_line(pid)
-    ]
+    return [pid for pid in members(lab, [node]) if command_line(pid)[1:3] == ["-m", AGENT_MODULE]]
+
+
+@dataclass(frozen=True)
+class MachineProcess:
+    """One living QEMU of a node."""
+
+    node: str
+    vm: str  # namespace/name
+    copy: str  # uid of its Pod
+    pid: int
+
+
+def machines(lab: str) -> list[MachineProcess]:
+    """All living QEMUs of the lab, told by their command lines."""
+    result = []
+    for part, pids in find(lab).items():
+        for pid in pids:
+            command = command_line(pid)
+            vm, copy = _after(command, _GUEST), _after(command, _MONITOR)
+            if vm and copy:
+                result.append(MachineProcess(part, vm, copy, pid))
+    return result
+
+
+def _after(command: Iterable[str], pattern: re.Pattern[str]) -> str:
+    for word in command:
+        if found := pattern.match(word):
+            return found[1]
+    return ""
 
 
 def control_plane_parts(lab: str) -> dict[str, int]:

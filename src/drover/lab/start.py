@@ -1,7 +1,7 @@
 """The first steps of ``up``: write what the parts read, start them side by side. ``ready`` has the rest.
 
-Nodes are started while the API server is still coming up; their agents try again until it answers. Every process waits
-in its namespaces until its cables are plugged (``launch.py``), so a part never runs without its network.
+Nodes are started while the API server is still coming up; their agents follow when it knows their kinds. Every process
+waits in its namespaces until its cables are plugged (``launch.py``), so a part never runs without its network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from drover.lab.lab import Progress, UpOptions
 
 # Of its whole session, against those of the nodes: busy guests must not starve it.
-_CONTROL_PLANE_NICE = -10
+_CONTROL_PLANE_NICE = -5
 _SOURCE = Path(__file__).resolve().parents[2]
 BUILTIN_IMAGE_FILE = "drover-linux.qcow2"
 
@@ -156,6 +156,7 @@ def start_node(home: Home, settings: Settings, number: int, switch: int) -> None
         "-m",
         "drover.agent.nodeinit",
         str(config.nodeinit_socket),
+        *_once_there(home.manifests_applied),
         sys.executable,
         "-m",
         "drover.agent.main",
@@ -173,6 +174,14 @@ def start_node(home: Home, settings: Settings, number: int, switch: int) -> None
     )
     with processes.launch(home.lab_id, program) as pid:
         links.plug_node(switch, pid, node, number, settings.topology)
+
+
+def _once_there(file: Path) -> list[str]:
+    """Words before a command that make it wait for ``file``.
+
+    An agent that is started before its kinds exist only fails, and then waits out its back-off.
+    """
+    return ["/bin/sh", "-c", 'until [ -e "$0" ]; do sleep 0.1; done; exec "$@"', str(file)]
 
 
 def _python_path() -> dict[str, str]:
