@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from drover.api.scheme import Kind
     from drover.api.wire import Object
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 class TestStatusAndGeneration:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from drover.api.scheme import Kind
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 class TestCreate:

@@ -14,7 +14,7 @@ from drover.api.status import Conflict, Forbidden, Invalid, NotFound
 if TYPE_CHECKING:
     from tests.contract.api_rig import Rig
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 async def bind(rig: Rig, name: str, node_name: str) -> None:

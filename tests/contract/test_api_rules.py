@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from drover.api.wire import Object
     from drover.runtime.client import Client
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 async def turned(client: Client, old: Object, **spec: object) -> Object:

@@ -16,7 +16,7 @@ from drover.api.status import (
 if TYPE_CHECKING:
     from tests.contract.api_rig import Rig
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 class TestWatch:
