@@ -1,14 +1,22 @@
-"""The small second implementations of the agent's ports: network, seeds, journal.
+"""The small parts of a world: second implementations of the agent's ports, and its dice.
 
-The journal belongs to the node's disk: it survives the agent and the node. Puts are synced at once, as the real one
-promises; what a crash could tear is not modelled.
+The journal belongs to the node's disk: it survives the agent and the node. Puts are synced at once,
+as the real one promises; what a crash could tear is not modelled.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
-from drover.agent.ports import Disk, MachineSpec
+from drover.agent.ports import Disk, ImageLocked, MachineSpec
+from drover.base.ids import SeededIds
+from drover.sim.ledger import ImageLocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -52,3 +60,33 @@ class MemoryJournal:
 
     def copies(self) -> list[str]:
         return sorted(self.marks)
+
+
+@dataclass
+class WatchedLocks(ImageLocks):
+    """Locks that remember each refusal: the second guard must never have to hold."""
+
+    refusals: list[str] = field(default_factory=list)
+
+    def take(self, copy: str, disks: Iterable[Disk]) -> None:
+        try:
+            super().take(copy, disks)
+        except ImageLocked as locked:
+            self.refusals.append(f"{copy}: {locked}")
+            raise
+
+
+class Dice:
+    """Seeded chance in a story's words."""
+
+    def __init__(self, seed: str) -> None:
+        self._ids = SeededIds(seed)
+
+    def happens(self, chance: float) -> bool:
+        return self._ids.uniform() < chance
+
+    def between(self, least: float, most: float) -> float:
+        return least + (most - least) * self._ids.uniform()
+
+    def pick(self, choices: Sequence[T]) -> T:
+        return choices[int(self._ids.uniform() * len(choices))]

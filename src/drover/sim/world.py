@@ -41,7 +41,7 @@ from drover.sim.hypervisor import ModelHypervisor, Site
 from drover.sim.lifecycle import Lifecycle
 from drover.sim.loop import VirtualLoop
 from drover.sim.net import SimNet
-from drover.sim.parts import MemoryJournal, SimNetwork, SimSeeds
+from drover.sim.parts import MemoryJournal, SimNetwork, SimSeeds, WatchedLocks
 from drover.sim.scheduler import USER as SCHEDULER
 from drover.sim.scheduler import Scheduler
 from drover.sim.storage import MemoryStorage
@@ -81,7 +81,7 @@ class Shape:
     nodes: int = 3
     cpu: str = "8"
     memory: str = "16Gi"
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 class World:
@@ -99,7 +99,8 @@ class World:
         self.api = ApiModel(self.clock, SeededIds(f"api-{seed}"))
         self.net = SimNet(self.clock, SeededIds(f"net-{seed}"))
         self.scope = TaskScope("world")
-        self.site = Site(self.clock, self.scope, self.loop.process)
+        self.locks = WatchedLocks()
+        self.site = Site(self.clock, self.scope, self.loop.process, locks=self.locks)
         self.storage = MemoryStorage(self.clock)
         self.nodes = {
             f"n{number}": SimNode(f"n{number}", f"10.67.10.{10 + number}")
@@ -116,7 +117,9 @@ class World:
         where = str(fields.pop("node", "-"))
         words = " ".join(f"{k}={v}" for k, v in sorted(fields.items()))
         level, message = entry["level"], entry["msg"]
-        self.trace.append(f"{self.loop.time():11.4f} {where:4} {level:5} {message} {words}".rstrip())
+        self.trace.append(
+            f"{self.loop.time():11.4f} {where:4} {level:5} {message} {words}".rstrip()
+        )
         if level == "mark":
             self.marks[message] = self.marks.get(message, 0) + 1
             for tell in list(self.on_mark):
@@ -151,7 +154,7 @@ class World:
         """What an installation brings along, as far as the model knows its kinds."""
         for manifest in manifest_files.load():
             kind = _FURNITURE.get(manifest["kind"])
-            if kind is not None:
+            if kind is not None and self.find(kind, manifest["metadata"]["name"], "") is None:
                 await self.user.create(kind, manifest)
 
     # --- processes ---

@@ -1,0 +1,50 @@
+"""Runs stories from seeds, and says what came of them: the engine behind ``drover sim``."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from drover.sim.checkers.judge import Broken
+from drover.sim.loop import Deadlock, Livelock, StrayErrors, run
+from drover.sim.stories import STORIES, Plan, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+LIMIT_S = 24 * 3600.0  # of virtual time in one run
+
+
+def play(seed: int, plan: Plan) -> Result:
+    """One run. Never raises for what happens in the world: that is its result."""
+    story = STORIES[plan.story](seed, plan)
+    try:
+        return run(story.play(), seed, LIMIT_S)
+    except (Deadlock, Livelock, StrayErrors) as error:
+        broken = Broken("the loop", f"{type(error).__name__}: {str(error)[:500]}", 0.0)
+        return Result(seed, broken, 0.0, [], {})
+
+
+def play_all(seeds: Iterable[int], plan: Plan) -> Iterator[Result]:
+    for seed in seeds:
+        yield play(seed, plan)
+
+
+def digest(trace: list[str]) -> str:
+    """Names a trace: two runs of one seed must agree."""
+    return hashlib.sha256("\n".join(trace).encode()).hexdigest()[:16]
+
+
+def replay_line(seed: int, plan: Plan) -> str:
+    """The command that shows a run again."""
+    default = Plan()
+    words = [f"drover sim --story {plan.story} --seed {seed}"]
+    if plan.nodes != default.nodes:
+        words.append(f"--nodes {plan.nodes}")
+    if plan.vms != default.vms:
+        words.append(f"--vms {plan.vms}")
+    if plan.seconds != default.seconds:
+        words.append(f"--seconds {plan.seconds:g}")
+    if not plan.weather:
+        words.append("--plain")
+    return " ".join(words)

@@ -1,0 +1,171 @@
+"""Stories that a seed fills in: people at work, weather, and then time to settle.
+
+``evict``: each VM has a user who moves it, changes their mind, stops, restarts and deletes. With
+weather, faults strike meanwhile (safety: checkers at each step); then everything is mended, the
+users go home, and all must come to rest within ``SETTLE_S`` (liveness).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drover.api.status import ApiError
+from drover.base.tasks import TaskScope
+from drover.sim.checkers.judge import Broken, Judge
+from drover.sim.parts import Dice
+from drover.sim.qemu_model import Guest
+from drover.sim.scenario import Scenario
+from drover.sim.weather import Weather
+from drover.sim.world import Shape, World
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+START_LIMIT_S = 120.0
+# A crash back-off lasts up to 300 s, and a copy without progress 150 s.
+SETTLE_S = 900.0
+POLICIES = ("AlwaysOn", "AlwaysOn", "AlwaysOnUnlessStoppedManually")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of, besides its seed."""
+
+    story: str = "evict"
+    nodes: int = 3
+    vms: int = 4
+    seconds: float = 120.0  # of people at work
+    weather: bool = True
+
+
+@dataclass
+class Result:
+    """Of one run."""
+
+    seed: int
+    broken: Broken | None
+    virtual_s: float
+    trace: list[str]
+    marks: dict[str, int]
+
+
+class EvictStory:
+    """One run; ``play`` inside ``sim.loop.run``."""
+
+    def __init__(self, seed: int, plan: Plan) -> None:
+        self._seed = seed
+        self._plan = plan
+        self._dice = Dice(f"story-{seed}")
+
+    async def play(self) -> Result:
+        world = World(self._seed, Shape(nodes=self._plan.nodes))
+        broken: Broken | None = None
+        try:
+            async with world:
+                await self._run(Scenario(world))
+        except Broken as verdict:
+            broken = verdict
+        except TimeoutError as late:
+            broken = Broken("the story's beginning", str(late), world.loop.time())
+        return Result(self._seed, broken, world.loop.time(), list(world.trace), dict(world.marks))
+
+    async def _run(self, scenario: Scenario) -> None:
+        judge = Judge(scenario)
+        names = [f"vm{number}" for number in range(1, self._plan.vms + 1)]
+        for name in names:
+            await scenario.create_vm(name, self._dice.pick(POLICIES), self._guest())
+        await scenario.until(lambda: all(map(scenario.runs, names)), "all VMs run", START_LIMIT_S)
+        weather = Weather(scenario)
+        if self._plan.weather:
+            weather.start()
+        async with TaskScope("users") as users:
+            for name in names:
+                users.guard(User(scenario, name).work(), name)
+            await judge.patience(self._plan.seconds)
+            if users.failure is not None:
+                raise users.failure
+        if self._plan.weather:
+            await weather.stop()
+        scenario.world.note("the users go home")
+        await judge.rest(SETTLE_S)
+
+    def _guest(self) -> Guest:
+        return Guest(
+            used_bytes=self._dice.pick((16, 64, 256)) << 20,
+            dirty_bytes_per_second=self._dice.pick((1, 20, 100)) << 20,
+            obeys_power_button=self._dice.happens(0.8),
+        )
+
+
+class User:
+    """The owner of one VM."""
+
+    def __init__(self, scenario: Scenario, vm: str) -> None:
+        self._scenario = scenario
+        self._vm = vm
+        self._dice = Dice(f"user-{scenario.world.seed}-{vm}")
+
+    async def work(self) -> None:
+        """For ever: think, act."""
+        while True:
+            await asyncio.sleep(self._dice.between(0.5, 12.0))
+            try:
+                await self._choose()()
+            except ApiError as refused:
+                self._scenario.world.note(f"user: refused: {refused.message}")
+
+    def _choose(self) -> Callable[[], Awaitable[None]]:
+        wheel = [self._evict] * 5 + [self._abort] * 4 + [self._migrate, self._restart]
+        wheel += [self._stop_and_start, self._delete_pod, self._recreate]
+        return self._dice.pick(wheel)
+
+    async def _evict(self) -> None:
+        operation = await self._scenario.evict(self._vm)
+        await self._finished(operation)
+
+    async def _abort(self) -> None:
+        operation = await self._scenario.evict(self._vm)
+        await asyncio.sleep(self._dice.between(0.0, self._dice.pick((0.1, 0.6, 3.0))))
+        await self._scenario.abort(operation)
+
+    async def _migrate(self) -> None:
+        node = self._dice.pick(list(self._scenario.world.nodes))
+        selector = {"nodeSelector": {"kubernetes.io/hostname": node}}
+        operation = await self._scenario.operate("Migrate", self._vm, migrate=selector)
+        await asyncio.sleep(self._dice.between(0.0, 5.0))
+        await self._scenario.abort(operation)
+
+    async def _restart(self) -> None:
+        await self._finished(await self._scenario.operate("Restart", self._vm))
+
+    async def _stop_and_start(self) -> None:
+        force = self._dice.happens(0.5)
+        await self._finished(await self._scenario.operate("Stop", self._vm, force=force))
+        await self._finished(await self._scenario.operate("Start", self._vm))
+
+    async def _delete_pod(self) -> None:
+        pods = self._scenario.pods_of(self._vm)
+        if pods:
+            grace_s = self._dice.pick((None, None, 0))
+            await self._scenario.delete_pod(self._dice.pick(pods)["metadata"]["name"], grace_s)
+
+    async def _recreate(self) -> None:
+        await self._scenario.delete_vm(self._vm)
+        try:
+            await self._scenario.until(lambda: self._scenario.vm(self._vm) is None, "", 60)
+        except TimeoutError:
+            return
+        guest = self._scenario.guests[self._vm]
+        await self._scenario.create_vm(self._vm, self._dice.pick(POLICIES), guest)
+
+    async def _finished(self, operation: str) -> None:
+        """As long as a person waits."""
+        try:
+            await self._scenario.finished(operation, self._dice.pick((5.0, 20.0)))
+        except TimeoutError:
+            return
+
+
+STORIES = {"evict": EvictStory}
