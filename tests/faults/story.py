@@ -1,0 +1,280 @@
+"""One migration that is struck at one step, and what is true afterwards: a cell of the table.
+
+The judge asks the machine (which QEMUs live), the API (phases, lease, Pods), the log (safety marks) and the guest (its
+ledger). A cell is good when the VM runs exactly once, nothing of its memory is lost unless its own QEMU was the victim,
+nothing is left over, and the next Evict works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from drover.api import scheme, status
+from drover.api.wire import Object
+from drover.lab import faults
+from drover.lab.errors import LabError
+from drover.lab.lab import Lab
+from drover.runtime.client import Client
+from tests.faults import strikes
+from tests.faults.cells import FAULT_S, Fault, Step, may_restart, must_restart, needs_slow_link
+from tests.faults.marks import Mark, MarkLog
+from tests.faults.ping import Ping
+from tests.support.guest import Guest
+
+NAMESPACE = "default"
+SLOW_BYTES = 16 * 2**20
+STEP_LIMIT_S = 90.0
+SETTLE_LIMIT_S = 120.0
+POLL_S = 0.1
+FINAL = ("Completed", "Failed", "Superseded")
+
+
+@dataclass
+class Cell:
+    """The outcome of one pair."""
+
+    step: Step
+    fault: Fault
+    wrong: list[str] = field(default_factory=list)
+    took_s: float = 0.0
+    pause_ms: int = 0  # as the guest's clock saw it
+    gap_ms: int = 0  # as a ping from the machine saw it
+    restarted: bool = False
+    vmop: str = ""
+
+    @property
+    def good(self) -> bool:
+        return not self.wrong
+
+
+async def eventually(check: Callable[[], Awaitable[str]], limit_s: float) -> str:
+    """Poll until ``check`` finds nothing wrong; silence of the API is not an answer. Returns what is still wrong."""
+    deadline = time.monotonic() + limit_s
+    wrong = ""
+    while True:
+        try:
+            wrong = await check()
+        except (status.ApiError, status.Unanswered) as error:
+            wrong = f"the API says: {error}"
+        if not wrong or time.monotonic() > deadline:
+            return wrong
+        await asyncio.sleep(POLL_S)
+
+
+class Story:
+    """Migrations of one VM in a running lab."""
+
+    def __init__(self, lab: Lab, client: Client, name: str) -> None:
+        self.lab = lab
+        self.client = client
+        self.name = name
+        self.vm = f"{NAMESPACE}/{name}"
+        self.guest = Guest(lab, self.vm)
+
+    async def get_vm(self) -> Object:
+        return await self.client.get(scheme.VM, self.name, NAMESPACE)
+
+    async def evict(self) -> str:
+        """Create an Evict; the name of the operation."""
+        vmop = {
+            "apiVersion": scheme.VMOP.api_version,
+            "kind": scheme.VMOP.kind,
+            "metadata": {"generateName": f"{self.name}-", "namespace": NAMESPACE},
+            "spec": {"type": "Evict", "virtualMachineName": self.name},
+        }
+        made = await self.client.create(scheme.VMOP, vmop)
+        return str(made["metadata"]["name"])
+
+    async def finished(self, vmop: str) -> str:
+        try:
+            found = await self.client.get(scheme.VMOP, vmop, NAMESPACE)
+        except status.NotFound:
+            return ""
+        phase = (found.get("status") or {}).get("phase", "")
+        return "" if phase in FINAL else f"{vmop} is {phase or 'new'}"
+
+    async def cell(self, step: Step, fault: Fault) -> Cell:
+        """Play and judge."""
+        cell, began = Cell(step, fault), time.monotonic()
+        try:
+            await self._play(cell)
+        except (AssertionError, LabError, status.ApiError, status.Unanswered) as error:
+            cell.wrong.append(f"{type(error).__name__}: {error}")
+        cell.took_s = time.monotonic() - began
+        return cell
+
+    async def _play(self, cell: Cell) -> None:
+        boot = await self.guest.begin_ledger()
+        vm = await self.get_vm()
+        source = str(vm["status"]["nodeName"])
+        log = MarkLog(self.lab.home.logs)
+        async with Ping(str(vm["status"]["ipAddress"])) as ping:
+            async with self._link(source, cell.step):
+                vmop = await self.evict()
+                await self._strike(cell, log, vmop, strikes.Cast(self.lab, self.vm, source))
+            wrong = await eventually(lambda: self.finished(vmop), SETTLE_LIMIT_S)
+            cell.wrong += [wrong] if wrong else []
+            await self._settled(cell)
+        cell.gap_ms = ping.longest_ms()
+        cell.vmop = await self._outcome(vmop)
+        await self._again(cell)
+        await self._judge_guest(cell, boot)
+        log.read()
+        cell.wrong += [
+            f"mark {m.name}: {m.fields}" for m in log.seen if m.name.startswith("safety.")
+        ]
+
+    @asynccontextmanager
+    async def _link(self, source: str, step: Step) -> AsyncIterator[None]:
+        """Slow the copy down, where there must be time for a fault."""
+        if not needs_slow_link(step):
+            yield
+            return
+        faults.slow(self.lab, source, SLOW_BYTES)
+        try:
+            yield
+        finally:
+            faults.slow(self.lab, source, None)
+
+    async def _strike(self, cell: Cell, log: MarkLog, vmop: str, cast: strikes.Cast) -> None:
+        held = await self._reach(cell, log, vmop, cast)
+        mend = strikes.strike(cast, cell.fault)
+        if held and not (mend and cell.fault in (Fault.FREEZE_SOURCE, Fault.FREEZE_TARGET)):
+            cast.thaw(held)
+        if mend is not None:
+            await asyncio.sleep(FAULT_S)
+            mend()
+
+    async def _reach(self, cell: Cell, log: MarkLog, vmop: str, cast: strikes.Cast) -> str:
+        """Wait for the step. Returns the role whose agent was stopped to hold the story there, if any."""
+
+        async def mark(name: str, **fields: str) -> Mark:
+            fields = {"vm": self.vm, **fields}
+            return await log.wait(lambda m: _fits(m, name, fields), STEP_LIMIT_S, name)
+
+        cast.look()
+        if cell.step is Step.SCHEDULING:
+            await mark("migration.scheduling", vm="", vmm=f"vmop-{vmop}")
+            return ""
+        cast.target = (await mark("evict.listening")).get("node")
+        if cell.step is Step.LISTENING and cell.fault is not Fault.TARGET_QEMU:
+            cast.look()
+            return ""
+        await _until(lambda: "target" in cast.qemus, cast.look)
+        if cell.step is Step.LISTENING:
+            return ""
+        await mark("evict.copy")
+        if cell.step is Step.EARLY:
+            await asyncio.sleep(0.3)
+            return ""
+        if cell.step is Step.LATE:
+            assert not await eventually(lambda: self._nearly(vmop), STEP_LIMIT_S)
+            return ""
+        await mark("evict.completed")
+        if cell.step is Step.COMPLETED:
+            slow = cell.fault in (Fault.CUT, Fault.ISOLATE_SOURCE, Fault.ISOLATE_TARGET)
+            if slow:
+                cast.freeze("source")
+            return "source" if slow else ""
+        if cell.step is Step.HANDED_OVER:
+            cast.freeze("target")
+        await mark("evict.hand-over", outcome="acked")
+        if cell.step is Step.HANDED_OVER:
+            return "target"
+        await mark("resumed", ground="arrival")
+        if cell.step is Step.DONE:
+            await mark("vmop.completed", vm="", vmop=vmop)
+        return ""
+
+    async def _nearly(self, vmop: str) -> str:
+        """The last tenth of the copy."""
+        vmm = await self.client.get(scheme.VMM, f"vmop-{vmop}", NAMESPACE)
+        said = (vmm.get("status") or {}).get("source") or {}
+        total, left = int(said.get("ramTotalBytes", 0)), int(said.get("ramRemainingBytes", 0))
+        sent = int(said.get("ramTransferredBytes", 0))
+        return "" if total and sent and left < total / 4 else f"{left} of {total} bytes to go"
+
+    async def _settled(self, cell: Cell) -> None:
+        """The VM runs, once, where its lease says, and nothing else is left."""
+        wrong = await eventually(self._unsettled, SETTLE_LIMIT_S)
+        cell.wrong += [wrong] if wrong else []
+
+    async def _unsettled(self) -> str:
+        vm = await self.get_vm()
+        phase = vm["status"].get("phase")
+        if phase != "Running":
+            return f"the VM is {phase}"
+        copies = self.guest.copies()
+        if len(copies) != 1:
+            return f"{len(copies)} QEMUs live: {copies}"
+        lease = (await self.client.get(scheme.VML, self.name, NAMESPACE))["spec"]
+        if lease["holder"] != copies[0].copy or lease["node"] != copies[0].node:
+            return f"{lease['holder']} on {lease['node']} holds the lease, {copies[0]} runs"
+        if vm["status"].get("nodeName") != copies[0].node:
+            return f"VM.status names {vm['status'].get('nodeName')}, it runs on {copies[0].node}"
+        return await self._pods(copies[0].copy)
+
+    async def _pods(self, running: str) -> str:
+        pods, _ = await self.client.list(scheme.POD, NAMESPACE)
+        for pod in pods:
+            meta, phase = pod["metadata"], (pod.get("status") or {}).get("phase")
+            mine = any(o["name"] == self.name for o in meta.get("ownerReferences", []))
+            ended = phase in ("Succeeded", "Failed") and "deletionTimestamp" not in meta
+            if mine and not ended and meta["uid"] != running:
+                return f"Pod {meta['name']} is left over: {phase}"
+        return ""
+
+    async def _outcome(self, vmop: str) -> str:
+        try:
+            found = await self.client.get(scheme.VMOP, vmop, NAMESPACE)
+        except status.NotFound:
+            return "gone"
+        return str(found["status"]["phase"])
+
+    async def _again(self, cell: Cell) -> None:
+        """A new Evict works."""
+
+        async def accepted() -> str:
+            self._next = await self.evict()
+            return ""
+
+        wrong = await eventually(accepted, 30)
+        wrong = wrong or await eventually(lambda: self.finished(self._next), SETTLE_LIMIT_S)
+        if wrong:
+            cell.wrong.append(f"the next Evict: {wrong}")
+            return
+        found = await self.client.get(scheme.VMOP, self._next, NAMESPACE)
+        if found["status"]["phase"] != "Completed":
+            said = [c.get("message") for c in found["status"].get("conditions", [])]
+            cell.wrong.append(f"the next Evict {found['status']['phase']}: {said}")
+        await self._settled(cell)
+
+    async def _judge_guest(self, cell: Cell, boot: str) -> None:
+        ledger = await self.guest.ledger()
+        cell.pause_ms = ledger.worst_pause_ms
+        cell.restarted = ledger.boot != boot
+        if cell.restarted and not may_restart(cell.step, cell.fault):
+            cell.wrong.append("the guest was restarted, though its own QEMU was not the victim")
+        if not cell.restarted and must_restart(cell.step, cell.fault):
+            cell.wrong.append("the guest goes on, though its QEMU was killed")
+        if ledger.boots != [boot]:
+            cell.wrong.append(f"{ledger.boots} wrote the ledger that {boot} had begun")
+        if ledger.duplicates or ledger.missing or not ledger.lines:
+            cell.wrong.append(f"the ledger is not whole: {ledger}")
+
+
+def _fits(mark: Mark, name: str, fields: dict[str, str]) -> bool:
+    return mark.name == name and all(mark.get(k) == v for k, v in fields.items())
+
+
+async def _until(check: Callable[[], bool], look: Callable[[], None]) -> None:
+    for _ in range(300):
+        look()
+        if check():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("no QEMU waits on the target")
