@@ -21,8 +21,8 @@ from drover.lab.topology import MOST_LABS, Topology, lab_id, node_name
 _LEAST_FREE_BYTES = 512 * 2**20  # etcd's log, an image, some disks
 # All that a lab makes in its home; `reset` removes this and nothing else.
 _OURS = {
-    ".lock", "builtin", "controllers.json", "disks", "etcd", "images", "kube-cache", "kubeconfig", "kubeconfig.part",
-    "lab.json", "lab.part", "log", "nodes", "pki", "run",
+    ".lock", "builtin", "controllers.json", "disks", "etcd", "images", "kube-cache", "known_hosts", "kubeconfig",
+    "kubeconfig.part", "lab.json", "lab.part", "log", "nodes", "pki", "run",
 }  # fmt: skip
 _TOO_LONG = 200  # characters of a home path: kernel and socket limits, with room for our own names
 
