@@ -136,6 +136,9 @@ CASES = {
     "a copy goes on": (
         view(machine=ACTIVE, move=source(), marks=COPYING), s.Wait(d.PROGRESS_INTERVAL_S),
     ),
+    "one that does not end may pause the guest longer": (
+        view(machine=ACTIVE, move=source(allow_ms=30), marks=COPYING), s.AllowDowntime(30),
+    ),
     "an abort cancels it": (
         view(machine=ACTIVE, move=source(aborting=True), marks=COPYING), s.CancelCopy("Aborted"),
     ),

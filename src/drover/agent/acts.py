@@ -35,6 +35,8 @@ async def act(keeper: Keeper, step: steps.Step, view: CopyView) -> bool:
             return await _resume(keeper, view)
         case steps.StartCopy():
             return await _start_copy(keeper)
+        case steps.AllowDowntime(limit_ms):
+            return await _allow_downtime(keeper, limit_ms)
         case steps.CancelCopy(reason):
             keeper.memory.cancelled = keeper.memory.cancelled or reason
             keeper.log.mark("evict.cancel", why=reason)
@@ -108,9 +110,18 @@ async def _start_copy(keeper: Keeper) -> bool:
         bandwidth_bytes_per_second=context.limits.bandwidth_bytes_per_second,
     )
     context.journal.put(keeper.copy, "copying", uid)
-    keeper.memory.begin_copy(uid, context.clock.monotonic())
+    keeper.memory.begin_copy(uid, context.clock.monotonic(), context.limits)
     keeper.log.mark("evict.copy", target=options.peer)
     await machine.migrate(options)
+    return True
+
+
+async def _allow_downtime(keeper: Keeper, limit_ms: int) -> bool:
+    machine = keeper.machine
+    if machine is not None:
+        keeper.log.mark("evict.allow-downtime", limit_ms=limit_ms)
+        await machine.allow_downtime(limit_ms)
+        keeper.memory.allowed_ms = limit_ms
     return True
 
 

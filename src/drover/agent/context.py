@@ -24,6 +24,8 @@ class Limits:
     completion_s_per_gib: float = 800.0
     silence_s: float = 3.0  # a monitor that says nothing for so long while copying is rescued
     downtime_limit_ms: int = 10
+    # How long the passes over written memory may last before the pause may be longer (seconds, milliseconds).
+    downtime_steps: tuple[tuple[float, int], ...] = ((2.0, 30), (4.0, 100), (8.0, 300))
     bandwidth_bytes_per_second: int = 640 * 2**20
 
 

@@ -23,6 +23,7 @@ from drover.agent.steps import (
     LEASE_LOST,
     MIGRATED,
     MOVE_FAILED,
+    AllowDowntime,
     CancelCopy,
     Done,
     DropPod,
@@ -194,7 +195,7 @@ def _source(view: CopyView) -> Step:
         why = _why_cancel(view)
         if why and machine.migration.state is not MigrationState.CANCELLING:
             return CancelCopy(why)
-        return Wait(PROGRESS_INTERVAL_S)
+        return AllowDowntime(move.allow_ms) if move.allow_ms else Wait(PROGRESS_INTERVAL_S)
     if machine.state is not RunState.RUNNING:
         return Wait(SETTLE_POLL_S)  # between `completed` and postmigrate
     if (

@@ -135,9 +135,9 @@ class Keeper:
         lease = context.leases.view(context.leases.cached(self.vm), self.copy)
         move = self._move(pod)
         if move is not None and move.role is Role.SOURCE and machine is not None:
-            move = replace(
-                move, overdue=memory.overdue(now, context.limits, machine, self._machine)
-            )
+            limits = context.limits
+            overdue = memory.overdue(now, limits, machine, self._machine)
+            move = replace(move, overdue=overdue, allow_ms=memory.allow_ms(now, limits, machine))
         left = None if memory.stop_at is None else memory.stop_at - now
         if lease.state is not LeaseState.MINE:
             memory.mine_since = None

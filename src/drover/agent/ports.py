@@ -180,6 +180,10 @@ class Machine(Protocol):
         """
         ...
 
+    async def allow_downtime(self, limit_ms: int) -> None:
+        """Let a copy in progress stop the guest for longer, so that it can come to its end."""
+        ...
+
     async def cancel(self) -> None:
         """Stop copying; falls back to ``yank`` when the monitor hangs in switchover. Harmless when
         none runs.

@@ -49,6 +49,13 @@ class StartCopy(Step):
 
 
 @dataclass(frozen=True)
+class AllowDowntime(Step):
+    """The copy does not come to its end: let the guest's pause be longer."""
+
+    limit_ms: int
+
+
+@dataclass(frozen=True)
 class CancelCopy(Step):
     reason: str
 

@@ -86,6 +86,7 @@ class MoveView:
     source_phase: str = ""
     target_phase: str = ""
     overdue: str = ""  # why the copy takes too long, or empty
+    allow_ms: int = 0  # a longer pause that the copy may need to end; 0: none
     handover: HandOverState = HandOverState.NONE
 
 

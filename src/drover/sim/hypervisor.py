@@ -262,6 +262,11 @@ class ModelMachine:
         transfer.begin()
         self._spawn(self._site.connect(transfer, options), f"transfer of {self.copy}")
 
+    async def allow_downtime(self, limit_ms: int) -> None:
+        await self._ask()
+        if self._qemu.transfer is not None:
+            self._qemu.transfer.allow_downtime(limit_ms)
+
     async def cancel(self) -> None:
         try:
             await self._ask(_CANCEL_LIMIT_S)

@@ -79,6 +79,9 @@ class Transfer:
         if not self.over():
             await self._switch_over(remaining)
 
+    def allow_downtime(self, limit_ms: int) -> None:
+        self._options = replace(self._options, downtime_limit_ms=limit_ms)
+
     # --- phases ---
 
     def begin(self) -> None:

@@ -198,6 +198,9 @@ class QemuMachine:
         host = f"[{options.address}]" if ":" in options.address else options.address
         await self._ask("migrate", {"uri": f"tcp:{host}:{options.port}"})
 
+    async def allow_downtime(self, limit_ms: int) -> None:
+        await self._ask("migrate-set-parameters", {"downtime-limit": limit_ms})
+
     async def _set_capabilities(
         self, wanted: Mapping[str, bool], limit_s: float = EXECUTE_LIMIT_S
     ) -> None:
