@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 POLL_S = 0.1
+LINE_S = 1.0  # between two lines of progress where there is no terminal
 HOSTNAME = "kubernetes.io/hostname"
 _TYPES = {
     "start": "Start",
@@ -108,6 +110,8 @@ class Follower:
         self._vm = name
         self._vmop = vmop
         self._drawn = False
+        self._last = ""
+        self._next_line_s = 0.0
 
     async def follow(self) -> int:
         """The exit code."""
@@ -174,11 +178,13 @@ class Follower:
         bar = _bar(vmops.progress_percent(self._vmop))
         text = f"  [{bar}] {line}  {counters(vmm) if vmm is not None else 'queued'}"
         if sys.stdout.isatty():
-            click.echo(f"\r\033[K{text}", nl=False)
+            columns = shutil.get_terminal_size().columns
+            click.echo(f"\r\033[K{text[: columns - 1]}", nl=False)
             self._drawn = True
-        elif text != getattr(self, "_last", ""):
+        elif text != self._last and self._api.clock.monotonic() >= self._next_line_s:
             click.echo(text)
-        self._last = text
+            self._last = text
+            self._next_line_s = self._api.clock.monotonic() + LINE_S
 
     def _clear(self) -> None:
         if self._drawn:

@@ -80,6 +80,17 @@ class Access:
     def _connect(self, cert: bytes | None, key: bytes | None, token: Token | None) -> HttpTransport:
         return HttpTransport(self.server, self._tls(cert, key), token, self.server_name)
 
+    def tls(self) -> ssl.SSLContext | None:
+        """For a connection beside the transport's, such as a console. Exec plugins' certificates are not in it."""
+        return self._tls(self.cert, self.key)
+
+    async def bearer(self, clock: Clock) -> str:
+        """The token to show beside ``tls``; empty when there is none."""
+        if self.plugin is not None:
+            return await _Issued(self.plugin, clock).token()
+        token = self._tokens(clock)
+        return await token() if token is not None else ""
+
     def _tls(self, cert: bytes | None, key: bytes | None) -> ssl.SSLContext | None:
         if not self.server.startswith("https:"):
             return None
