@@ -71,10 +71,10 @@ async def _resume(keeper: Keeper, view: CopyView) -> bool:
     if view.is_target:
         context.journal.put(keeper.copy, "resuming", str(view.lease.epoch))  # before `cont`: rule 4
         ground = Ground.ARRIVAL
+    elif view.machine.state is RunState.POSTMIGRATE:  # a source, which may have arrived here before
+        ground = Ground.NEVER_LEFT
     elif view.marks.resuming:
         ground = Ground.ARRIVAL
-    elif view.machine.state is RunState.POSTMIGRATE:
-        ground = Ground.NEVER_LEFT
 
     async def holds() -> bool:
         # A start reads the lease at the last moment. An arrival was told by the lease itself, which only this node
