@@ -30,6 +30,8 @@ from drover.api.wire import Object
 from drover.base.backoff import Backoff
 from drover.base.tasks import TaskScope
 
+# How often the guest's agent is asked whether it answers.
+AGENT_AWAITED_S, AGENT_READY_S = 2.0, 20.0
 _RETRY = Backoff(first_s=0.02, most_s=5.0)
 
 
@@ -62,7 +64,11 @@ class Keeper:
     def took(self, machine: Machine) -> None:
         """A process was made for this copy."""
         self._machine = machine
+        self._follow(machine)
+
+    def _follow(self, machine: Machine) -> None:
         self._scope.spawn(self._listen(machine), "events")
+        self._scope.spawn(self._ask_guest(machine), "guest agent")
 
     @property
     def pod(self) -> Object | None:
@@ -80,7 +86,7 @@ class Keeper:
     async def run(self) -> None:
         """Until nothing is left of the copy."""
         if self._machine is not None:
-            self._scope.spawn(self._listen(self._machine), "events")
+            self._follow(self._machine)
         failures = 0
         async with self._scope:
             while True:
@@ -124,6 +130,16 @@ class Keeper:
             if event.name in ("SHUTDOWN", "EXIT", "GUEST_PANICKED"):
                 self.log.info("qemu", event=event.name, data=event.data)
             self.wake()
+
+    async def _ask_guest(self, machine: Machine) -> None:
+        """Find out, now and then, whether the guest's agent answers."""
+        while machine.alive:
+            # Never before the guest runs: an incoming one has no state of its own yet.
+            ready = self.memory.running and await machine.guest_agent()
+            if ready is not self.memory.agent_ready:
+                self.memory.agent_ready = ready
+                self.wake()
+            await self.context.clock.sleep(AGENT_READY_S if ready else AGENT_AWAITED_S)
 
     async def look(self) -> CopyView:
         """Gather everything a decision needs."""
@@ -171,6 +187,7 @@ class Keeper:
             memory.silent_since = memory.silent_since or now
             return MachineView(RunState.OTHER, memory.last_migration, self._shutdown())
         memory.silent_since = None
+        memory.running = state is RunState.RUNNING
         memory.last_migration = migration
         return MachineView(state, migration, self._shutdown())
 
@@ -228,7 +245,9 @@ class Keeper:
             subject = Subject(scheme.POD, namespace, pod["metadata"]["name"], "pod")
             spec = self.spec
             address = spec.ip if spec is not None else ""
-            context.publisher.wish(subject, report.pod_running(pod, address, now, None))
+            context.publisher.wish(
+                subject, report.pod_running(pod, address, now, self.memory.agent_ready)
+            )
         if vmm is None or view.move is None:
             return
         name = vmm["metadata"]["name"]

@@ -31,6 +31,8 @@ class Memory:
     progress_at: float = 0.0
     passes_since: float | None = None  # the first pass over memory is done since then
     allowed_ms: int = 0
+    running: bool = False  # QEMU said so last
+    agent_ready: bool | None = None  # the guest's agent answered when it was asked last
     message: str = ""  # the last failure in QEMU's own words
     cancelled: str = ""  # why we cancelled the copy
     handover_uid: str = ""

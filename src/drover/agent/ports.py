@@ -194,6 +194,10 @@ class Machine(Protocol):
         """Press the ACPI power button (and ask the guest agent); returns at once."""
         ...
 
+    async def guest_agent(self) -> bool:
+        """Whether an agent inside the guest answers now."""
+        ...
+
     async def kill(self) -> None:
         """SIGKILL and reap. Returns when the process is gone. Idempotent, never raises MachineGone."""
         ...

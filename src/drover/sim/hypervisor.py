@@ -281,6 +281,9 @@ class ModelMachine:
         if self._qemu.guest.obeys_power_button:
             self._spawn(self._press(), f"powerdown of {self.copy}")
 
+    async def guest_agent(self) -> bool:
+        return self._qemu.state is RunState.RUNNING and not self._qemu.hung
+
     async def _press(self) -> None:
         await self._site.clock.sleep(self._qemu.guest.powerdown_s)
         self._qemu.guest_poweroff()

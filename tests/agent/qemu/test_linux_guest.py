@@ -25,6 +25,7 @@ from drover.agent.ports import (
     MigrationState,
     RunState,
 )
+from drover.agent.qemu.guest_agent import GuestAgent
 from drover.agent.qemu.machine import QemuMachine
 from drover.agent.seeds import NoCloudSeeds
 
@@ -131,7 +132,10 @@ async def test_guest_agent_is_told_to_shut_down(rig: QemuRig) -> None:
     assert isinstance(machine, QemuMachine)
     await machine.cont()
     await said(node, "copy-0", "GUEST READY")
+    agent = GuestAgent(node.hypervisor.files("copy-0").agent)
     async with asyncio.timeout(BOOT_LIMIT_S):
-        while await machine.status() is not RunState.SHUTDOWN:
-            await machine.tell_guest_agent("guest-shutdown")  # again: it may not be up yet
-            await asyncio.sleep(1)
+        while not await machine.guest_agent():  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+        await agent.tell("guest-shutdown")
+        while await machine.status() is not RunState.SHUTDOWN:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from drover.agent.ports import (
 from drover.agent.qemu import replies
 from drover.agent.qemu.failures import refused, tail
 from drover.agent.qemu.files import CopyFiles
+from drover.agent.qemu.guest_agent import GuestAgent
 from drover.agent.qemu.monitor import EXECUTE_LIMIT_S, Monitor
 from drover.agent.qemu.settings import QemuSettings
 from drover.agent.qemu.tls import peer_dn
@@ -38,7 +38,6 @@ _EVENTS_MAX = 1024
 _START_LIMIT_S = 20.0
 _CANCEL_LIMIT_S = 1.0
 _EXIT_LIMIT_S = 1.0  # from a broken session to the news that the process is reaped
-_READ_S = 0.3
 _SETTLE_S = 0.2
 _SETTLE_TRIES = 3
 _FOLLOW_RETRY_S = 0.5
@@ -69,6 +68,7 @@ class QemuMachine:
         self._ended = asyncio.Event()
         self._events: asyncio.Queue[MachineEvent] = asyncio.Queue(_EVENTS_MAX)
         self._sessions = 0
+        self._guest_agent = GuestAgent(files.agent)
         self._monitor = Monitor(files.monitor, self._on_event, self._on_session)
         self._rescue = Monitor(files.rescue, lambda name, data: None, lambda: None)
 
@@ -240,17 +240,10 @@ class QemuMachine:
 
     async def powerdown(self) -> None:
         await self._ask("system_powerdown")
-        await self.tell_guest_agent("guest-shutdown")
+        await self._guest_agent.tell("guest-shutdown")
 
-    async def tell_guest_agent(self, command: str) -> None:
-        """At most once, without an answer: most guests have no agent, and a shutdown gives none."""
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
-            sock.setblocking(False)
-            sock.connect(str(self._files.agent))
-            # 0xff makes the agent drop a half message that somebody else left.
-            sock.send(b"\xff" + json.dumps({"execute": command}).encode() + b"\n")
-            # QEMU forgets what it has not read when we hang up; tried: gone at once is too soon.
-            await asyncio.sleep(_READ_S)
+    async def guest_agent(self) -> bool:
+        return self.alive and await self._guest_agent.answers()
 
     async def kill(self) -> None:
         await self._spawner.kill(self._copy)
