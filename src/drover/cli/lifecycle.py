@@ -137,23 +137,32 @@ def _run(session: Session, wish: Wish) -> int:
         raise click.UsageError("--all and -l exclude each other")
     if not (wish.names or wish.everything or wish.selector):
         raise click.UsageError(f"which VM? For example: {PROGRAM} {wish.verb} linux-vm")
+    from drover.api.status import ApiError
     from drover.cli.connect import with_api
     from drover.cli.operations import perform, resolve
 
     vms = with_api(session, lambda api: resolve(api, wish.names, wish.namespace, wish.selector))
     if not vms:
-        raise click.ClickException("no one virtual machine found for execute command")
+        meant = f"with label {wish.selector} " if wish.selector else ""
+        raise click.ClickException(
+            f"there is no virtual machine {meant}in namespace {wish.namespace}; "
+            f"`{PROGRAM} k get vm -A --show-labels` lists all"
+        )
     chosen = [vm for vm in vms if wish.yes or _confirmed(wish.verb, vm)]
     if not chosen:
-        return 0
+        return 0  # declined
     several = len(chosen) > 1
 
     async def all_of_them(api: Any) -> int:
         results = []
         for namespace, name in chosen:
-            results.append(
-                await perform(api, wish, namespace, name, create_only=several or wish.create_only)
-            )
+            try:
+                results.append(
+                    await perform(api, wish, namespace, name, several or wish.create_only)
+                )
+            except ApiError as refused:  # the others get their operation all the same
+                click.echo(f'error: VirtualMachine "{namespace}/{name}": {refused}', err=True)
+                results.append(1)
         return max(results)
 
     try:

@@ -16,6 +16,7 @@ from drover.api.kinds.vmop import VmopPhase
 from drover.api.wire import Object
 from drover.cli.connect import Api
 from drover.cli.session import colours, say
+from drover.cli.targets import find, target
 
 if TYPE_CHECKING:
     from drover.cli.lifecycle import Wish
@@ -36,15 +37,15 @@ _TYPES = {
 async def resolve(
     api: Api, names: tuple[str, ...], namespace: str, selector: str
 ) -> list[tuple[str, str]]:
-    """(namespace, name) of every VM that is meant. Raises NotFound for a name that does not exist."""
+    """(namespace, name) of every VM that is meant. Raises ClickException for a name that does not exist."""
     if not names:
         found, _ = await api.client.list(scheme.VM, namespace, labels=selector)
         return [(vm["metadata"]["namespace"], vm["metadata"]["name"]) for vm in found]
     chosen = []
     for text in names:
-        name, _, other = text.partition(".")
-        await api.client.get(scheme.VM, name, other or namespace)
-        chosen.append((other or namespace, name))
+        vm = target(text, namespace)
+        await find(api.client, vm)
+        chosen.append((vm.namespace, vm.name))
     return chosen
 
 
