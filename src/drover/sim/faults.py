@@ -11,12 +11,44 @@ from typing import TYPE_CHECKING
 from drover.sim.world import CONTROLLERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drover.api.wire import Request
     from drover.sim.net import Link as ApiLink
     from drover.sim.qemu_model import ModelQemu
     from drover.sim.transfer import Link as Wire
     from drover.sim.world import World
 
 _WIRE_BYTES_PER_SECOND = 500 << 20
+
+
+class Held:
+    """Requests that are held on their way to the API server, however long their senders wait."""
+
+    def __init__(self, link: ApiLink, chosen: Callable[[Request], bool], most: int) -> None:
+        self._link = link
+        self._chosen = chosen
+        self._most = most
+        self.requests: list[Request] = []
+        link.holds = self._holds
+
+    def _holds(self, request: Request) -> bool:
+        if any(request is held for held in self.requests):
+            return True
+        if len(self.requests) < self._most and self._chosen(request):
+            self.requests.append(request)
+            return True
+        return False
+
+    def let_go(self) -> None:
+        """They go on now, whatever has happened meanwhile."""
+        self._link.holds = None
+        self._link.change()
+
+
+def lease_write(request: Request) -> bool:
+    """A write to a VM lease."""
+    return request.method in ("PUT", "PATCH") and "/virtualmachineleases/" in request.path
 
 
 class Faults:
@@ -124,6 +156,12 @@ class Faults:
         self.world.net.clog(name)
         await asyncio.sleep(for_s)
         self.world.net.heal(name)
+
+    def hold(self, name: str, chosen: Callable[[Request], bool], most: int = 1) -> Held:
+        """Keep the first ``most`` such requests on the way until ``Held.let_go``: they land late."""
+        held = Held(self.world.net.link(name), chosen, most)
+        self.world.note(f"fault: {most} requests from {name} are held on the way")
+        return held
 
     async def restart_api(self, down_s: float) -> None:
         self.world.note(f"fault: the API server is down for {down_s:.3f} s")

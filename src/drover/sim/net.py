@@ -25,7 +25,7 @@ from drover.base.tasks import TaskScope
 from drover.sim.loop import VirtualLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from drover.api.wire import Request, Response
     from drover.base.clock import Clock
@@ -53,6 +53,7 @@ class Link:
     lose_request: float = 0.0
     lose_answer: float = 0.0
     late: float = 0.0
+    holds: Callable[[Request], bool] | None = None  # fault: these requests wait until ``change``
     cut: bool = False
     clogged: bool = False
     cuts: int = 0
@@ -182,6 +183,8 @@ class SimNet:
                 raise Unanswered("no connection", sent=False)
         if self._chance(link.late):
             await self._clock.sleep(request.timeout_s * (1 + self._ids.uniform()))
+        while link.holds is not None and link.holds(request):
+            await link.changed.wait()
         await self._pass(link, link.lose_request)
         if self._down:
             raise Unanswered("connection reset", sent=True)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from drover.sim.checkers.liveness import NothingOpen, VmsRun
-from drover.sim.checkers.s1_one_copy import LocksNotNeeded, OneCopy
+from drover.sim.checkers.s1_one_copy import LocksNotNeeded, NoWayBack, OneCopy
 from drover.sim.checkers.s2_lease import LeaseNamesTheRunning
 from drover.sim.checkers.s4_watch import WatchOrder
 from drover.sim.checkers.s5_terminal import TerminalStays
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from drover.sim.scenario import Scenario
 
 ALL: tuple[type[Checker], ...] = (
-    OneCopy, LocksNotNeeded, LeaseNamesTheRunning, WatchOrder, TerminalStays, AbortKeepsTheVm,
+    OneCopy, LocksNotNeeded, NoWayBack, LeaseNamesTheRunning, WatchOrder, TerminalStays, AbortKeepsTheVm,
     VmsRun, NothingOpen,
 )  # fmt: skip
 REST_POLL_S = 1.0
