@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from drover.runtime.attach import Attached
     from drover.runtime.kubeconfig import Access
 
-SILENCE_S = 2.0  # after the end of piped input
 MOVE_LIMIT_S = 10.0  # until a VM whose line ended shows up elsewhere
 POLL_S = 0.25
 
@@ -39,8 +38,14 @@ POLL_S = 0.25
     show_default=True,
     help="How long to wait for a VM that starts.",
 )
+@click.option(
+    "--linger",
+    default="2s",
+    show_default=True,
+    help="After the end of piped input, stay until the guest was silent for so long.",
+)
 @click.pass_obj
-def command(session: Session, vm: str, namespace: str, timeout: str) -> int:
+def command(session: Session, vm: str, namespace: str, timeout: str, linger: str) -> int:
     """Serial console of VM. Ctrl+] leaves it; Enter brings a prompt.
 
     Follows the VM when it moves to another node. Input may be a pipe.
@@ -48,10 +53,11 @@ def command(session: Session, vm: str, namespace: str, timeout: str) -> int:
     from drover.cli.lifecycle import seconds
     from drover.cli.targets import target
 
-    return asyncio.run(_run(session, target(vm, namespace), seconds(timeout)))
+    sitting = _run(session, target(vm, namespace), seconds(timeout), seconds(linger))
+    return asyncio.run(sitting)
 
 
-async def _run(session: Session, vm: Target, timeout_s: float) -> int:
+async def _run(session: Session, vm: Target, timeout_s: float, linger_s: float) -> int:
     from drover.cli.connect import connected
     from drover.cli.keyboard import Keyboard, ended_by_signals
     from drover.runtime.kubeconfig import load
@@ -60,7 +66,7 @@ async def _run(session: Session, vm: Target, timeout_s: float) -> int:
     assert this is not None
     async with connected(session) as api:
         with ended_by_signals(this):
-            console = Console(api, load(session.home.kubeconfig), vm, Keyboard())
+            console = Console(api, load(session.home.kubeconfig), vm, Keyboard(), linger_s)
             return await console.run(timeout_s)
 
 
@@ -72,6 +78,7 @@ class Console:
     access: Access
     vm: Target
     keyboard: Keyboard
+    linger_s: float
     left: bool = False  # the user left, or the input ended
 
     async def run(self, timeout_s: float) -> int:
@@ -115,7 +122,7 @@ class Console:
         async for data in self.keyboard.keys():
             await line.send(data)
         if not self.keyboard.is_terminal:
-            await _silence(heard)
+            await _silence(heard, self.linger_s)
         self.left = True
 
     async def _place(self, timeout_s: float) -> tuple[str, str]:
@@ -165,12 +172,12 @@ async def _show(line: Attached, heard: asyncio.Event) -> None:
         show(data)
 
 
-async def _silence(heard: asyncio.Event) -> None:
+async def _silence(heard: asyncio.Event, limit_s: float) -> None:
     """Until the guest has said nothing for a while."""
     while True:
         heard.clear()
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(limit_s):
                 await heard.wait()
         except TimeoutError:
             return
