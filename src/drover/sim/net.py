@@ -149,8 +149,10 @@ class SimNet:
         self._server_lives += 1
         for link in self._links.values():
             self._break_streams(link)
-        await self._clock.sleep(down_s)
-        self._down = False
+        try:
+            await self._clock.sleep(down_s)
+        finally:
+            self._down = False
 
     @property
     def failure(self) -> BaseException | None:

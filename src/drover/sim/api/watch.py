@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from drover.api.wire import Object
 
 
+_ROUNDING_S = 1e-6  # a timer may fire that much before the sum of two floats
 BOOKMARK_S = 60.0  # the server tells its progress about once a minute
 
 
@@ -98,7 +99,7 @@ class Watch:
             if not await self._wait(ends, quiet_until):
                 if self._bookmarks:
                     yield self._bookmark()
-                if _now() >= ends:
+                if _now() >= ends - _ROUNDING_S:
                     return
                 quiet_until = _now() + BOOKMARK_S
 
