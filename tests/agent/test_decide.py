@@ -88,6 +88,9 @@ CASES = {
     "nothing left": (view(lease=RELEASED, pod=None), s.Done()),
     "a fresh QEMU is let run": (view(machine=machine(RunState.PRELAUNCH), marks=STARTED), s.Resume()),
     "a running guest is left alone": (view(machine=RUNNING, marks=STARTED), s.Wait()),
+    "a monitor that says nothing is asked again": (
+        view(machine=machine(RunState.OTHER), marks=STARTED), s.Wait(d.SILENT_POLL_S),
+    ),
     "a deleted Pod presses the button": (
         view(machine=RUNNING, marks=STARTED, pod=PodView("pod", deleting=True)), s.Powerdown(),
     ),

@@ -50,7 +50,8 @@ PROGRESS_INTERVAL_S = 0.2
 SETTLE_POLL_S = 0.003
 # An incoming copy that holds the lease and is still not complete after this is given up and handed back.
 LOAD_LIMIT_S = 10.0
-
+# A monitor that says nothing is asked again: that it answers once more is no event.
+SILENT_POLL_S = 1.0
 
 MOVING = (
     MigrationState.SETUP,
@@ -67,6 +68,12 @@ _SHUTDOWN_REASONS = {
 
 def decide(view: CopyView) -> Step:
     """The next act for this copy."""
+    step = _decide(view)
+    silent = view.machine is not None and view.machine.state is RunState.OTHER
+    return Wait(SILENT_POLL_S) if silent and step == Wait() else step
+
+
+def _decide(view: CopyView) -> Step:
     if view.machine is None:
         return _without_machine(view)
     ended = _guest_end(view)
