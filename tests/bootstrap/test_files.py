@@ -13,7 +13,6 @@ SHELL = [
     *("drover", "test", ".ci/run", "engine/build"),
     *("tools/bootstrap/common.sh", "tools/bootstrap/needs.sh", "tools/bootstrap/stages.sh"),
     *(
-        "tools/bootstrap/qemu.sh",
         "tools/bootstrap/uninstall.sh",
         "tools/bootstrap/kube-from-assets",
     ),

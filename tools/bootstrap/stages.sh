@@ -1,11 +1,10 @@
 # shellcheck shell=bash
-# The five things that drover needs besides the checkout, each made once:
+# The four things that drover needs besides the checkout, each made once:
 #
 #   packages   Debian packages, those missing     apt-get; remembered in $cache/packages-added
 #   python     a virtual environment              $cache/python/<hash of the lock>
 #   engine     etcd, Kubernetes and kubectl       $cache/engine/<hash of engine/>/kube
 #   image      the built-in guest                 $cache/image/<hash of tools/image>
-#   qemu       a newer QEMU, on Debian 12         $cache/qemu/<hash of qemu.sh>; see qemu.sh
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
 
@@ -18,7 +17,6 @@ locate() {
     venv=$cache/python/$(basename "${python:-none}")-$(key_of requirements.txt)
     engine=${DROVER_ENGINE:-$cache/engine/$(key_of engine/{build,go.mod,go.sum,main.go})/kube}
     mapfile -t image_files < <(cd "$root" && find tools/image -name '*.pyc' -o -type f -print | sort)
-    locate_qemu
     image=${DROVER_IMAGE:-$cache/image/$(system_version)-$(key_of "${image_files[@]}")}
     if [[ -z ${DROVER_ENGINE:-} && -n ${KUBEBUILDER_ASSETS:-} ]]; then
         engine=$root/tools/bootstrap/kube-from-assets
@@ -144,10 +142,6 @@ announce() {
         announce_line image "the built-in guest, from Debian packages" \
             "20 MB to fetch, 40 MB kept" "20 s"
     fi
-    if [[ $lacking == *" qemu "* ]]; then
-        announce_line qemu "QEMU 10 of Debian's backports, unpacked beside the system's" \
-            "14 MB to fetch, 50 MB kept" "10 s"
-    fi
     say "./drover uninstall takes it all away again"
 }
 
@@ -205,7 +199,6 @@ require_for() {
     [[ " $* " != *" packages "* ]] || needs+=" root packages tun namespaces"
     [[ " $* " != *" engine "* ]] || needs+=" root disk memory tun namespaces go"
     [[ " $* " != *" image "* ]] || needs+=" root"
-    [[ " $* " != *" qemu "* ]] || needs+=" root"
     # shellcheck disable=SC2086
     require_needs $needs
 }
@@ -224,12 +217,11 @@ build_stages() {
         engine_pid=$step_pid
     fi
     [[ $lacking != *" python "* ]] || run_step python "installing Python packages" build_python
-    [[ $lacking != *" qemu "* ]] || run_step qemu "unpacking a newer QEMU" build_qemu
     [[ $lacking != *" image "* ]] || run_step image "building the guest image" build_image
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
 
 export_paths() {
-    export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image DROVER_QEMU=$qemu
+    export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image
     export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH} PYTHONPYCACHEPREFIX=$cache/pycache
 }
