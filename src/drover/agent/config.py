@@ -41,8 +41,6 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pods: int = 110
     accel: str = "tcg"  # tcg | kvm
     qemu: str = "qemu-system-x86_64"
-        "qemu-system-x86_64"  # under TCG 9.0 or newer: older ones lose writes in a migration
-    )
     heartbeat_s: float = 2.0  # between two renewals of the node's Lease
     lease_duration_s: int = 6
     qemu_nice: int = 10  # a busy guest must starve no renewal

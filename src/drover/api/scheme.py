@@ -40,7 +40,11 @@ VIMAGE = Kind(VIRTUALIZATION, "v1alpha2", "VirtualImage", "virtualimages")
 CVIMAGE = Kind(VIRTUALIZATION, "v1alpha2", "ClusterVirtualImage", "clustervirtualimages", False)
 VMIP = Kind(VIRTUALIZATION, "v1alpha2", "VirtualMachineIPAddress", "virtualmachineipaddresses")
 VMIPLEASE = Kind(
-    VIRTUALIZATION, "v1alpha2", "VirtualMachineIPAddressLease", "virtualmachineipaddressleases", False
+    VIRTUALIZATION,
+    "v1alpha2",
+    "VirtualMachineIPAddressLease",
+    "virtualmachineipaddressleases",
+    False,
 )
 VML = Kind(DROVER, "v1alpha1", "VirtualMachineLease", "virtualmachineleases")
 VMM = Kind(DROVER, "v1alpha1", "VirtualMachineMigration", "virtualmachinemigrations")
@@ -53,21 +57,29 @@ NAMESPACE = Kind("", "v1", "Namespace", "namespaces", False)
 CONFIGMAP = Kind("", "v1", "ConfigMap", "configmaps")
 SERVICEACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
-CRD = Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False)
+CRD = Kind(
+    "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False
+)
 PRIORITYCLASS = Kind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False)
 CLUSTERROLE = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", False)
 CLUSTERROLEBINDING = Kind(
     "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", False
 )
 ADMISSIONPOLICY = Kind(
-    "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", False
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingAdmissionPolicy",
+    "validatingadmissionpolicies",
+    False,
 )
 ADMISSIONPOLICYBINDING = Kind(
     "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding",
     "validatingadmissionpolicybindings", False,
 )  # fmt: skip
 
-ALL: tuple[Kind, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
+ALL: tuple[Kind, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Kind)
+)
 
 
 def key_of(obj: Object) -> str:

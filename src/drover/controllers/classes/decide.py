@@ -71,7 +71,9 @@ def fits(vmclass: Object, node: Object) -> bool:
     labels = nodes.labels(node)
     if any(labels.get(key) != value for key, value in classes.node_labels(vmclass).items()):
         return False
-    return all(_expression(dict(e), labels.get(e["key"])) for e in classes.node_expressions(vmclass))
+    return all(
+        _expression(dict(e), labels.get(e["key"])) for e in classes.node_expressions(vmclass)
+    )
 
 
 def _expression(expression: Object, actual: str | None) -> bool:
