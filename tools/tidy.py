@@ -1,6 +1,6 @@
 """Style as a test: what the other checkers do not hold. Run without arguments; exit code 1 when something is untidy.
 
-- a module has a docstring and at most 300 lines (tests and data tables: 600)
+- a module has a docstring and at most 300 lines (400 with a comment "Long module: why"; tests 600)
 - a function has at most 60 lines, 7 parameters, nesting 5 and cyclomatic complexity 12
 - calls in ``BANNED`` have a better place, which is named
 - relative links in the papers resolve
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULE_LINES, TEST_MODULE_LINES = 300, 600
+MODULE_LINES, LONG_MODULE_LINES, TEST_MODULE_LINES = 300, 400, 600
 FUNCTION_LINES, PARAMETERS, NESTING, COMPLEXITY = 60, 7, 5, 12
 _BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 _BRANCHES = (
@@ -65,7 +65,8 @@ def tracked() -> list[Path]:
 def check_module(path: Path, text: str) -> Iterator[str]:
     """Everything about one Python file."""
     lines = text.count("\n")
-    most = TEST_MODULE_LINES if "tests" in path.parts else MODULE_LINES
+    argued = LONG_MODULE_LINES if "\n# Long module: " in text else MODULE_LINES
+    most = TEST_MODULE_LINES if "tests" in path.parts else argued
     if lines > most:
         yield f"{lines} lines, at most {most}"
     tree = ast.parse(text)

@@ -1,23 +1,18 @@
 """The first process of a node: PID 1 of its PID namespace, parent of the agent and of every QEMU.
 
-It keeps the agent running (again after a back-off), starts QEMUs on request, reaps whatever ends,
-and tells who waits. So a QEMU outlives the agent that asked for it, never the node: every child
-dies with this process, by the kernel's hand when it is killed (PR_SET_PDEATHSIG, and the PID
-namespace), by its own when it gets SIGTERM.
+It keeps the agent running (again after a back-off), starts QEMUs on request, reaps whatever ends, and tells who waits.
+So a QEMU outlives the agent that asked for it, never the node: every child dies with this process, by the kernel's hand
+when it is killed (PR_SET_PDEATHSIG, and the PID namespace), by its own when it gets SIGTERM.
 
-Requests come over a unix socket: one JSON line, one JSON line back, one connection each.
+Requests come over a unix socket: one JSON line, one JSON line back, one connection each. Ops: ``spawn`` (copy, argv,
+stdio, nice; gives pid or error), ``kill`` and ``wait`` (copy; give status once it is reaped), ``status`` (agent's pid,
+children). A status is that of os.waitstatus_to_exitcode; null when no such child is known.
 
-    {"op": "spawn", "copy": c, "argv": [...], "stdio": path, "nice": n}  -> {"pid": p} | {"error":
-    text} {"op": "kill", "copy": c}  SIGKILL                                   -> {"status": s} once
-    it is reaped {"op": "wait", "copy": c}                                            -> {"status":
-    s} once it is reaped {"op": "status"}                                      -> {"agent": pid,
-    "children": {copy: pid}}
-
-``status`` is that of os.waitstatus_to_exitcode; null when no such child is known. Standard library
-only and one thread: it must start in milliseconds and fork safely. It does not promise to log
-requests, to remember exit codes beyond the last 256, or to tell clients apart: the socket is the
-node's own, mode 0600.
+Standard library only and one thread: it must start in milliseconds and fork safely. It does not promise to log
+requests, to remember exit codes beyond the last 256, or to tell clients apart: the socket is the node's own, mode 0600.
 """
+
+# Long module: the first process of a node imports nothing of ours, so all of it stands here.
 
 from __future__ import annotations
 

@@ -100,3 +100,10 @@ class TaskScope:
 async def wait_first(*tasks: asyncio.Task[Any]) -> None:
     """Wait until at least one of the given tasks is done; order of completion is not promised."""
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def all_of(*works: Coroutine[Any, Any, Any]) -> None:
+    """Run works side by side; the first error cancels the others and is raised."""
+    async with TaskScope("all-of") as scope:
+        for task in [scope.spawn(work, str(number)) for number, work in enumerate(works)]:
+            await task

@@ -6,7 +6,6 @@ ConfigMap ``drover-manifests``, and the note is written last, so a crash half wa
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from drover.api.scheme import Kind
 from drover.api.status import AlreadyExists, ApiError, Conflict, NotFound, Unanswered
 from drover.api.wire import Object, Request
 from drover.base.clock import Clock, parse_rfc3339
+from drover.base.tasks import all_of
 from drover.lab.errors import LabError
 from drover.runtime.client import Client
 from drover.runtime.transport import Transport
@@ -75,9 +75,9 @@ async def apply_manifests(client: Client, clock: Clock) -> bool:
     kinds = [obj for obj in objects if obj["kind"] == scheme.CRD.kind]
     spaces = [obj for obj in objects if obj["kind"] == scheme.NAMESPACE.kind]
     rest = [obj for obj in objects if obj not in kinds and obj not in spaces]
-    await asyncio.gather(*(upsert(client, obj) for obj in [*kinds, *spaces]))
+    await all_of(*(upsert(client, obj) for obj in [*kinds, *spaces]))
     await until(clock, 20, "the kinds are not established", lambda: _established(client, kinds))
-    await asyncio.gather(*(_upsert_when_served(client, clock, obj) for obj in rest))
+    await all_of(*(_upsert_when_served(client, clock, obj) for obj in rest))
     note = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -106,7 +106,8 @@ def _start(spec: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    print(_start(json.loads(sys.argv[1])), flush=True)
+    sys.stdout.write(_start(json.loads(sys.argv[1])) + "\n")
+    sys.stdout.flush()
     return 0
 
 

@@ -13,6 +13,8 @@ heals by then; open watches break after that time. A clog holds everything for a
 Separate requests keep no order, as over separate connections; a watch's events do.
 """
 
+# Long module: requests, watches and faults share the state of one line.
+
 from __future__ import annotations
 
 import asyncio
