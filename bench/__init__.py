@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ours, a yardstick and the ratio, from one run. They are no tests and have no limits."""
