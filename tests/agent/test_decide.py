@@ -88,6 +88,19 @@ CASES = {
     "nothing left": (view(lease=RELEASED, pod=None), s.Done()),
     "a fresh QEMU is let run": (view(machine=machine(RunState.PRELAUNCH), marks=STARTED), s.Resume()),
     "a running guest is left alone": (view(machine=RUNNING, marks=STARTED), s.Wait()),
+    "an incoming copy that died is no crash of the VM": (
+        view(lease=AT_SOURCE, pod=TARGET_POD, marks=STARTED, move=target()),
+        s.FinishPod(s.MOVE_FAILED),
+    ),
+    "and if it was given the lease meanwhile, it hands it back, whatever it ended by": (
+        view(pod=TARGET_POD, marks=Marks(started=True, ended=LastReason.CRASHED), move=target()),
+        s.HandBack(),
+    ),
+    "an incoming copy that was given up stays so": (
+        view(machine=ARRIVED, pod=TARGET_POD, move=target(),
+             marks=Marks(started=True, ended=s.HANDED_BACK)),
+        s.Kill(s.HANDED_BACK),
+    ),
     "a monitor that says nothing is asked again": (
         view(machine=machine(RunState.OTHER), marks=STARTED), s.Wait(d.SILENT_POLL_S),
     ),
@@ -125,6 +138,25 @@ CASES = {
     ),
     "a process without its lease dies": (view(machine=RUNNING, lease=OTHER), s.Kill(s.LEASE_LOST)),
     "so does one whose lease was broken": (view(machine=RUNNING, lease=RELEASED), s.Kill(s.LEASE_LOST)),
+    "a copy of memory stops while nobody knows who may run": (
+        view(machine=ACTIVE, lease=ABSENT, move=source(), marks=COPYING), s.CancelCopy("LeaseAbsent"),
+    ),
+    "and is asked to stop once": (
+        view(machine=machine(RunState.RUNNING, MigrationState.CANCELLING), lease=ABSENT, move=source(),
+             marks=COPYING),
+        s.Wait(d.PROGRESS_INTERVAL_S),
+    ),
+    "a copy of no migration too": (
+        view(machine=machine(RunState.RUNNING, MigrationState.CANCELLING), marks=COPYING),
+        s.Wait(d.PROGRESS_INTERVAL_S),
+    ),
+    "a source whose guest runs elsewhere ends, lease or no lease": (
+        view(machine=COPIED, lease=ABSENT, move=source(target_phase="Running"), marks=COPYING),
+        s.Kill(s.MIGRATED),
+    ),
+    "one whose guest does not yet stands": (
+        view(machine=COPIED, lease=ABSENT, move=source(), marks=COPYING), s.Wait(),
+    ),
     "absent is not released": (view(machine=RUNNING, lease=ABSENT), s.Wait()),
     # the source's side
     "copying waits for the phase": (

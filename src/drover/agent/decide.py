@@ -97,7 +97,8 @@ def _without_machine(view: CopyView) -> Step:
     if pod.final:
         return DropPod()
     if marks.started or marks.ended:
-        return FinishPod(marks.ended or LastReason.CRASHED)
+        # An incoming copy that never ran was no VM yet: its end is the move's, not the VM's.
+        return FinishPod(marks.ended or (MOVE_FAILED if view.is_target else LastReason.CRASHED))
     if pod.deleting:
         return DropPod()
     move = view.move
@@ -113,10 +114,14 @@ def _lease_without_machine(view: CopyView) -> Step:
     pod, marks = view.pod, view.marks
     if view.lease.state is LeaseState.MINE_BEFORE:
         return Release(LastReason.NODE_RESTARTED)
+    if (
+        view.is_target
+        and view.move is not None
+        and marks.ended != LastReason.RESET_DURING_MIGRATION
+    ):
+        return HandBack()  # it never ran here, whatever ended its process
     if marks.ended and marks.ended not in (MOVE_FAILED, HANDED_BACK):
         return Release(marks.ended)
-    if view.is_target and view.move is not None:
-        return HandBack()
     if marks.started:
         return Release(LastReason.CRASHED)
     if pod is None or pod.deleting:
@@ -130,6 +135,8 @@ def _guest_end(view: CopyView) -> str:
     """The reason when the guest ended by itself, or an incoming copy turned out to be of such a guest."""
     machine = view.machine
     assert machine is not None
+    if view.marks.ended:
+        return view.marks.ended  # decided before a crash of the agent; carry it out
     if view.is_target:
         # The source alone sees SHUTDOWN; its copy then says `shutdown` here. Neither may go on (safety rule 7).
         died = machine.state in (RunState.SHUTDOWN, RunState.PANICKED)
@@ -137,8 +144,6 @@ def _guest_end(view: CopyView) -> str:
         return (
             LastReason.RESET_DURING_MIGRATION if died and holds else (MOVE_FAILED if died else "")
         )
-    if view.marks.ended:
-        return view.marks.ended  # decided before a crash of the agent; carry it out
     if machine.state is RunState.PANICKED:
         return LastReason.GUEST_PANICKED
     if machine.state is RunState.SHUTDOWN or machine.shutdown:
@@ -161,7 +166,7 @@ def _holding(view: CopyView) -> Step:
         return Kill(LastReason.POD_DELETED) if view.must_stop else Resume()
     moving = machine.migration.state in MOVING
     if moving and not view.is_source:
-        return CancelCopy("Superseded")
+        return _cancel(view, "Superseded")
     if view.must_stop and not moving:
         return _stopping(view)
     return _source(view) if view.is_source else Wait()
@@ -200,8 +205,8 @@ def _source(view: CopyView) -> Step:
     assert move is not None
     if machine.migration.state in MOVING and view.marks.copying:
         why = _why_cancel(view)
-        if why and machine.migration.state is not MigrationState.CANCELLING:
-            return CancelCopy(why)
+        if why:
+            return _cancel(view, why)
         return AllowDowntime(move.allow_ms) if move.allow_ms else Wait(PROGRESS_INTERVAL_S)
     if machine.state is not RunState.RUNNING:
         return Wait(SETTLE_POLL_S)  # between `completed` and postmigrate
@@ -259,6 +264,8 @@ def _not_holding(view: CopyView) -> Step:
             and view.pod is not None
             and not view.pod.deleting
             and machine.migration.state is not MigrationState.FAILED
+            # Its agent died while it started, and nobody will ever reach it.
+            and (view.marks.listening or machine.state is not RunState.INMIGRATE)
         )
         return Wait() if wanted else Kill(MOVE_FAILED)
     if view.is_source and move is not None and view.marks.copying == move.uid:
@@ -274,7 +281,23 @@ def _not_holding(view: CopyView) -> Step:
 
 def _lease_absent(view: CopyView) -> Step:
     """Nobody may conclude anything from absence; a running guest goes on and its node reports it (rule 1)."""
+    machine, move = view.machine, view.move
+    assert machine is not None
     gone = view.pod is None or view.pod.deleting
     if view.is_target and gone:
         return Kill(MOVE_FAILED)
+    if move is not None and view.is_source and view.marks.copying == move.uid:
+        # Two copies that are reported would keep the lease from being rebuilt.
+        if machine.state is RunState.POSTMIGRATE and move.target_phase == "Running":
+            return Kill(MIGRATED)
+        if machine.migration.state in MOVING:
+            return _cancel(view, "LeaseAbsent")
     return Wait()
+
+
+def _cancel(view: CopyView, why: str) -> Step:
+    """Once; what follows is waited for."""
+    machine = view.machine
+    assert machine is not None
+    asked = machine.migration.state is MigrationState.CANCELLING
+    return Wait(PROGRESS_INTERVAL_S) if asked else CancelCopy(why)

@@ -26,6 +26,8 @@ from drover.api.wire import Object
 if TYPE_CHECKING:
     from drover.agent.keeper import Keeper
 
+LISTENING = "listening"  # journal mark: address and port of an incoming copy
+
 
 class BadMachine(Exception):
     """The Pod's machine annotation is missing or no machine spec."""
@@ -90,12 +92,21 @@ async def launch_incoming(keeper: Keeper) -> bool:
         keeper.memory.listener = listener
         _publish_listener(keeper, vmm, listener)  # early: the source may connect while QEMU starts
         keeper.log.mark("evict.listening", port=listener.port)
-        keeper.took(await context.hypervisor.launch(keeper.copy, spec, listener))
+        machine = await context.hypervisor.launch(keeper.copy, spec, listener)
+        # Only now: an agent that finds its QEMU without this mark knows that it waits for nobody.
+        context.journal.put(keeper.copy, LISTENING, f"{listener.address} {listener.port}")
+        keeper.took(machine)
     except BadMachine as bad:
         return _start_failed(keeper, str(bad))
     except HypervisorError as error:
         return _start_failed(keeper, _told(keeper, error))
     return True
+
+
+def remembered_listener(keeper: Keeper) -> Listener | None:
+    """Where an adopted incoming copy listens, if its agent died before the world was told."""
+    address, _, port = (keeper.context.journal.get(keeper.copy, LISTENING) or "").partition(" ")
+    return Listener(address, int(port), "") if port else None
 
 
 def is_named_target(keeper: Keeper, vmm: Object) -> bool:

@@ -52,6 +52,7 @@ class Marks:
     """What the journal remembers of this copy across crashes."""
 
     started: bool = False  # a QEMU process may have been made
+    listening: bool = False  # its QEMU waits for an incoming guest
     resuming: bool = False  # `cont` may have been sent to an incoming copy (safety rule 4)
     ended: str = ""  # LastReason of its end, written before the kill
     copying: str = ""  # uid of the vmm for which `migrate` may have been sent
