@@ -146,9 +146,11 @@ class World:
         await self.admin.create(LEASE, {"metadata": meta, "spec": {"holderIdentity": node}})
         await self.renew(node, [])
 
-    async def renew(self, node: str, machines: list[dict[str, str]]) -> None:
+    async def renew(self, node: str, machines: list[dict[str, str]] | None) -> None:
+        """``None``: its agent has not looked yet what it runs."""
+        told = None if machines is None else json.dumps(machines)
         patch = {
-            "metadata": {"annotations": {names.MACHINES_ANNOTATION: json.dumps(machines)}},
+            "metadata": {"annotations": {names.MACHINES_ANNOTATION: told}},
             "spec": {"renewTime": rfc3339_micro(self.clock.wall())},
         }
         await self.admin.patch(LEASE, node, NODE_LEASE_NAMESPACE, patch)

@@ -120,8 +120,8 @@ class Agent:
         for informer in self._informers:
             await informer.wait_synced()
         scope.guard(self.node_keeper.run(), "node")
-        scope.guard(self._report(), "report")
         await self.copies.start()
+        scope.guard(self._report(), "report")
         self.log.mark("agent.serving", incarnation=self.node_lease.incarnation)
 
     async def _report(self) -> None:

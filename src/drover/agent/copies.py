@@ -130,7 +130,9 @@ class Copies:
             self._keep(holder, vm)
 
     def machines(self) -> list[dict[str, str]]:
-        """The report for the node's Lease: what may run here."""
+        """The report for the node's Lease: what may run here. An incoming copy that was never let go on is no VM."""
         return [
-            {"vm": k.vm, "pod": k.copy} for k in self._keepers.values() if k.machine is not None
+            {"vm": k.vm, "pod": k.copy}
+            for k in self._keepers.values()
+            if k.machine is not None and not k.incoming
         ]

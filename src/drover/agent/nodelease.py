@@ -40,10 +40,11 @@ class NodeLease:
         self._duration_s = duration_s
         self._lease: Object | None = None
         self._acked_at: float | None = None
-        self._machines: list[dict[str, str]] = []
+        self._machines: list[dict[str, str]] | None = None
 
     def report(self, machines: list[dict[str, str]]) -> None:
-        """What this node runs, for the next renewal."""
+        """What this node runs, for the next renewal. Before the first call nothing is said: an agent that has not
+        looked yet must not tell that nothing runs (safety rule 1)."""
         self._machines = machines
 
     @property
@@ -92,11 +93,14 @@ class NodeLease:
 
     def _filled(self, lease: Object) -> Object:
         meta = dict(lease["metadata"])
-        meta["annotations"] = {
+        annotations = {
             **(meta.get("annotations") or {}),
             names.INCARNATION_ANNOTATION: self.incarnation,
-            names.MACHINES_ANNOTATION: json.dumps(self._machines),
         }
+        annotations.pop(names.MACHINES_ANNOTATION, None)
+        if self._machines is not None:
+            annotations[names.MACHINES_ANNOTATION] = json.dumps(self._machines)
+        meta["annotations"] = annotations
         spec = {
             **lease.get("spec", {}),
             "holderIdentity": self._node,

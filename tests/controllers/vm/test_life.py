@@ -287,6 +287,45 @@ def test_a_missing_lease_of_a_dead_vm_is_rebuilt_as_released() -> None:
     tell(story)
 
 
+def test_a_stopped_vm_whose_lease_went_first_is_deleted_without_a_new_lease() -> None:
+    """The end of a namespace deletes both at once, and takes no new objects."""
+
+    async def story(world: World) -> None:
+        await running(world)
+        await world.ask("linux-vm", "stop", "op;2026-01-01T00:01:00Z")
+        await world.settle()
+        await world.release("linux-vm", "n1", "Stopped")
+        await world.settle()
+        await world.lose_lease("linux-vm")
+        began = world.api.store.revision
+        await world.delete(VM, "linux-vm")
+        for _ in range(4):
+            await world.settle(2)
+            await world.renew("n1", [])
+            await world.renew("n2", [])
+        await world.settle(5)
+        assert await world.find(VM, "linux-vm") is None
+        assert [c for c in world.api.store.since(began) if c.kind == VML] == []
+
+    tell(story)
+
+
+def test_a_node_that_has_not_looked_yet_has_not_spoken() -> None:
+    """An agent that has just started renews its Lease before it knows what runs: safety rule 1."""
+
+    async def story(world: World) -> None:
+        await running(world, "AlwaysOn")
+        await world.lose_lease("linux-vm")
+        for _ in range(6):
+            await world.settle(2)
+            await world.renew("n1", None)
+            await world.renew("n2", [])
+        assert await world.find(VML, "linux-vm") is None
+        assert len(await world.pods("linux-vm")) == 1
+
+    tell(story)
+
+
 def test_a_pod_that_fails_before_its_start_is_replaced_after_a_back_off() -> None:
     async def story(world: World) -> None:
         await needs(world)

@@ -47,10 +47,10 @@ def incarnation(lease: Obj) -> str:
     return str((lease["metadata"].get("annotations") or {}).get(names.INCARNATION_ANNOTATION, ""))
 
 
-def machines(lease: Obj) -> dict[str, str]:
-    """What the node says it runs: Pod uid by ``namespace/name`` of the VM.
+def machines(lease: Obj) -> dict[str, str] | None:
+    """What the node says it runs: Pod uid by ``namespace/name`` of the VM. None: it has not looked yet.
 
     Raises ValueError on a bad report.
     """
-    text = (lease["metadata"].get("annotations") or {}).get(names.MACHINES_ANNOTATION, "[]")
-    return {entry["vm"]: entry["pod"] for entry in json.loads(text)}
+    text = (lease["metadata"].get("annotations") or {}).get(names.MACHINES_ANNOTATION)
+    return None if text is None else {entry["vm"]: entry["pod"] for entry in json.loads(text)}

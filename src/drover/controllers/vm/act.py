@@ -86,11 +86,23 @@ class Actor:
         return True
 
     async def _rebuild(self, view: VmView, above_epoch: int, reason: str) -> bool:
+        if view.deleting and await self._rebuilder.who_runs(view.vm) == []:
+            # A lease that only says "released" is not needed, and a namespace that ends would refuse it for ever.
+            return await self._forget_lease(view.vm)
         made = await self._rebuilder.step(view.vm, above_epoch, reason)
         if made is not None:
             self._log.mark("vml.rebuilt", vm=name_of(view.vm), holder=made["spec"]["holder"])
             self._caches.leases.observe(made)
         return made is not None
+
+    async def _forget_lease(self, vm: Object) -> bool:
+        """Every node has told that nothing runs: the absence of the lease is as good as our own doing."""
+        patch = {"status": {"power": {"lease": None}}}
+        answer = await self._client.patch(
+            VM, name_of(vm), namespace_of(vm), patch, subresource="status", version=vm
+        )
+        self._caches.vms.observe(answer)
+        return True
 
     async def _claim(self, view: VmView, disks: tuple[str, ...], epoch: int) -> bool:
         """One disk after the other, in name order. The epoch makes each start a write, so that whoever frees the

@@ -116,9 +116,27 @@ class Rebuilder:
     async def step(self, vm: Object, above_epoch: int, reason: str) -> Object | None:
         """One look at all nodes; the new lease once every node has spoken, else None.
 
-        Two nodes that both report the VM are left alone: a migration under way ends by itself, since its hand-over
-        needs a lease, and then one report remains.
+        Two nodes that both report the VM are left alone: an arrival that was let go on. Its source ends as soon as
+        it hears of that, and then one report remains. (Copies that still wait for their guest are not reported.)
         """
+        key = key_of(vm)
+        running = await self.who_runs(vm)
+        if running is None or len(running) > 1:
+            return None
+        spec = released_spec(above_epoch + 1, reason)
+        if running:
+            node = running[0]
+            spec |= {
+                "holder": (nodes.machines(node) or {})[key],
+                "node": name_of(node),
+                "nodeIncarnation": nodes.incarnation(node),
+            }
+        lease = await self._client.create(VML, new_lease(vm, spec))
+        self.forget(key)
+        return lease
+
+    async def who_runs(self, vm: Object) -> list[Object] | None:
+        """The Leases of the nodes that report this VM; None while not every node has spoken."""
         key = key_of(vm)
         if key not in self._searches and len(self._searches) >= MOST_SEARCHES:
             return None
@@ -128,20 +146,7 @@ class Rebuilder:
         spoken = [self._count(search, lease) >= RENEWALS_NEEDED for lease in joined]
         if not all(spoken):
             return None
-        running = [lease for lease in joined if key in nodes.machines(lease)]
-        if len(running) > 1:
-            return None
-        spec = released_spec(above_epoch + 1, reason)
-        if running:
-            node = running[0]
-            spec |= {
-                "holder": nodes.machines(node)[key],
-                "node": name_of(node),
-                "nodeIncarnation": nodes.incarnation(node),
-            }
-        lease = await self._client.create(VML, new_lease(vm, spec))
-        self.forget(key)
-        return lease
+        return [lease for lease in joined if key in (nodes.machines(lease) or {})]
 
     @staticmethod
     def _count(search: _Search, lease: Object) -> int:
@@ -149,7 +154,7 @@ class Rebuilder:
         renewed = str((lease.get("spec") or {}).get("renewTime", ""))
         before = search.renewals.get(name)
         search.renewals[name] = renewed
-        if before is None:
+        if before is None or nodes.machines(lease) is None:  # an agent that has not looked yet
             search.counts[name] = 0
         elif before != renewed:
             search.counts[name] += 1
