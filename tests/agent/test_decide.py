@@ -88,6 +88,19 @@ CASES = {
     "nothing left": (view(lease=RELEASED, pod=None), s.Done()),
     "a fresh QEMU is let run": (view(machine=machine(RunState.PRELAUNCH), marks=STARTED), s.Resume()),
     "a running guest is left alone": (view(machine=RUNNING, marks=STARTED), s.Wait()),
+    "an incoming copy that died is no crash of the VM": (
+        view(lease=AT_SOURCE, pod=TARGET_POD, marks=STARTED, move=target()),
+        s.FinishPod(s.MOVE_FAILED),
+    ),
+    "and if it was given the lease meanwhile, it hands it back, whatever it ended by": (
+        view(pod=TARGET_POD, marks=Marks(started=True, ended=LastReason.CRASHED), move=target()),
+        s.HandBack(),
+    ),
+    "an incoming copy that was given up stays so": (
+        view(machine=ARRIVED, pod=TARGET_POD, move=target(),
+             marks=Marks(started=True, ended=s.HANDED_BACK)),
+        s.Kill(s.HANDED_BACK),
+    ),
     "a monitor that says nothing is asked again": (
         view(machine=machine(RunState.OTHER), marks=STARTED), s.Wait(d.SILENT_POLL_S),
     ),

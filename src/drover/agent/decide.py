@@ -97,7 +97,8 @@ def _without_machine(view: CopyView) -> Step:
     if pod.final:
         return DropPod()
     if marks.started or marks.ended:
-        return FinishPod(marks.ended or LastReason.CRASHED)
+        # An incoming copy that never ran was no VM yet: its end is the move's, not the VM's.
+        return FinishPod(marks.ended or (MOVE_FAILED if view.is_target else LastReason.CRASHED))
     if pod.deleting:
         return DropPod()
     move = view.move
@@ -113,10 +114,14 @@ def _lease_without_machine(view: CopyView) -> Step:
     pod, marks = view.pod, view.marks
     if view.lease.state is LeaseState.MINE_BEFORE:
         return Release(LastReason.NODE_RESTARTED)
+    if (
+        view.is_target
+        and view.move is not None
+        and marks.ended != LastReason.RESET_DURING_MIGRATION
+    ):
+        return HandBack()  # it never ran here, whatever ended its process
     if marks.ended and marks.ended not in (MOVE_FAILED, HANDED_BACK):
         return Release(marks.ended)
-    if view.is_target and view.move is not None:
-        return HandBack()
     if marks.started:
         return Release(LastReason.CRASHED)
     if pod is None or pod.deleting:
@@ -130,6 +135,8 @@ def _guest_end(view: CopyView) -> str:
     """The reason when the guest ended by itself, or an incoming copy turned out to be of such a guest."""
     machine = view.machine
     assert machine is not None
+    if view.marks.ended:
+        return view.marks.ended  # decided before a crash of the agent; carry it out
     if view.is_target:
         # The source alone sees SHUTDOWN; its copy then says `shutdown` here. Neither may go on (safety rule 7).
         died = machine.state in (RunState.SHUTDOWN, RunState.PANICKED)
@@ -137,8 +144,6 @@ def _guest_end(view: CopyView) -> str:
         return (
             LastReason.RESET_DURING_MIGRATION if died and holds else (MOVE_FAILED if died else "")
         )
-    if view.marks.ended:
-        return view.marks.ended  # decided before a crash of the agent; carry it out
     if machine.state is RunState.PANICKED:
         return LastReason.GUEST_PANICKED
     if machine.state is RunState.SHUTDOWN or machine.shutdown:
@@ -259,6 +264,8 @@ def _not_holding(view: CopyView) -> Step:
             and view.pod is not None
             and not view.pod.deleting
             and machine.migration.state is not MigrationState.FAILED
+            # Its agent died while it started, and nobody will ever reach it.
+            and (view.marks.listening or machine.state is not RunState.INMIGRATE)
         )
         return Wait() if wanted else Kill(MOVE_FAILED)
     if view.is_source and move is not None and view.marks.copying == move.uid:

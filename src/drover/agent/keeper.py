@@ -31,7 +31,7 @@ from drover.base.backoff import Backoff
 from drover.base.tasks import TaskScope
 
 # How often the guest's agent is asked whether it answers.
-AGENT_AWAITED_S, AGENT_READY_S = 2.0, 20.0
+AGENT_FIRST_S, AGENT_AWAITED_S, AGENT_READY_S = 0.5, 2.0, 20.0
 _RETRY = Backoff(first_s=0.02, most_s=5.0)
 
 
@@ -47,6 +47,8 @@ class Keeper:
         self.memory = Memory()
         self.log = context.log.bind(vm=vm, copy=copy[:8])
         self._machine = machine
+        if machine is not None:
+            self.memory.listener = launching.remembered_listener(self)
         self._wake = asyncio.Event()
         self._scope = TaskScope(f"keeper-{copy[:8]}")
 
@@ -143,8 +145,10 @@ class Keeper:
     async def _ask_guest(self, machine: Machine) -> None:
         """Find out, now and then, whether the guest's agent answers."""
         while machine.alive:
-            # Never before the guest runs: an incoming one has no state of its own yet.
-            ready = self.memory.running and await machine.guest_agent()
+            if not self.memory.running:  # an incoming guest has no state of its own yet
+                await self.context.clock.sleep(AGENT_FIRST_S)
+                continue
+            ready = await machine.guest_agent()
             if ready is not self.memory.agent_ready:
                 self.memory.agent_ready = ready
                 self.wake()
@@ -207,6 +211,7 @@ class Keeper:
         journal = self.context.journal
         return Marks(
             started=journal.get(self.copy, "started") is not None,
+            listening=journal.get(self.copy, launching.LISTENING) is not None,
             resuming=journal.get(self.copy, "resuming") is not None,
             ended=journal.get(self.copy, "ended") or "",
             copying=journal.get(self.copy, "copying") or "",
