@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.controllers.world import Story, World, play
@@ -124,6 +125,9 @@ def test_a_move_that_is_aborted_before_it_copies_leaves_no_trace() -> None:
         source = await running(world)
         await world.start_move("linux-vm", source, "n1")
         await vmm(world, "Scheduling")
+        quick = await status(world)
+        assert "Migrating" not in {c["type"] for c in quick["conditions"]}, "told too early"
+        await asyncio.sleep(3.5)
         condition = {c["type"]: c for c in (await status(world))["conditions"]}["Migrating"]
         assert (condition["status"], condition["reason"]) == ("False", "InProgress")
         assert "being scheduled" in condition["message"]

@@ -17,7 +17,7 @@ from drover.api.meta import (
 )
 from drover.api.scheme import VM, key_of
 from drover.api.wire import Object
-from drover.controllers.vm import status
+from drover.controllers.vm import moves, status
 from drover.controllers.vm.act import Actor, Settings
 from drover.controllers.vm.decide import decide
 from drover.controllers.vm.gather import Caches, gather, vm_key_of_move, vm_key_of_pod
@@ -61,7 +61,8 @@ class VmReconciler:
         for act in decision.acts:
             if not await self._actor.carry_out(view, act):
                 return After(min(RETRY_S, decision.again_s or RETRY_S))
-        return Done() if decision.again_s is None else After(decision.again_s)
+        waits = [wait_s for wait_s in (decision.again_s, moves.quiet_s(view) or None) if wait_s]
+        return After(min(waits)) if waits else Done()
 
     async def _write_status(self, view: VmView, decision: Decision) -> Object:
         wanted = status.build(view, decision)

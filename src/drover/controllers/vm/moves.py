@@ -18,9 +18,12 @@ from drover.api.kinds.vm import MigrationResult, VmCondition, VmPhase, VmReason
 from drover.api.meta import is_deleting, name_of, uid_of
 from drover.api.names import VmmPhase
 from drover.api.wire import Object
-from drover.base.clock import rfc3339
+from drover.base.clock import parse_rfc3339, rfc3339
 from drover.controllers.vm.view import VmView
 
+# A move that is made ready within this time leaves no trace on the VM before its transfer: who watches a VM sees
+# Running, Migrating, Running, and not every step of the preparation. One that hangs shows why.
+QUIET_S = 3.0
 _TRANSFER = (VmmPhase.READY, VmmPhase.COPYING)
 _STORY = {
     VmmPhase.PENDING: (False, VmReason.PENDING, "Migration is awaiting start."),
@@ -94,10 +97,30 @@ def _source(move: Object) -> dict[str, str]:
     return {"node": vmms.source_node(move), "pod": str(pod.get("name", ""))}
 
 
+def quiet_s(view: VmView) -> float:
+    """How much longer the preparation of the present move stays unmentioned; 0: it is to be told."""
+    move = view.move
+    if move is None or vmms.phase(move) in _TRANSFER:
+        return 0.0
+    return max(0.0, QUIET_S - (view.now_s - parse_rfc3339(move["metadata"]["creationTimestamp"])))
+
+
+def shown_pods(view: VmView) -> list[Object]:
+    """All Pods of the VM, but for the target of a move that is not told yet."""
+    move = view.move if quiet_s(view) > 0 else None
+    return [
+        pod for pod in view.pods if move is None or not pods.migration_name(pod) or _ran(view, pod)
+    ]
+
+
+def _ran(view: VmView, pod: Object) -> bool:
+    return uid_of(pod) == view.holder or pods.ended(pod)
+
+
 def condition(view: VmView) -> Object | None:
     """Present only while a migration goes on."""
     move = view.move
-    if move is None or not view.holder:
+    if move is None or not view.holder or quiet_s(view) > 0:
         return None
     holds, reason, message = _STORY.get(vmms.phase(move), _COPY)
     return cond.condition(VmCondition.MIGRATING, holds, reason, message)

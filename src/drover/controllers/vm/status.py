@@ -45,7 +45,8 @@ def build(view: VmView, decision: Decision) -> dict[str, Any]:
         "stats": stats.build(view, phase),
         "migrationState": moves.migration_state(view, phase),
         "virtualMachinePods": [
-            {"name": name_of(pod), "active": uid_of(pod) == view.holder} for pod in view.pods
+            {"name": name_of(pod), "active": uid_of(pod) == view.holder}
+            for pod in moves.shown_pods(view)
         ],
         "resources": _resources(view),
         "restartAwaitingChanges": changes.pending(view),
@@ -200,6 +201,13 @@ def _agent_ready(view: VmView) -> Object:
     pod = view.active_pod
     if pod is not None and cond.is_true(pod, stats.AGENT_READY):
         return cond.condition(VmCondition.AGENT_READY, True, VmReason.AGENT_READY)
+    before = cond.get_condition(view.vm, VmCondition.AGENT_READY)
+    arrived = pod is not None and bool(pods.migration_name(pod))
+    if arrived and before is not None and cond.get_condition(pod or {}, stats.AGENT_READY) is None:
+        # The guest has just arrived and was not asked yet: what was so before the move is so.
+        return cond.condition(
+            VmCondition.AGENT_READY, before["status"], before["reason"], before.get("message", "")
+        )
     message = "Failed to connect to VM Agent."
     return cond.condition(VmCondition.AGENT_READY, False, VmReason.AGENT_NOT_READY, message)
 
