@@ -119,7 +119,7 @@ class Console:
                     task.result()
 
     async def _type(self, line: Attached, heard: asyncio.Event) -> None:
-        async for data in self.keyboard.keys():
+        async for data in self.keyboard.typed():
             await line.send(data)
         if not self.keyboard.is_terminal:
             await _silence(heard, self.linger_s)

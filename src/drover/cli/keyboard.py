@@ -39,7 +39,7 @@ class Keyboard:
         finally:
             termios.tcsetattr(self._fd, termios.TCSADRAIN, before)
 
-    async def keys(self) -> AsyncIterator[bytes]:
+    async def typed(self) -> AsyncIterator[bytes]:
         """What is typed or piped, until its end or, on a terminal, until the escape."""
         while data := await self._read():
             if self.is_terminal and ESCAPE in data:
