@@ -132,9 +132,8 @@ class MigrationController:
         return now - since
 
     def _target(self, vmm: Object) -> TargetPod | None:
-        namespace = vmm["metadata"]["namespace"]
-        pod = self.pods.get(f"{namespace}/{vmms.target_pod_name(vmm)}")
-        if pod is None or pods.uid(pod) != vmms.target_pod_uid(vmm):
+        pod = self._target_pod(vmm)
+        if pod is None:
             return None
         return TargetPod(
             uid=pods.uid(pod),
@@ -143,6 +142,13 @@ class MigrationController:
             ended=pods.ended(pod),
             deleting=pods.deleting(pod),
         )
+
+    def _target_pod(self, vmm: Object) -> Object | None:
+        """By its derived name: it may exist although the write that records it was refused."""
+        name = target_name(vmms.vm_name(vmm), vmm["metadata"]["uid"])
+        pod = self.pods.get(f"{vmm['metadata']['namespace']}/{name}")
+        recorded = vmms.target_pod_uid(vmm)
+        return pod if pod is not None and pods.uid(pod) == (recorded or pods.uid(pod)) else None
 
     def _slots(self, vmm: Object) -> Slots:
         others = [
@@ -214,10 +220,13 @@ class MigrationController:
         return await self._write(vmm, {"status": said}, "status")
 
     async def _delete_target(self, vmm: Object) -> Object:
-        namespace = vmm["metadata"]["namespace"]
-        name, uid = vmms.target_pod_name(vmm), vmms.target_pod_uid(vmm)
-        with contextlib.suppress(status.NotFound, status.Conflict):
-            await self._manager.client.delete(scheme.POD, name, namespace, uid=uid)
+        pod = self._target_pod(vmm)
+        if pod is not None:
+            meta = pod["metadata"]
+            with contextlib.suppress(status.NotFound, status.Conflict):
+                await self._manager.client.delete(
+                    scheme.POD, meta["name"], meta["namespace"], uid=meta["uid"]
+                )
         return vmm
 
     async def _write(self, vmm: Object, patch: Object, subresource: str) -> Object:
