@@ -70,18 +70,23 @@ def applies(step: Step, fault: Fault) -> bool:
     return not (step is Step.DONE and fault is Fault.SOURCE_QEMU)
 
 
-def may_restart(step: Step, fault: Fault) -> bool:
-    """The VM's own QEMU may have been the one that died, so that its runPolicy starts it anew."""
+def may_restart(fell: Step, fault: Fault, held: bool) -> bool:
+    """The VM's own QEMU may have been the one that died, so that its runPolicy starts it anew.
+
+    ``fell`` is the step at which the fault really came; ``held``: the target's agent was stopped meanwhile, so that its
+    guest certainly did not run yet.
+    """
     if fault is Fault.SOURCE_QEMU:
-        return step not in (Step.HANDED_OVER, Step.RESUMED)
-    return fault is Fault.TARGET_QEMU and step in (Step.RESUMED, Step.DONE)
+        return fell not in (Step.HANDED_OVER, Step.RESUMED, Step.DONE)
+    running = fell in (Step.RESUMED, Step.DONE) or (fell is Step.HANDED_OVER and not held)
+    return fault is Fault.TARGET_QEMU and running
 
 
-def must_restart(step: Step, fault: Fault) -> bool:
+def must_restart(fell: Step, fault: Fault) -> bool:
     """It certainly was."""
     if fault is Fault.SOURCE_QEMU:
-        return step in (*_BEFORE_COPY, *_COPY)
-    return fault is Fault.TARGET_QEMU and step in (Step.RESUMED, Step.DONE)
+        return fell in (*_BEFORE_COPY, *_COPY)
+    return fault is Fault.TARGET_QEMU and fell in (Step.RESUMED, Step.DONE)
 
 
 def needs_slow_link(step: Step) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import socket
 import struct
@@ -47,7 +49,7 @@ class Ping:
     def longest_ms(self) -> int:
         """The longest time without an answer."""
         times = [self._began, *self._answers, self._ended or time.monotonic()]
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         return int(max(gaps) * 1000)
 
     async def _send(self) -> None:
@@ -55,10 +57,8 @@ class Ping:
         sequence = 0
         while True:
             sequence = (sequence + 1) & 0xFFFF
-            try:
+            with contextlib.suppress(OSError):  # the way is cut just now
                 await loop.sock_sendto(self._socket, self._packet(sequence), (self._address, 0))
-            except OSError:
-                pass  # the way is cut just now
             await asyncio.sleep(EVERY_S)
 
     async def _receive(self) -> None:

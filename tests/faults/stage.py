@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from tests.faults.story import NAMESPACE, Story, eventually
+
 from drover.api import scheme, status
 from drover.base.clock import RealClock
 from drover.lab.engine import find_engine
@@ -19,7 +21,6 @@ from drover.lab.home import Home
 from drover.lab.lab import Lab, UpOptions
 from drover.runtime.client import Client
 from drover.runtime.kubeconfig import load
-from tests.faults.story import NAMESPACE, Story, eventually
 
 BOOT_LIMIT_S = 120.0
 

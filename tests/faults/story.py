@@ -13,22 +13,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from drover.api import scheme, status
-from drover.api.wire import Object
-from drover.lab import faults
-from drover.lab.errors import LabError
-from drover.lab.lab import Lab
-from drover.runtime.client import Client
 from tests.faults import strikes
 from tests.faults.cells import FAULT_S, Fault, Step, may_restart, must_restart, needs_slow_link
 from tests.faults.marks import Mark, MarkLog
 from tests.faults.ping import Ping
 from tests.support.guest import Guest
 
+from drover.api import scheme, status
+from drover.api.wire import Object
+from drover.base.clock import rfc3339_micro
+from drover.lab import faults
+from drover.lab.errors import LabError
+from drover.lab.lab import Lab
+from drover.runtime.client import Client
+
 NAMESPACE = "default"
 SLOW_BYTES = 16 * 2**20
 STEP_LIMIT_S = 90.0
 SETTLE_LIMIT_S = 120.0
+BOOT_LIMIT_S = 90.0
 POLL_S = 0.1
 FINAL = ("Completed", "Failed", "Superseded")
 
@@ -44,6 +47,8 @@ class Cell:
     pause_ms: int = 0  # as the guest's clock saw it
     gap_ms: int = 0  # as a ping from the machine saw it
     restarted: bool = False
+    fell: Step | None = None  # where the fault really came, by the times in the logs
+    held: bool = False
     vmop: str = ""
 
     @property
@@ -119,6 +124,7 @@ class Story:
             wrong = await eventually(lambda: self.finished(vmop), SETTLE_LIMIT_S)
             cell.wrong += [wrong] if wrong else []
             await self._settled(cell)
+            await self._sees(cell, boot)
         cell.gap_ms = ping.longest_ms()
         cell.vmop = await self._outcome(vmop)
         await self._again(cell)
@@ -142,7 +148,9 @@ class Story:
 
     async def _strike(self, cell: Cell, log: MarkLog, vmop: str, cast: strikes.Cast) -> None:
         held = await self._reach(cell, log, vmop, cast)
-        mend = strikes.strike(cast, cell.fault)
+        mend, at = strikes.strike(cast, cell.fault), rfc3339_micro(time.time())
+        log.read()
+        cell.fell, cell.held = _fell(cell.step, log.seen, self.vm, at), bool(held)
         if held and not (mend and cell.fault in (Fault.FREEZE_SOURCE, Fault.FREEZE_TARGET)):
             cast.thaw(held)
         if mend is not None:
@@ -228,6 +236,12 @@ class Story:
                 return f"Pod {meta['name']} is left over: {phase}"
         return ""
 
+    async def _sees(self, cell: Cell, boot: str) -> None:
+        """The guest answers; a new one has booted."""
+        cell.restarted = await self.guest.boot(BOOT_LIMIT_S) != boot
+        if cell.restarted:
+            await self.guest.wait_booted(BOOT_LIMIT_S)
+
     async def _outcome(self, vmop: str) -> str:
         try:
             found = await self.client.get(scheme.VMOP, vmop, NAMESPACE)
@@ -256,15 +270,34 @@ class Story:
     async def _judge_guest(self, cell: Cell, boot: str) -> None:
         ledger = await self.guest.ledger()
         cell.pause_ms = ledger.worst_pause_ms
-        cell.restarted = ledger.boot != boot
-        if cell.restarted and not may_restart(cell.step, cell.fault):
+        if cell.restarted != (ledger.boot != boot):
+            cell.wrong.append("the guest was restarted after the story")
+        fell = cell.fell or cell.step
+        if cell.restarted and not may_restart(fell, cell.fault, cell.held):
             cell.wrong.append("the guest was restarted, though its own QEMU was not the victim")
-        if not cell.restarted and must_restart(cell.step, cell.fault):
+        if not cell.restarted and must_restart(fell, cell.fault):
             cell.wrong.append("the guest goes on, though its QEMU was killed")
         if ledger.boots != [boot]:
             cell.wrong.append(f"{ledger.boots} wrote the ledger that {boot} had begun")
         if ledger.duplicates or ledger.missing or not ledger.lines:
             cell.wrong.append(f"the ledger is not whole: {ledger}")
+
+
+def _fell(meant: Step, seen: list[Mark], vm: str, at: str) -> Step:
+    """The step at which a fault came: a mark may be read late, and the next step may have been taken before."""
+    later = {
+        "evict.completed": Step.COMPLETED,
+        "evict.hand-over": Step.HANDED_OVER,
+        "resumed": Step.RESUMED,
+    }
+    order = list(Step)
+    fell = meant
+    for mark in seen:
+        step = later.get(mark.name)
+        known = step is not None and mark.get("vm") == vm and mark.at < at
+        if known and order.index(step) > order.index(fell):
+            fell = step
+    return fell
 
 
 def _fits(mark: Mark, name: str, fields: dict[str, str]) -> bool:

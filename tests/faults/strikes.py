@@ -6,9 +6,10 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.faults.cells import Fault
+
 from drover.lab import faults, processes
 from drover.lab.lab import Lab
-from tests.faults.cells import Fault
 
 _AGENTS = {
     Fault.SOURCE_AGENT: ("source", signal.SIGKILL),

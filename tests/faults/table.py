@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from drover.lab.lab import Lab
-from drover.runtime.client import Client
 from tests.faults import stage
 from tests.faults.cells import ABOUT, REDUCED, Fault, Step, applies
 from tests.faults.story import Cell, Story
+
+from drover.lab.lab import Lab
+from drover.runtime.client import Client
 
 Pair = tuple[Step, Fault]
 
@@ -72,6 +73,8 @@ async def play(lab: Lab, wanted: list[Pair], show: bool) -> list[Cell]:
 def _line(cell: Cell) -> str:
     word = "OK" if cell.good else "WRONG"
     again = ", restarted" if cell.restarted else ""
+    if cell.fell not in (None, cell.step):
+        again += f", fell into {cell.fell}"
     line = (
         f"{cell.step:14} {cell.fault:15} {word:6} {cell.took_s:5.1f} s  pause {cell.pause_ms} ms, "
         f"ping gap {cell.gap_ms} ms, vmop {cell.vmop}{again}"

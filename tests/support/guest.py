@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LEDGER = "/var/ledger"
 TICK_MS = 20
+_BOOT = "cat /proc/sys/kernel/random/boot_id"
 _ANSWER = re.compile(r"BEGIN\n(.*?)ENDMARK (\d+)\n", re.DOTALL)
 
 
@@ -61,10 +62,17 @@ class Guest:
                 return await self._ask(command, min(left, 8.0))
             except (OSError, TimeoutError, GuestSilent) as error:
                 if time.monotonic() > deadline - 0.5:
-                    raise GuestSilent(
-                        f"{self._vm} does not answer {command!r}: {error!r}"
-                    ) from error
+                    said = f"{self._vm} does not answer {command!r}: {error!r}"
+                    raise GuestSilent(f"{said}; its serial line ends so: {self.tail()}") from error
                 await asyncio.sleep(0.3)
+
+    def tail(self, characters: int = 1200) -> str:
+        """The end of what the living copies wrote to their serial lines."""
+        nodes = self._lab.home.path / "nodes"
+        copies = self.copies()
+        logs = [nodes / c.node / "state" / "log" / c.copy / "serial.log" for c in copies]
+        texts = [log.read_text(errors="replace")[-characters:] for log in logs if log.exists()]
+        return f"{[(c.node, c.pid) for c in copies]} {texts}"
 
     async def _ask(self, command: str, limit_s: float) -> str:
         copies = self.copies()
@@ -81,6 +89,10 @@ class Guest:
             finally:
                 writer.close()
 
+    async def boot(self, limit_s: float = 60.0) -> str:
+        """The id of its present boot."""
+        return (await self.shell(_BOOT, limit_s)).strip()
+
     async def wait_booted(self, limit_s: float = 90.0) -> None:
         """Until its shell answers and user data has run."""
         await self.shell("while pidof late >/dev/null; do sleep 0.1; done", limit_s)
@@ -89,13 +101,12 @@ class Guest:
         """A new, empty ledger, written from now on. Returns the boot id."""
         stop = "kill $(cat /run/ledger.pid) 2>/dev/null"
         begin = f"(guest-tool ledger {LEDGER} {TICK_MS} </dev/null & echo $! >/run/ledger.pid)"
-        boot = "cat /proc/sys/kernel/random/boot_id"
-        said = await self.shell(f"{stop}; rm -f {LEDGER}; {begin}; {boot}")
+        said = await self.shell(f"{stop}; rm -f {LEDGER}; {begin}; {_BOOT}", 60)
         return said.split()[-1]
 
     async def ledger(self) -> Ledger:
         """What the ledger says."""
-        said = await self.shell(f"guest-tool check {LEDGER}; cat /proc/sys/kernel/random/boot_id")
+        said = await self.shell(f"guest-tool check {LEDGER}; {_BOOT}", 60)
         found = re.search(r"(\{.*\})\s+(\S+)", said, re.DOTALL)
         assert found, said
         summary = json.loads(found[1])
