@@ -122,5 +122,7 @@ def condition(view: VmView) -> Object | None:
     move = view.move
     if move is None or not view.holder or quiet_s(view) > 0:
         return None
+    if vmms.phase(move) in _TRANSFER and not copying(view):
+        return None  # it has arrived; that goes with the phase, in one write
     holds, reason, message = _STORY.get(vmms.phase(move), _COPY)
     return cond.condition(VmCondition.MIGRATING, holds, reason, message)
