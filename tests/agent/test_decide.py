@@ -138,6 +138,61 @@ CASES = {
     ),
     "a process without its lease dies": (view(machine=RUNNING, lease=OTHER), s.Kill(s.LEASE_LOST)),
     "so does one whose lease was broken": (view(machine=RUNNING, lease=RELEASED), s.Kill(s.LEASE_LOST)),
+    "the guest's end, noted before the node lost power, is the reason": (
+        view(lease=LeaseView(LeaseState.MINE_BEFORE, "copy", 3),
+             marks=Marks(started=True, ended=LastReason.GUEST_SHUTDOWN)),
+        s.Release(LastReason.GUEST_SHUTDOWN),
+    ),
+    "an end that is no reason of a release is a crash": (
+        view(marks=Marks(started=True, ended=s.LEASE_LOST)), s.Release(LastReason.CRASHED),
+    ),
+    "a Pod that somebody else ended was not stopped by its owner": (
+        view(pod=PodView("pod", final=True)), s.Release(LastReason.CRASHED),
+    ),
+    "a hand-over that lands when its target is gone and forgotten is handed back": (
+        view(pod=None, move=target()), s.HandBack(),
+    ),
+    "but not when the guest had arrived": (
+        view(pod=None, move=target(phase=VmmPhase.SUCCEEDED, final=True)),
+        s.Release(LastReason.POD_DELETED),
+    ),
+    "a target whose node booted anew hands back what never ran there": (
+        view(lease=LeaseView(LeaseState.MINE_BEFORE, "copy", 3), pod=TARGET_POD, move=target(),
+             marks=STARTED),
+        s.HandBack(),
+    ),
+    "unless its marks are lost": (
+        view(lease=LeaseView(LeaseState.MINE_BEFORE, "copy", 3), pod=TARGET_POD, move=target()),
+        s.Release(LastReason.NODE_RESTARTED),
+    ),
+    "or it may have run": (
+        view(lease=LeaseView(LeaseState.MINE_BEFORE, "copy", 3), pod=TARGET_POD, move=target(),
+             marks=Marks(started=True, resuming=True)),
+        s.Release(LastReason.NODE_RESTARTED),
+    ),
+    "a target that is deleted with the lease in its hand gives it back": (
+        view(pod=PodView("pod", deleting=True, migration="vmm"), move=target(), machine=ARRIVED,
+             marks=STARTED),
+        s.Kill(s.HANDED_BACK),
+    ),
+    "also when its Pod is gone": (
+        view(pod=None, move=target(), machine=LOADING, marks=STARTED), s.Kill(s.HANDED_BACK),
+    ),
+    "who said that it failed does not hand over": (
+        view(machine=COPIED, move=source(source_phase="Failed"), marks=COPYING), s.TakeBack(),
+    ),
+    "and stops copying": (
+        view(machine=ACTIVE, move=source(source_phase="Failed"), marks=COPYING),
+        s.CancelCopy("MigrationFailed"),
+    ),
+    "a copy whose counters are older than its state is looked at again": (
+        view(machine=machine(RunState.POSTMIGRATE, MigrationState.DEVICE), move=source(), marks=COPYING),
+        s.Wait(d.SETTLE_POLL_S),
+    ),
+    "a copy that failed is not handed over, though its guest stands in postmigrate": (
+        view(machine=machine(RunState.POSTMIGRATE, MigrationState.FAILED), move=source(), marks=COPYING),
+        s.TakeBack(),
+    ),
     "a copy of memory stops while nobody knows who may run": (
         view(machine=ACTIVE, lease=ABSENT, move=source(), marks=COPYING), s.CancelCopy("LeaseAbsent"),
     ),

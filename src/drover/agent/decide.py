@@ -23,6 +23,7 @@ from drover.agent.steps import (
     LEASE_LOST,
     MIGRATED,
     MOVE_FAILED,
+    NO_REASONS,
     AllowDowntime,
     CancelCopy,
     Done,
@@ -112,23 +113,28 @@ def _without_machine(view: CopyView) -> Step:
 def _lease_without_machine(view: CopyView) -> Step:
     """The lease names us and no process lives: start it, hand it back, or release it (safety rule 14)."""
     pod, marks = view.pod, view.marks
-    if view.lease.state is LeaseState.MINE_BEFORE:
-        return Release(LastReason.NODE_RESTARTED)
-    if (
-        view.is_target
-        and view.move is not None
-        and marks.ended != LastReason.RESET_DURING_MIGRATION
-    ):
-        return HandBack()  # it never ran here, whatever ended its process
-    if marks.ended and marks.ended not in (MOVE_FAILED, HANDED_BACK):
+    before = view.lease.state is LeaseState.MINE_BEFORE
+    # Marks outlive a boot. Without any, those of a former life may be lost, and it may have run there.
+    known = marks.started or not before
+    if _never_ran(view) and known and marks.ended != LastReason.RESET_DURING_MIGRATION:
+        return HandBack()  # whatever ended its process
+    if marks.ended and marks.ended not in NO_REASONS:
         return Release(marks.ended)
+    if before:
+        return Release(LastReason.NODE_RESTARTED)
     if marks.started:
         return Release(LastReason.CRASHED)
     if pod is None or pod.deleting:
         return Release(LastReason.POD_DELETED)
-    if pod.stop or pod.final:
+    if pod.stop:
         return Release(LastReason.STOPPED)
-    return Launch()
+    return Release(LastReason.CRASHED) if pod.final else Launch()
+
+
+def _never_ran(view: CopyView) -> bool:
+    """A copy that was given the lease while it waited for its guest, or after it had given up and was forgotten."""
+    move = view.move
+    return view.is_target and move is not None and move.phase != VmmPhase.SUCCEEDED
 
 
 def _guest_end(view: CopyView) -> str:
@@ -176,6 +182,9 @@ def _arriving(view: CopyView) -> Step:
     """The lease was handed to this incoming copy."""
     machine = view.machine
     assert machine is not None
+    unwanted = view.pod is None or view.pod.deleting
+    if unwanted and _never_ran(view):
+        return Kill(HANDED_BACK)  # somebody deleted the target, not the VM
     if machine.state is RunState.PAUSED and machine.migration.state is MigrationState.COMPLETED:
         return Resume()
     if machine.migration.state is MigrationState.FAILED or view.mine_for_s > LOAD_LIMIT_S:
@@ -188,8 +197,13 @@ def _copied(view: CopyView) -> Step:
     move = view.move
     if move is None or move.role is not Role.SOURCE or move.final or move.aborting:
         return TakeBack()
-    if move.uid != view.marks.copying or move.target_phase == "Failed":
-        return TakeBack()
+    if move.uid != view.marks.copying or "Failed" in (move.target_phase, move.source_phase):
+        return TakeBack()  # who said once that it failed never hands over after all
+    assert view.machine is not None
+    if view.machine.migration.state in MOVING:
+        return Wait(SETTLE_POLL_S)  # it was asked first, and has completed since
+    if view.machine.migration.state is not MigrationState.COMPLETED:
+        return TakeBack()  # a guest that stood still already when its copying failed
     match move.handover:
         case HandOverState.UNSENT:
             return Resume()
@@ -231,6 +245,8 @@ def _why_cancel(view: CopyView) -> str:
         return "PodDeleted"
     if move.target_phase == "Failed":
         return "TargetFailed"
+    if move.source_phase == "Failed":
+        return "MigrationFailed"
     if move.uid != view.marks.copying:
         return "Superseded"
     return move.overdue

@@ -14,8 +14,10 @@ from drover.agent.resume import Ground, NotAllowed, resume
 from drover.agent.view import HandOverState, LeaseState
 from drover.agent.vmlease import Cas, Party
 from drover.api import names, scheme, status
+from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
+from drover.api.meta import version_of
 from drover.api.wire import Object
 from drover.base.tasks import TaskScope
 
@@ -54,9 +56,11 @@ async def hand_over(keeper: Keeper) -> bool:
         case Cas.UNKNOWN:
             memory.handover = HandOverState.UNKNOWN
         case Cas.REFUSED:
-            await context.leases.fresh(
-                keeper.vm
-            )  # somebody wrote the lease: decide on what it says
+            # Somebody wrote the lease: decide on what it says. Nobody did: we may not hand over.
+            now = await context.leases.fresh(keeper.vm)
+            if now is not None and version_of(now) == version_of(lease):
+                memory.cancelled = memory.cancelled or "HandOverRefused"
+                memory.handover = _not_sent(keeper)
     return True
 
 
@@ -80,17 +84,23 @@ async def _receiver(keeper: Keeper, vmm: Object) -> Party | None:
         ]
         now, pod, lease = [await read for read in reads]
     target = vmms.target_report(now)
-    incarnation = (lease["metadata"].get("annotations") or {}).get(names.INCARNATION_ANNOTATION, "")
+    incarnation = nodes.incarnation(lease)
     sound = (
         "deletionTimestamp" not in now["metadata"]
         and not vmms.final(now)
         and target.get("phase") == "Listening"
+        and vmms.source_report(now).get("phase") != "Failed"
         and target.get("incarnation") == incarnation
         and pods.uid(pod) == vmms.target_pod_uid(vmm)
         and not pods.deleting(pod)
         and not pods.ended(pod)
     )
-    return Party(pods.uid(pod), node, str(incarnation)) if sound else None
+    return Party(pods.uid(pod), node, incarnation) if sound else None
+
+
+async def _incarnation(keeper: Keeper, node: str) -> str:
+    lease = await keeper.context.swift.get(scheme.LEASE, node, names.NODE_LEASE_NAMESPACE)
+    return nodes.incarnation(lease)
 
 
 async def take_back(keeper: Keeper) -> bool:
@@ -125,9 +135,15 @@ async def hand_back(keeper: Keeper) -> bool:
     lease = await context.leases.fresh(keeper.vm)
     if lease is None or vmm is None or keeper.machine is not None:
         return False
-    if context.leases.view(lease, keeper.copy).state is not LeaseState.MINE:
+    if context.leases.view(lease, keeper.copy).state not in (
+        LeaseState.MINE,
+        LeaseState.MINE_BEFORE,
+    ):
         return True
     incarnation = str(vmms.source_report(vmm).get("incarnation", ""))
+    if not incarnation:
+        # It never reported. Its present life will do: if that is a new one, it releases the lease.
+        incarnation = await _incarnation(keeper, vmms.source_node(vmm))
     source = Party(vmms.source_pod_uid(vmm), vmms.source_node(vmm), incarnation)
     outcome = await context.leases.give(lease, source)
     keeper.log.mark("evict.hand-back", outcome=outcome.value)

@@ -228,9 +228,10 @@ class Keeper:
             return self.context.migrations.get(f"{namespace}/{pods.migration_name(pod)}")
         mine = self.context.migrations.by_index("source", self.copy)
         copying = self.context.journal.get(self.copy, "copying")
-        alive = [m for m in mine if not vmms.final(m)] or [
-            m for m in mine if m["metadata"]["uid"] == copying
-        ]
+        sent = [m for m in mine if m["metadata"]["uid"] == copying]
+        # What is being copied comes first: two migrations of one VM must not take each other's place.
+        alive = [m for m in sent if not vmms.final(m)] or [m for m in mine if not vmms.final(m)]
+        alive = alive or sent
         return alive[-1] if alive else (as_target[-1] if as_target else None)
 
     def _move(self, pod: Object | None) -> MoveView | None:
@@ -246,10 +247,16 @@ class Keeper:
             final=vmms.final(vmm),
             source_copy=source,
             target_copy=vmms.target_pod_uid(vmm),
-            source_phase=str(vmms.source_report(vmm).get("phase", "")),
+            source_phase=self._source_phase(vmm),
             target_phase=str(vmms.target_report(vmm).get("phase", "")),
             handover=self.memory.handover_of(str(vmm["metadata"]["uid"])),
         )
+
+    def _source_phase(self, vmm: Object) -> str:
+        """As reported, and already when the report that it failed is still on its way."""
+        if vmm["metadata"]["uid"] == self.memory.gave_up:
+            return "Failed"
+        return str(vmms.source_report(vmm).get("phase", ""))
 
     def _report(self, view: CopyView) -> None:
         context, pod, vmm = self.context, self.pod, self.vmm()
@@ -269,6 +276,8 @@ class Keeper:
         if view.move.role is Role.SOURCE:
             said = report.source_report(view, incarnation, self.memory.cancelled)
             part = "source"
+            if said is not None and said["phase"] == "Failed":
+                self.memory.gave_up = view.move.uid
         else:
             known = launching.is_named_target(self, vmm)
             said = report.target_report(view, self.memory.listener, incarnation) if known else None

@@ -35,6 +35,7 @@ class Memory:
     agent_ready: bool | None = None  # the guest's agent answered when it was asked last
     message: str = ""  # the last failure in QEMU's own words
     cancelled: str = ""  # why we cancelled the copy
+    gave_up: str = ""  # uid of the vmm of which we said that it failed
     handover_uid: str = ""
     handover: HandOverState = HandOverState.NONE
 

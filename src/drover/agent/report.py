@@ -10,7 +10,7 @@ from drover.agent.decide import MOVING
 from drover.agent.ports import Listener, MigrationState, RunState
 from drover.agent.view import CopyView, LeaseState, Role
 from drover.api import names
-from drover.api.names import LastReason
+from drover.api.names import LastReason, VmmPhase
 from drover.api.wire import Object
 from drover.base.clock import rfc3339
 
@@ -89,11 +89,19 @@ def source_report(view: CopyView, incarnation: str, cancelled: str) -> Object | 
         return None
     if view.marks.copying != move.uid:
         # A copy that is aborted before it began never begins: say so, the abort waits for our word.
-        holds = view.lease.state is LeaseState.MINE
-        return {"phase": "Failed", "reason": "Aborted"} if move.aborting and holds else None
+        # Nor does one whose target failed first.
+        if view.lease.state is not LeaseState.MINE:
+            return None
+        if move.aborting:
+            return {"phase": "Failed", "reason": "Aborted"}
+        failed = move.phase == VmmPhase.COPYING and move.target_phase == "Failed"
+        return {"phase": "Failed", "reason": "TargetFailed"} if failed else None
     if view.lease.holder == move.target_copy:
-        done = machine is None
-        return {"phase": "Done" if done else "HandedOver", "handOverEpoch": view.lease.epoch}
+        return {
+            "phase": "Done" if machine is None else "HandedOver",
+            "handOverEpoch": view.lease.epoch,
+            "incarnation": incarnation,  # for a hand back: the copy may have been too short for a report
+        }
     if machine is None:
         return {
             "phase": "Failed",

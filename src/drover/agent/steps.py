@@ -9,6 +9,7 @@ MIGRATED = "Migrated"
 MOVE_FAILED = "MigrationFailed"
 LEASE_LOST = "LeaseLost"
 HANDED_BACK = "HandedBack"
+NO_REASONS = (MIGRATED, MOVE_FAILED, LEASE_LOST, HANDED_BACK)
 
 
 @dataclass(frozen=True)

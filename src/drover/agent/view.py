@@ -118,4 +118,6 @@ class CopyView:
     @property
     def is_target(self) -> bool:
         """Of a migration whose guest has not been let go on here yet."""
-        return self.pod is not None and bool(self.pod.migration) and not self.marks.resuming
+        by_pod = self.pod is not None and bool(self.pod.migration)
+        by_move = self.move is not None and self.move.role is Role.TARGET
+        return (by_pod or by_move) and not self.marks.resuming
