@@ -12,10 +12,6 @@ from pathlib import Path
 import msgspec
 
 
-class BadConfig(Exception):
-    """The file cannot be read or is not valid. ``str()`` names file, field and rule."""
-
-
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One node's agent."""
 
@@ -50,18 +46,3 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def nodeinit_socket(self) -> Path:
         """Where the node's first process takes requests."""
         return Path(self.run_dir) / "nodeinit.sock"
-
-
-def load_config(path: Path) -> AgentConfig:
-    """Read and check ``path``. Raises BadConfig."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=AgentConfig)
-    except OSError as error:
-        raise BadConfig(f"{path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise BadConfig(f"{path}: {error}") from error
-
-
-def save_config(path: Path, config: AgentConfig) -> None:
-    """Write ``config`` so that ``load_config`` gives it back."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(config)) + b"\n")

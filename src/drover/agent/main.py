@@ -8,17 +8,13 @@ kernel and of this nodeinit's life: when either is new, every process of the for
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import contextlib
 import os
 import platform
-import signal
 from pathlib import Path
 
 from drover import __version__
 from drover.agent.agent import Agent, Ports
-from drover.agent.config import AgentConfig, load_config
+from drover.agent.config import AgentConfig
 from drover.agent.context import Limits
 from drover.agent.journal import DiskJournal
 from drover.agent.kubelet.server import CopyPlaces, KubeletServer, KubeletSettings
@@ -33,6 +29,7 @@ from drover.base.clock import RealClock
 from drover.base.ids import RealIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
+from drover.runtime import process
 from drover.runtime.client import Client
 from drover.runtime.kubeconfig import from_files
 
@@ -137,21 +134,8 @@ def _kubelet(
     return KubeletServer(settings, find, clock, scope)
 
 
-async def run_until_told(config: AgentConfig) -> None:
-    """SIGTERM and SIGINT end the agent, not its guests."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    if task is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await serve(config)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="drover-agent", description="Run the agent of one node.")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
-    asyncio.run(run_until_told(load_config(parser.parse_args().config)))
+    process.run("drover-agent", "Run the agent of one node.", AgentConfig, serve)
 
 
 if __name__ == "__main__":

@@ -148,8 +148,8 @@ def _explain(error: Exception, debug: bool) -> int:
 
 def _operating(error: Exception) -> bool:
     """Whether the error tells of the world and not of our code. Imported late: only errors pay."""
-    from drover.agent.config import BadConfig
     from drover.api.status import ApiError, Unanswered
+    from drover.base.config_file import BadConfig
     from drover.lab.errors import LabError
     from drover.runtime.kubeconfig import BadKubeconfig
 

@@ -5,16 +5,7 @@ Unknown and missing fields are refused by name. It holds paths of keys, never ke
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-class BadConfig(Exception):
-    """The file cannot be read or is not valid. ``str()`` names file, field and rule."""
 
 
 class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,18 +25,3 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     webhook_port: int = 9443
     webhook_cert_file: str = ""
     webhook_key_file: str = ""
-
-
-def load_config(path: Path) -> ControllersConfig:
-    """Read and check ``path``. Raises BadConfig."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ControllersConfig)
-    except OSError as error:
-        raise BadConfig(f"{path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise BadConfig(f"{path}: {error}") from error
-
-
-def save_config(path: Path, config: ControllersConfig) -> None:
-    """Write ``config`` so that ``load_config`` gives it back."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(config)) + b"\n")

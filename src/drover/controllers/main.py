@@ -8,11 +8,7 @@ not know; killed at any point it goes on from the API's truth.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import contextlib
 import ipaddress
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,7 @@ from drover.base.tasks import TaskScope
 from drover.controllers.addresses.controller import wire as wire_addresses
 from drover.controllers.addresses.decide import Range
 from drover.controllers.classes.controller import wire as wire_classes
-from drover.controllers.config import BadConfig, ControllersConfig, load_config
+from drover.controllers.config import ControllersConfig
 from drover.controllers.disks.controller import wire as wire_disks
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.images.controller import wire as wire_images
@@ -36,6 +32,7 @@ from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
 from drover.controllers.webhook import Refusal, Rule, WebhookServer, WebhookSettings
+from drover.runtime import process
 from drover.runtime.client import Client
 from drover.runtime.kubeconfig import from_files
 from drover.runtime.manager import Manager
@@ -91,25 +88,8 @@ async def serve(config: ControllersConfig) -> None:
         await transport.aclose()
 
 
-async def run_until_told(config: ControllersConfig) -> None:
-    """SIGTERM and SIGINT end the process in order."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    if task is not None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await serve(config)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="drover-controllers", description="Run all controllers.")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
-    try:
-        config = load_config(parser.parse_args().config)
-    except BadConfig as error:
-        parser.error(str(error))
-    asyncio.run(run_until_told(config))
+    process.run("drover-controllers", "Run all controllers.", ControllersConfig, serve)
 
 
 if __name__ == "__main__":

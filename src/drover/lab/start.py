@@ -12,9 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drover.agent import config as agent_config
 from drover.agent.config import AgentConfig
-from drover.controllers import config as controllers_config
+from drover.base import config_file
 from drover.controllers.config import ControllersConfig
 from drover.lab import credentials, engine, links, processes, supervisor
 from drover.lab.home import Home, Settings
@@ -35,12 +34,10 @@ def write_files(home: Home, settings: Settings, options: UpOptions, now: datetim
     engine.write_configs(home)
     parts = engine.control_plane_parts(home, settings.topology, options.engine)
     (home.run / "control-plane.json").write_text(supervisor.encode(parts, home.logs))
-    controllers_config.save_config(home.path / "controllers.json", _controllers(home, settings))
+    config_file.save(home.path / "controllers.json", _controllers(home, settings))
     for number, node in enumerate(settings.node_names, start=1):
         (home.node(node) / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
-        agent_config.save_config(
-            home.node(node) / "agent.json", _agent(home, settings, number, options)
-        )
+        config_file.save(home.node(node) / "agent.json", _agent(home, settings, number, options))
     if options.image is not None:
         _place_image(options.image, builtin_image(home))
 
@@ -149,8 +146,8 @@ def _start_control_plane(home: Home, settings: Settings, switch: int) -> None:
 def start_node(home: Home, settings: Settings, number: int, switch: int) -> None:
     """One node: its first process, which keeps the agent and is parent of the QEMUs."""
     node = settings.node_names[number - 1]
-    config_file = home.node(node) / "agent.json"
-    config = agent_config.load_config(config_file)
+    config_path = home.node(node) / "agent.json"
+    config = config_file.load(config_path, AgentConfig)
     argv = (
         sys.executable,
         "-m",
@@ -161,7 +158,7 @@ def start_node(home: Home, settings: Settings, number: int, switch: int) -> None
         "-m",
         "drover.agent.main",
         "--config",
-        str(config_file),
+        str(config_path),
     )
     program = Program(
         node,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from drover.api.scheme import VIRTUALIZATION
 from drover.api.wire import Object
-from drover.controllers.config import load_config
+from drover.base.config_file import load
+from drover.controllers.config import ControllersConfig
 from drover.lab.bootstrap import upsert
 from drover.runtime.client import Client
 
@@ -46,7 +47,7 @@ def configuration(url: str, ca: bytes) -> Object:
 
 def wanted(controllers_file: Path) -> Object:
     """As the controllers' configuration says."""
-    config = load_config(controllers_file)
+    config = load(controllers_file, ControllersConfig)
     url = f"https://{config.webhook_address}:{config.webhook_port}"
     return configuration(url, Path(config.ca_file).read_bytes())
 
