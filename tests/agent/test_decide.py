@@ -193,6 +193,42 @@ CASES = {
         view(machine=machine(RunState.POSTMIGRATE, MigrationState.FAILED), move=source(), marks=COPYING),
         s.TakeBack(),
     ),
+    "a guest that may not go on is given up after a while": (
+        view(machine=machine(RunState.PRELAUNCH), marks=STARTED, refused_s=d.RESUME_LIMIT_S + 1),
+        s.Kill(LastReason.START_FAILED),
+    ),
+    "so is one that arrived": (
+        view(pod=TARGET_POD, move=target(), machine=ARRIVED, marks=Marks(started=True, resuming=True),
+             refused_s=d.RESUME_LIMIT_S + 1),
+        s.Kill(LastReason.CRASHED),
+    ),
+    "and a source that cannot have its disks back": (
+        view(machine=COPIED, marks=COPYING, refused_s=d.RESUME_LIMIT_S + 1),
+        s.Kill(LastReason.CRASHED),
+    ),
+    "before that it is tried again": (
+        view(machine=machine(RunState.PRELAUNCH), marks=STARTED, refused_s=d.RESUME_LIMIT_S - 1),
+        s.Resume(),
+    ),
+    "a refusal that is over is no reason to end a running guest": (
+        view(machine=RUNNING, marks=STARTED, refused_s=d.RESUME_LIMIT_S + 1), s.Wait(),
+    ),
+    "a stop is a stop, also when the agent that pressed the button is gone": (
+        view(machine=machine(RunState.SHUTDOWN, shutdown="guest-shutdown"),
+             pod=PodView("pod", deleting=True)),
+        s.Kill(LastReason.POD_DELETED),
+    ),
+    "a guest ended by a signal did not shut down": (
+        view(machine=machine(RunState.SHUTDOWN, shutdown="host-signal")), s.Kill(LastReason.CRASHED),
+    ),
+    "a guest whose last word was lost has shut down": (
+        view(machine=machine(RunState.SHUTDOWN)), s.Kill(LastReason.GUEST_SHUTDOWN),
+    ),
+    "a guest that panicked while it was copied is not handed over": (
+        view(machine=machine(RunState.POSTMIGRATE, MigrationState.COMPLETED, "guest-panic"),
+             move=source(), marks=COPYING),
+        s.Kill(LastReason.GUEST_PANICKED),
+    ),
     "a copy of memory stops while nobody knows who may run": (
         view(machine=ACTIVE, lease=ABSENT, move=source(), marks=COPYING), s.CancelCopy("LeaseAbsent"),
     ),

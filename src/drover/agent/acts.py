@@ -14,7 +14,7 @@ from drover.agent.ports import (
     RunState,
 )
 from drover.agent.publisher import Subject
-from drover.agent.resume import Ground, NotAllowed, resume
+from drover.agent.resume import Ground, NotAllowed, resume, went_on
 from drover.agent.view import CopyView, LeaseState
 from drover.agent.vmlease import Cas
 from drover.api import scheme, status
@@ -92,7 +92,7 @@ async def _resume(keeper: Keeper, view: CopyView) -> bool:
     keeper.log.mark("resumed", ground=ground.value, state=state.value)
     if ground is Ground.ARRIVAL:
         await machine.announce()
-    return state is RunState.RUNNING
+    return went_on(state)
 
 
 async def _start_copy(keeper: Keeper) -> bool:

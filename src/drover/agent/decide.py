@@ -15,6 +15,8 @@ Safety rules carried here (numbers of docs/safety.md): 1 absent is not released,
 19 copy only when the node's Lease is fresh.
 """
 
+# Long module: the whole story of a copy, to be read in one go.
+
 from __future__ import annotations
 
 from drover.agent.ports import MigrationState, RunState
@@ -51,6 +53,8 @@ PROGRESS_INTERVAL_S = 0.2
 SETTLE_POLL_S = 0.003
 # An incoming copy that holds the lease and is still not complete after this is given up and handed back.
 LOAD_LIMIT_S = 10.0
+# A guest that QEMU refuses to let go on for so long (a disk that somebody else has locked) is given up.
+RESUME_LIMIT_S = 30.0
 # A monitor that says nothing is asked again: that it answers once more is no event.
 SILENT_POLL_S = 1.0
 
@@ -64,14 +68,22 @@ _SHUTDOWN_REASONS = {
     "guest-reset": LastReason.GUEST_RESET,
     "guest-shutdown": LastReason.GUEST_SHUTDOWN,
     "guest-panic": LastReason.GUEST_PANICKED,
+    "": LastReason.GUEST_SHUTDOWN,  # the event was lost; a stranger's signal leaves no process behind
 }
 
 
 def decide(view: CopyView) -> Step:
     """The next act for this copy."""
     step = _decide(view)
+    if isinstance(step, Resume | TakeBack) and view.refused_s > RESUME_LIMIT_S:
+        return Kill(_why_it_never_went_on(view))
     silent = view.machine is not None and view.machine.state is RunState.OTHER
     return Wait(SILENT_POLL_S) if silent and step == Wait() else step
+
+
+def _why_it_never_went_on(view: CopyView) -> str:
+    fresh = view.machine is not None and view.machine.state is RunState.PRELAUNCH
+    return LastReason.START_FAILED if fresh else LastReason.CRASHED
 
 
 def _decide(view: CopyView) -> Step:
@@ -153,9 +165,11 @@ def _guest_end(view: CopyView) -> str:
     if machine.state is RunState.PANICKED:
         return LastReason.GUEST_PANICKED
     if machine.state is RunState.SHUTDOWN or machine.shutdown:
-        if view.stop_left_s is not None and machine.shutdown != "guest-reset":
+        # That the button was pressed is forgotten with the agent; that it was to be, is not.
+        stopped = view.must_stop or view.stop_left_s is not None
+        if stopped and machine.shutdown != "guest-reset":
             return _stop_reason(view)
-        return _SHUTDOWN_REASONS.get(machine.shutdown, LastReason.GUEST_SHUTDOWN)
+        return _SHUTDOWN_REASONS.get(machine.shutdown, LastReason.CRASHED)
     return ""
 
 

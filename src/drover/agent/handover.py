@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drover.agent.ports import RunState
-from drover.agent.resume import Ground, NotAllowed, resume
+from drover.agent.resume import Ground, NotAllowed, resume, went_on
 from drover.agent.view import HandOverState, LeaseState
 from drover.agent.vmlease import Cas, Party
 from drover.api import names, scheme, status
@@ -126,7 +125,7 @@ async def take_back(keeper: Keeper) -> bool:
         return False
     keeper.log.mark("resumed", ground=Ground.TAKEN_BACK.value, state=state.value)
     await machine.announce()
-    return state is RunState.RUNNING
+    return went_on(state)
 
 
 async def hand_back(keeper: Keeper) -> bool:

@@ -5,6 +5,8 @@ event of QEMU, a timer), it looks at the whole state again. Memory that is lost 
 ask again, never to run: the handle of the process is found anew by ``adopt``, marks are in the journal.
 """
 
+# Long module: the one writer of a copy's process, marks and reports.
+
 from __future__ import annotations
 
 import asyncio
@@ -121,10 +123,27 @@ class Keeper:
         try:
             return await acts.act(self, step, view)
         except (HypervisorError, status.ApiError, status.Unanswered) as error:
+            if isinstance(step, steps.Resume | steps.TakeBack) and isinstance(
+                error, HypervisorError
+            ):
+                self._refused(error)
             self.log.warn(
                 "a step failed and is tried again", step=type(step).__name__, why=str(error)
             )
             return False
+
+    def _refused(self, error: HypervisorError) -> None:
+        """QEMU does not let the guest go on."""
+        self.memory.message = launching.told(self, error)
+        if self.memory.refused_since is None:
+            self.memory.refused_since = self.context.clock.monotonic()
+            self._warn("GuestNotRunning", self.memory.message)
+
+    def _warn(self, reason: str, message: str) -> None:
+        """An Event of the Pod."""
+        pod = self.pod
+        if pod is not None:
+            self.context.recorder.event(pod, "Warning", reason, message)
 
     async def _pause(self, after_s: float | None) -> None:
         try:
@@ -138,6 +157,9 @@ class Keeper:
             if event.name == "SHUTDOWN" and machine is self._machine:
                 # QEMU tells the reason once; it decides between a restart and a stop.
                 self.context.journal.put(self.copy, "shutdown", str(event.data.get("reason", "")))
+            if event.name == "GUEST_PANICKED" and machine is self._machine:
+                # A copy in progress may complete, and then nothing else tells of it.
+                self.context.journal.put(self.copy, "shutdown", "guest-panic")
             if event.name in ("SHUTDOWN", "EXIT", "GUEST_PANICKED"):
                 self.log.info("qemu", event=event.name, data=event.data)
             self.wake()
@@ -168,6 +190,7 @@ class Keeper:
             overdue = memory.overdue(now, limits, machine, self._machine)
             move = replace(move, overdue=overdue, allow_ms=memory.allow_ms(now, limits, machine))
         left = None if memory.stop_at is None else memory.stop_at - now
+        refused_s = 0.0 if memory.refused_since is None else now - memory.refused_since
         if lease.state is not LeaseState.MINE:
             memory.mine_since = None
         elif memory.mine_since is None:
@@ -182,6 +205,7 @@ class Keeper:
             move=move,
             node_fresh=context.node_lease.fresh,
             stop_left_s=left,
+            refused_s=refused_s,
             mine_for_s=0.0 if memory.mine_since is None else now - memory.mine_since,
         )
 
@@ -198,9 +222,12 @@ class Keeper:
         except MonitorSilent:
             now = self.context.clock.monotonic()
             memory.silent_since = memory.silent_since or now
-            return MachineView(RunState.OTHER, memory.last_migration, self._shutdown())
+            silent_s = now - memory.silent_since
+            return MachineView(RunState.OTHER, memory.last_migration, self._shutdown(), silent_s)
         memory.silent_since = None
         memory.running = state is RunState.RUNNING
+        if memory.running:
+            memory.refused_since = None
         memory.last_migration = migration
         return MachineView(state, migration, self._shutdown())
 
@@ -269,6 +296,11 @@ class Keeper:
             context.publisher.wish(
                 subject, report.pod_running(pod, address, now, self.memory.agent_ready)
             )
+        elif pod is not None and report.silent(view, pod):
+            subject = Subject(scheme.POD, namespace, pod["metadata"]["name"], "pod")
+            context.publisher.wish(subject, report.pod_silent(pod, now))
+            if not report.says_silent(pod):
+                self._warn(report.MONITOR_SILENT, report.SILENCE_MESSAGE)
         if vmm is None or view.move is None:
             return
         name = vmm["metadata"]["name"]

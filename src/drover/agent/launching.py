@@ -77,7 +77,7 @@ async def launch(keeper: Keeper) -> bool:
     try:
         keeper.took(await context.hypervisor.launch(keeper.copy, spec))
     except HypervisorError as error:
-        return _start_failed(keeper, _told(keeper, error))
+        return _start_failed(keeper, told(keeper, error))
     return True
 
 
@@ -99,7 +99,7 @@ async def launch_incoming(keeper: Keeper) -> bool:
     except BadMachine as bad:
         return _start_failed(keeper, str(bad))
     except HypervisorError as error:
-        return _start_failed(keeper, _told(keeper, error))
+        return _start_failed(keeper, told(keeper, error))
     return True
 
 
@@ -124,7 +124,8 @@ def _publish_listener(keeper: Keeper, vmm: Object, listener: Listener) -> None:
     keeper.context.publisher.wish(subject, {"status": {"target": said}})
 
 
-def _told(keeper: Keeper, error: HypervisorError) -> str:
+def told(keeper: Keeper, error: HypervisorError) -> str:
+    """QEMU's own words."""
     if isinstance(error, ImageLocked):
         # The second guard held where the first should have: never routine.
         keeper.log.mark("safety.image-locked", why=str(error))

@@ -23,6 +23,7 @@ class Memory:
     stop_at: float | None = None  # when the grace period ends
     mine_since: float | None = None
     silent_since: float | None = None
+    refused_since: float | None = None  # `cont` fails
     last_migration: MigrationInfo = NO_MIGRATION
     listener: Listener | None = None
     began_here: bool = False  # `migrate` was sent by this very agent process

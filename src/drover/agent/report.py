@@ -10,12 +10,19 @@ from drover.agent.decide import MOVING
 from drover.agent.ports import Listener, MigrationState, RunState
 from drover.agent.view import CopyView, LeaseState, Role
 from drover.api import names
+from drover.api.kinds import pod as pods
 from drover.api.names import LastReason, VmmPhase
 from drover.api.wire import Object
 from drover.base.clock import rfc3339
 
 CLEAN_ENDS = (LastReason.GUEST_SHUTDOWN, LastReason.GUEST_RESET, LastReason.STOPPED, LastReason.POD_DELETED,
               steps.MIGRATED)  # fmt: skip
+
+
+# A monitor that says nothing for so long is shown (seconds).
+SILENCE_SHOWN_S = 10.0
+MONITOR_SILENT = "MonitorSilent"
+SILENCE_MESSAGE = "QEMU does not answer; its guest may run on and is left alone"
 
 
 def running(view: CopyView) -> bool:
@@ -25,6 +32,24 @@ def running(view: CopyView) -> bool:
         and view.machine.state is RunState.RUNNING
         and view.lease.state in (LeaseState.MINE, LeaseState.ABSENT)
     )
+
+
+def silent(view: CopyView, pod: Object) -> bool:
+    """A guest that was running, and whose QEMU has said nothing for a while. It may run on; nobody knows."""
+    machine = view.machine
+    quiet = machine is not None and machine.silent_s >= SILENCE_SHOWN_S
+    return quiet and pods.phase(pod) is pods.PodPhase.RUNNING
+
+
+def says_silent(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(c["type"] == "Ready" and c.get("reason") == MONITOR_SILENT for c in conditions)
+
+
+def pod_silent(pod: Object, now_s: float) -> Object:
+    """Merge patch: still running, not ready, and why."""
+    ready = _condition("Ready", "False", now_s, pod, MONITOR_SILENT, SILENCE_MESSAGE)
+    return {"status": {"conditions": _merged(pod, [ready])}}
 
 
 def pod_running(pod: Object, address: str, now_s: float, agent_ready: bool | None) -> Object:
@@ -181,12 +206,16 @@ def _started_at(pod: Object) -> str:
     return str((pod.get("status") or {}).get("startTime") or "")
 
 
-def _condition(kind: str, status: str, now_s: float, pod: Object, reason: str = "") -> Object:
+def _condition(
+    kind: str, status: str, now_s: float, pod: Object, reason: str = "", message: str = ""
+) -> Object:
     for old in (pod.get("status") or {}).get("conditions") or []:
-        if old["type"] == kind and old["status"] == status:
+        same = old["type"] == kind and old["status"] == status
+        if same and (not reason or old.get("reason") == reason):
             return dict(old)
     made: Object = {"type": kind, "status": status, "lastTransitionTime": rfc3339(now_s)}
-    return {**made, "reason": reason} if reason else made
+    told = {"reason": reason, "message": message}
+    return {**made, **{name: text for name, text in told.items() if text}}
 
 
 def _merged(pod: Object, ours: list[Object]) -> list[Object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable
 
-from drover.agent.ports import Machine, MigrationState, RunState
+from drover.agent.ports import HypervisorError, Machine, MigrationState, RunState
 
 
 class Ground(enum.Enum):
@@ -26,6 +26,13 @@ class Ground(enum.Enum):
 
 class NotAllowed(Exception):
     """The guest must not run now; ``str()`` says why. Nothing was sent."""
+
+
+def went_on(state: RunState) -> bool:
+    """True, or raises HypervisorError: the guest does not run though it was told to."""
+    if state is not RunState.RUNNING:
+        raise HypervisorError(f"QEMU says {state.value} after it was told to go on")
+    return True
 
 
 _STATES = {

@@ -45,6 +45,7 @@ class MachineView:
     state: RunState
     migration: MigrationInfo = NO_MIGRATION
     shutdown: str = ""
+    silent_s: float = 0.0  # how long its monitor has said nothing
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class CopyView:
     move: MoveView | None = None
     node_fresh: bool = True  # the node's own Lease was acknowledged just now (safety rule 19)
     stop_left_s: float | None = None  # None: the power button was not pressed yet
+    refused_s: float = 0.0  # how long QEMU has refused to let the guest go on
     mine_for_s: float = 0.0  # how long an incoming copy has held the lease without being complete
 
     @property

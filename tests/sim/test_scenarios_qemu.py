@@ -1,0 +1,67 @@
+"""A QEMU that refuses, or says nothing: bounded where the guest stands still, left alone where it runs."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sim.stage import Stage, large, tell
+
+from drover.agent.ports import HypervisorError
+from drover.api.wire import Object
+from drover.sim.qemu_model import ModelQemu
+
+pytestmark = pytest.mark.sim
+
+
+def refuse(qemu: ModelQemu) -> None:
+    """`cont` fails from now on, as it does when a disk cannot be locked."""
+
+    def cont() -> None:
+        raise HypervisorError('Failed to get "write" lock')
+
+    qemu.cont = cont  # type: ignore[method-assign]
+
+
+def ready(stage: Stage) -> Object:
+    (pod,) = stage.s.pods_of("a")
+    return next(c for c in pod["status"]["conditions"] if c["type"] == "Ready")
+
+
+def test_a_guest_that_may_not_start_ends_with_a_reason_and_the_policy_starts_it_again() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.create_vm("a")
+        await s.at("start.launch")
+        await s.until(lambda: bool(s.living("a")), "a QEMU", 5)
+        refuse(s.living("a")[0])
+        await s.until(lambda: s.lease_spec("a").get("lastReason") == "StartFailed", "the end", 60)
+        await s.until(lambda: s.runs("a"), "a runs", 60)
+
+    tell(story)
+
+
+def test_an_arrived_guest_that_may_not_go_on_ends_with_a_reason() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        operation = await stage.moving()
+        refuse(s.target("a"))
+        await s.until(lambda: s.lease_spec("a").get("lastReason") == "Crashed", "the end", 60)
+        assert await s.finished(operation) == "Failed"
+        await s.until(lambda: s.runs("a"), "a runs", 60)
+
+    tell(story)
+
+
+def test_a_silent_monitor_is_shown_and_its_guest_runs_on() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a", guest=large())
+        (copy,) = s.running_copies("a")
+        hang = stage.do(stage.f.hang(s.world.site.qemu(copy), 60))
+        await s.until(lambda: ready(stage)["status"] == "False", "the Pod is not Ready", 40)
+        assert ready(stage)["reason"] == "MonitorSilent"
+        assert s.phase("a") == "Running"
+        await hang
+        await s.until(lambda: ready(stage)["status"] == "True", "the Pod is Ready", 20)
+        assert s.running_copies("a") == [copy]
+
+    tell(story)
