@@ -156,6 +156,8 @@ async def _release(keeper: Keeper, reason: str) -> bool:
         LeaseState.MINE_BEFORE,
     ):
         return True
+    if not keeper.context.journal.get(keeper.copy, "ended"):
+        keeper.context.journal.put(keeper.copy, "ended", reason)  # a Pod whose turn is over ends
     outcome = await leases.release(lease, reason)
     keeper.log.mark("released", why=reason, outcome=outcome.value)
     if outcome is not Cas.ACKED:

@@ -84,7 +84,9 @@ def _had_turn(view: VmView, power: Power, pod: Object) -> bool:
     chosen_at = power.starters.get(uid_of(pod))
     if chosen_at is None:
         return False
-    return chosen_at == DISCARDED or (lease is not None and vmls.epoch(lease) > chosen_at)
+    # Of a lease that vanished the memory still knows the epoch: its holder may run and is no candidate.
+    epoch = power.top if lease is None else vmls.epoch(lease)
+    return chosen_at == DISCARDED or epoch > chosen_at
 
 
 def _candidates(view: VmView, power: Power) -> list[Object]:
