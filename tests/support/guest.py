@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 LEDGER = "/var/ledger"
 TICK_MS = 20
 _BOOT = "cat /proc/sys/kernel/random/boot_id"
-_ANSWER = re.compile(r"BEGIN\n(.*?)ENDMARK (\d+)\n", re.DOTALL)
 
 
 class GuestSilent(AssertionError):
@@ -82,10 +82,11 @@ class Guest:
         async with asyncio.timeout(max(limit_s, 0.5)):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
-                # The quotes tell the marks from their echo by the line editor.
-                line = f"echo BEG''IN; {command}; echo END''MARK $?\n"
-                writer.write(line.encode())
-                return await _answer(reader)
+                # The quotes tell the marks from their echo by the line editor; the word tells this answer from a
+                # late one to an earlier question.
+                word = secrets.token_hex(4)
+                writer.write(f"echo BEG''IN {word}; {command}; echo END''MARK {word}\n".encode())
+                return await _answer(reader, word)
             finally:
                 writer.close()
 
@@ -101,7 +102,8 @@ class Guest:
         """A new, empty ledger, written from now on. Returns the boot id."""
         stop = "kill $(cat /run/ledger.pid) 2>/dev/null"
         begin = f"(guest-tool ledger {LEDGER} {TICK_MS} </dev/null & echo $! >/run/ledger.pid)"
-        said = await self.shell(f"{stop}; rm -f {LEDGER}; {begin}; {_BOOT}", 60)
+        wait = f"until [ $(wc -l <{LEDGER}) -gt 1 ]; do sleep 0.1; done"  # it is on the disk then
+        said = await self.shell(f"{stop}; rm -f {LEDGER}; {begin}; {wait}; {_BOOT}", 60)
         return said.split()[-1]
 
     async def ledger(self) -> Ledger:
@@ -120,12 +122,13 @@ class Guest:
         await self.shell(f"(guest-tool dirty {mebibytes} {rate} {seconds} &)")
 
 
-async def _answer(reader: asyncio.StreamReader) -> str:
+async def _answer(reader: asyncio.StreamReader, word: str) -> str:
+    pattern = re.compile(rf"BEGIN {word}\n(.*?)ENDMARK {word}\n", re.DOTALL)
     text = ""
     while True:
         chunk = await reader.read(65536)
         if not chunk:
             raise GuestSilent("its serial line ended")
         text += chunk.decode(errors="replace").replace("\r", "")
-        if found := _ANSWER.search(text):
+        if found := pattern.search(text):
             return found[1]
