@@ -69,7 +69,6 @@ async def _resume(keeper: Keeper, view: CopyView) -> bool:
         return True
     ground = Ground.START
     if view.is_target:
-        context.journal.put(keeper.copy, "resuming", str(view.lease.epoch))  # before `cont`: rule 4
         ground = Ground.ARRIVAL
     elif view.machine.state is RunState.POSTMIGRATE:  # a source, which may have arrived here before
         ground = Ground.NEVER_LEFT
@@ -82,7 +81,11 @@ async def _resume(keeper: Keeper, view: CopyView) -> bool:
         lease = context.leases.cached(keeper.vm)
         if ground is Ground.START:
             lease = await context.leases.fresh(keeper.vm)
-        return context.leases.view(lease, keeper.copy).state is LeaseState.MINE
+        ours = context.leases.view(lease, keeper.copy).state is LeaseState.MINE
+        if ours and view.is_target:
+            # All grounds are given, and `cont` is next (safety rule 4). Not sooner: this mark says that it may have run.
+            context.journal.put(keeper.copy, "resuming", str(view.lease.epoch))
+        return ours
 
     try:
         state = await resume(machine, ground, holds)
