@@ -1,7 +1,8 @@
 """Status reports of this node's copies: the newest wish per object is written, older ones are skipped.
 
 A report never holds up a copy: ``wish`` returns at once, one task writes. Level, not edge: a wish that equals the last
-acknowledged one is not written again, a failed write is tried again with back-off. At most ``MOST`` objects wait; the
+acknowledged one is not written again, unless an older report of ours, sent before it and answered never, has landed
+after it. A failed write is tried again with back-off. At most ``MOST`` objects wait; the
 objects are those of copies on this node, so that the bound is never met while copies are bounded.
 
 Not promised: that every intermediate state is seen by others.
@@ -13,16 +14,20 @@ import asyncio
 from dataclasses import dataclass
 
 from drover.api import status
+from drover.api.merge import holds
+from drover.api.meta import version_of
 from drover.api.scheme import Kind
 from drover.api.wire import Object
 from drover.base.backoff import Backoff
 from drover.base.checks import require
-from drover.base.clock import Clock
 from drover.base.log import Log
 from drover.runtime.client import Client
 
 MOST = 10_000
 _RETRY = Backoff(first_s=0.05, most_s=5.0)
+# An API server that has just started refuses everybody until it has read who may do what. Later than that (about half
+# a minute) a refusal is meant.
+_MOST_REFUSALS = 12
 
 
 @dataclass(frozen=True)
@@ -38,26 +43,35 @@ class Subject:
 class Publisher:
     """One task per agent; see the module's header."""
 
-    def __init__(self, client: Client, clock: Clock, log: Log) -> None:
+    def __init__(self, client: Client, log: Log) -> None:
         self._client = client
-        self._clock = clock
         self._log = log
         self._wishes: dict[Subject, Object] = {}
-        self._acked: dict[Subject, Object] = {}
+        self._acked: dict[Subject, tuple[Object, int]] = {}  # with the version of the answer
+        self._refusals: dict[Subject, int] = {}
         self._wake = asyncio.Event()
 
-    def wish(self, subject: Subject, patch: Object) -> None:
-        """``patch`` is a merge patch of the object's status subresource."""
-        if self._wishes.get(subject, self._acked.get(subject)) == patch:
+    def wish(self, subject: Subject, patch: Object, seen: Object | None = None) -> None:
+        """``patch`` is a merge patch of the object's status subresource, ``seen`` the object as it is known."""
+        waiting = self._wishes.get(subject)
+        if waiting == patch or (waiting is None and self._stands(subject, patch, seen)):
             return
         require(len(self._wishes) < MOST, "more status reports wait than copies can exist")
         self._wishes[subject] = patch
         self._wake.set()
 
+    def _stands(self, subject: Subject, patch: Object, seen: Object | None) -> bool:
+        """Whether this was acknowledged, and nothing has been written over it since."""
+        acked, version = self._acked.get(subject, (None, 0))
+        if acked != patch:
+            return False
+        return seen is None or version_of(seen) <= version or holds(seen, patch)
+
     def forget(self, subject: Subject) -> None:
         """The object is gone, or nobody reads it any more."""
         self._acked.pop(subject, None)
         self._wishes.pop(subject, None)
+        self._refusals.pop(subject, None)
 
     async def run(self) -> None:
         """Write wishes for ever."""
@@ -65,19 +79,27 @@ class Publisher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            for subject, patch in list(self._wishes.items()):
-                if not await self._write(subject, patch):
+            for subject in list(self._wishes):
+                patch = self._wishes.get(subject)  # a newer one may have come, or it was forgotten
+                if patch is not None and not await self._write(subject, patch):
                     failures += 1
             if any(True for _ in self._wishes):
-                await self._clock.sleep(_RETRY.delay_s(failures))
-                self._wake.set()
+                await self._pause(_RETRY.delay_s(failures))
             else:
                 failures = 0
+
+    async def _pause(self, delay_s: float) -> None:
+        """What fails does not hold up what is new."""
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._wake.wait()
+        except TimeoutError:
+            self._wake.set()
 
     async def _write(self, subject: Subject, patch: Object) -> bool:
         """True when nothing is left to do for this wish."""
         try:
-            await self._client.patch(
+            answer = await self._client.patch(
                 subject.kind, subject.name, subject.namespace, patch, subresource="status"
             )
         except status.NotFound:
@@ -86,13 +108,23 @@ class Publisher:
         except (status.ServerError, status.TooManyRequests, status.Conflict, status.Unanswered):
             return False
         except status.ApiError as refused:
+            if self._may_be_early(subject, refused):
+                return False
             self._log.error("a status report was refused", object=subject.name, why=refused.message)
             self._done(subject, patch)
             return True
-        self._acked[subject] = patch
+        self._acked[subject] = (patch, version_of(answer))
         self._done(subject, patch)
         return True
 
+    def _may_be_early(self, subject: Subject, refused: status.ApiError) -> bool:
+        """Whether asking again may help."""
+        if not isinstance(refused, status.Forbidden | status.Unauthorized):
+            return False
+        self._refusals[subject] = self._refusals.get(subject, 0) + 1
+        return self._refusals[subject] < _MOST_REFUSALS
+
     def _done(self, subject: Subject, patch: Object) -> None:
+        self._refusals.pop(subject, None)
         if self._wishes.get(subject) == patch:
             del self._wishes[subject]
