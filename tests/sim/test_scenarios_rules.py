@@ -118,6 +118,7 @@ def test_rule_5_postmigrate_goes_on_only_after_an_acknowledged_write() -> None:
         await s.until(lambda: bool(held.requests), "the hand-over is on its way", 10)
         stage.f.kill_agent(source)
         await s.abort(operation)
+        await stage.pause(1)  # so that its successor finds the migration aborted
         stage.f.start_agent(source)
         await s.until(lambda: bool(s.running_copies("a")), "the source goes on", 10)
         held.let_go()

@@ -18,7 +18,9 @@ from drover.agent.resume import Ground, NotAllowed, resume, went_on
 from drover.agent.view import CopyView, LeaseState
 from drover.agent.vmlease import Cas
 from drover.api import scheme, status
+from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
+from drover.api.wire import Object
 
 if TYPE_CHECKING:
     from drover.agent.keeper import Keeper
@@ -83,7 +85,7 @@ async def _resume(keeper: Keeper, view: CopyView) -> bool:
             lease = await context.leases.fresh(keeper.vm)
         ours = context.leases.view(lease, keeper.copy).state is LeaseState.MINE
         if ours and view.is_target:
-            # All grounds are given, and `cont` is next (safety rule 4). Not sooner: this mark says that it may have run.
+            # All grounds are given, and `cont` is next (safety rule 4). Not sooner: the mark says that it may have run.
             context.journal.put(keeper.copy, "resuming", str(view.lease.epoch))
         return ours
 
@@ -172,6 +174,8 @@ async def _finish_pod(keeper: Keeper, reason: str) -> bool:
     context, pod = keeper.context, keeper.pod
     if pod is None:
         return True
+    if reason == steps.MOVE_FAILED and await _learned_of_move(keeper, pod):
+        return True  # look again
     if not keeper.context.journal.get(keeper.copy, "ended"):
         keeper.context.journal.put(keeper.copy, "ended", reason)
     await context.network.detach(keeper.copy)
@@ -186,6 +190,19 @@ async def _finish_pod(keeper: Keeper, reason: str) -> bool:
         return True
     context.pods.observe(answer)
     return True
+
+
+async def _learned_of_move(keeper: Keeper, pod: Object) -> bool:
+    """Whether the migration of a target Pod exists although our cache has not seen it yet."""
+    name = pods.migration_name(pod)
+    if not name or keeper.vmm() is not None:
+        return False
+    try:
+        vmm = await keeper.context.client.get(scheme.VMM, name, pod["metadata"]["namespace"])
+    except status.NotFound:
+        return False
+    keeper.context.migrations.observe(vmm)
+    return keeper.vmm() is not None
 
 
 async def _drop_pod(keeper: Keeper) -> bool:

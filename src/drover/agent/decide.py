@@ -157,11 +157,9 @@ def _guest_end(view: CopyView) -> str:
         return view.marks.ended  # decided before a crash of the agent; carry it out
     if view.is_target:
         # The source alone sees SHUTDOWN; its copy then says `shutdown` here. Neither may go on (safety rule 7).
+        # Also before it holds the lease: the source's agent may have been away, and only this report tells it.
         died = machine.state in (RunState.SHUTDOWN, RunState.PANICKED)
-        holds = view.lease.state is LeaseState.MINE
-        return (
-            LastReason.RESET_DURING_MIGRATION if died and holds else (MOVE_FAILED if died else "")
-        )
+        return LastReason.RESET_DURING_MIGRATION if died else ""
     if machine.state is RunState.PANICKED:
         return LastReason.GUEST_PANICKED
     if machine.state is RunState.SHUTDOWN or machine.shutdown:
@@ -209,6 +207,8 @@ def _arriving(view: CopyView) -> Step:
 def _copied(view: CopyView) -> Step:
     """The source stands in postmigrate and holds the lease: hand over, or take back."""
     move = view.move
+    if move is not None and move.guest_ended and move.uid == view.marks.copying:
+        return Kill(LastReason.RESET_DURING_MIGRATION)  # what stands here is of a guest that ended
     if move is None or move.role is not Role.SOURCE or move.final or move.aborting:
         return TakeBack()
     if move.uid != view.marks.copying or "Failed" in (move.target_phase, move.source_phase):

@@ -82,6 +82,9 @@ async def _receiver(keeper: Keeper, vmm: Object) -> Party | None:
             scope.spawn(context.swift.get(scheme.LEASE, node, names.NODE_LEASE_NAMESPACE), "lease"),
         ]
         now, pod, lease = [await read for read in reads]
+    context.migrations.observe(
+        now
+    )  # what it says of the guest's end is decided on next (safety rule 7)
     target = vmms.target_report(now)
     incarnation = nodes.incarnation(lease)
     sound = (

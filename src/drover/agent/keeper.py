@@ -28,6 +28,7 @@ from drover.agent.view import CopyView, LeaseState, MachineView, Marks, MoveView
 from drover.api import names, scheme, status
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
+from drover.api.names import LastReason
 from drover.api.wire import Object
 from drover.base.backoff import Backoff
 from drover.base.tasks import TaskScope
@@ -276,6 +277,7 @@ class Keeper:
             target_copy=vmms.target_pod_uid(vmm),
             source_phase=self._source_phase(vmm),
             target_phase=str(vmms.target_report(vmm).get("phase", "")),
+            guest_ended=vmms.target_report(vmm).get("reason") == LastReason.RESET_DURING_MIGRATION,
             handover=self.memory.handover_of(str(vmm["metadata"]["uid"])),
         )
 

@@ -87,6 +87,7 @@ class MoveView:
     target_copy: str
     source_phase: str = ""
     target_phase: str = ""
+    guest_ended: bool = False  # the target found that the guest had ended when it was copied
     overdue: str = ""  # why the copy takes too long, or empty
     allow_ms: int = 0  # a longer pause that the copy may need to end; 0: none
     handover: HandOverState = HandOverState.NONE
