@@ -229,6 +229,9 @@ CASES = {
              move=source(), marks=COPYING),
         s.Kill(LastReason.GUEST_PANICKED),
     ),
+    "a Pod that says Running of a guest that is over and forgotten ends": (
+        view(lease=RELEASED, pod=PodView("pod", running=True)), s.FinishPod(LastReason.CRASHED),
+    ),
     "a copy of memory stops while nobody knows who may run": (
         view(machine=ACTIVE, lease=ABSENT, move=source(), marks=COPYING), s.CancelCopy("LeaseAbsent"),
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from drover.agent.context import AgentContext
 from drover.agent.keeper import Keeper
 from drover.agent.ports import Machine
+from drover.agent.publisher import Subject
 from drover.api import scheme
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
@@ -39,7 +40,7 @@ class Copies:
         context.migrations.add_index("source", lambda vmm: [vmms.source_pod_uid(vmm)])
         context.migrations.add_index("target", lambda vmm: [vmms.target_pod_uid(vmm)])
         context.pods.add_handler(self._pod_handler)
-        context.migrations.add_handler(lambda old, new: self._migration_changed(new or old))
+        context.migrations.add_handler(self._migration_changed)
         self._leases.add_handler(self._lease_changed)
 
     async def start(self) -> None:
@@ -79,9 +80,7 @@ class Copies:
 
     def _again(self, keeper: Keeper) -> None:
         """A change between the last look and the end must not be lost."""
-        pod = keeper.pod
-        if pod is not None and not pods.ended(pod):
-            self._pod_changed(pod)
+        self._pod_changed(keeper.pod)
         lease = self._context.leases.cached(keeper.vm)
         if lease is not None and lease["spec"].get("holder") == keeper.copy:
             self._lease_changed(None, lease)
@@ -105,9 +104,15 @@ class Copies:
         if copy in self._keepers or not settled:
             self._keep(copy, f"{pod['metadata']['namespace']}/{pods.vm_name(pod)}")
 
-    def _migration_changed(self, vmm: Object | None) -> None:
+    def _migration_changed(self, old: Object | None, new: Object | None) -> None:
+        vmm = new or old
         if vmm is None:
             return
+        if new is None:
+            meta = vmm["metadata"]
+            for part in ("source", "target"):
+                subject = Subject(scheme.VMM, meta["namespace"], meta["name"], part)
+                self._context.publisher.forget(subject)
         for copy in (vmms.source_pod_uid(vmm), vmms.target_pod_uid(vmm)):
             if copy in self._keepers:
                 self._keepers[copy].wake()

@@ -109,7 +109,8 @@ def _without_machine(view: CopyView) -> Step:
         return Done()
     if pod.final:
         return DropPod()
-    if marks.started or marks.ended:
+    # A Pod that says Running ran here. A late report of that may land after its end.
+    if marks.started or marks.ended or pod.running:
         # An incoming copy that never ran was no VM yet: its end is the move's, not the VM's.
         return FinishPod(marks.ended or (MOVE_FAILED if view.is_target else LastReason.CRASHED))
     if pod.deleting:

@@ -318,7 +318,7 @@ class Keeper:
             part = "target"
         if said is not None:
             context.publisher.wish(
-                Subject(scheme.VMM, namespace, name, part), {"status": {part: said}}
+                Subject(scheme.VMM, namespace, name, part), {"status": {part: said}}, vmm
             )
 
 
@@ -329,6 +329,7 @@ def _pod_view(pod: Object | None) -> PodView | None:
         name=pod["metadata"]["name"],
         deleting=pods.deleting(pod),
         final=pods.ended(pod),
+        running=pods.phase(pod) is pods.PodPhase.RUNNING,
         stop=str((pod["metadata"].get("annotations") or {}).get(names.STOP_ANNOTATION, "")),
         migration=pods.migration_name(pod),
     )

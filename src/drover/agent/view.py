@@ -34,6 +34,7 @@ class PodView:
     name: str
     deleting: bool = False
     final: bool = False
+    running: bool = False  # it says that its guest runs
     stop: str = ""
     migration: str = ""  # name of the vmm, on target Pods
 
