@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.sim.stage import Stage, large, tell
 
-from drover.agent.ports import HypervisorError
+from drover.agent.ports import HypervisorError, Machine, MonitorSilent
 from drover.api.wire import Object
 from drover.sim.qemu_model import ModelQemu
 
@@ -63,5 +63,51 @@ def test_a_silent_monitor_is_shown_and_its_guest_runs_on() -> None:
         await hang
         await s.until(lambda: ready(stage)["status"] == "True", "the Pod is Ready", 20)
         assert s.running_copies("a") == [copy]
+
+    tell(story)
+
+
+def lose_answers(stage: Stage, starts: int) -> None:
+    """QEMU is started, and whoever asked for it hears nothing."""
+    for node in stage.world.nodes.values():
+        assert node.agent is not None
+        hypervisor = node.agent.context.hypervisor
+        launch = hypervisor.launch
+        left = [starts]
+
+        async def silent(
+            *args: object, launch: object = launch, left: list[int] = left, **more: object
+        ) -> Machine:
+            machine: Machine = await launch(*args, **more)  # type: ignore[operator]
+            left[0] -= 1
+            if left[0] >= 0:
+                raise MonitorSilent("no answer")
+            return machine
+
+        hypervisor.launch = silent  # type: ignore[method-assign]
+
+
+def test_a_start_without_an_answer_leaves_no_qemu_behind() -> None:
+    """Its lease was released with the process alive, which kept the disks locked."""
+
+    async def story(stage: Stage) -> None:
+        lose_answers(stage, 1)
+        await stage.s.running_vm("a")
+        assert len(stage.s.living("a")) == 1
+
+    tell(story)
+
+
+def test_a_target_that_started_without_an_answer_costs_the_move_only() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a")
+        (copy,) = s.running_copies("a")
+        lose_answers(stage, 1)
+        operation = await s.evict("a")
+        await s.finished(operation, 400)
+        await s.until(lambda: s.runs("a"), "a runs", 10)
+        assert len(s.living("a")) == 1
+        assert s.operation_phase(operation) == "Completed" or s.running_copies("a") == [copy]
 
     tell(story)

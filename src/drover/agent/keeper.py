@@ -50,6 +50,7 @@ class Keeper:
         self.memory = Memory()
         self.log = context.log.bind(vm=vm, copy=copy[:8])
         self._machine = machine
+        self._unsure = False  # a process may live of which we have no hold
         if machine is not None:
             self.memory.listener = launching.remembered_listener(self)
         self._wake = asyncio.Event()
@@ -70,6 +71,23 @@ class Keeper:
         """A process was made for this copy."""
         self._machine = machine
         self._follow(machine)
+
+    def lost_sight(self) -> None:
+        """A process was asked for and nobody knows whether it lives."""
+        self._unsure = True
+
+    async def _found(self) -> bool:
+        """Look for such a process; False when nobody can say."""
+        try:
+            living = await self.context.hypervisor.adopt()
+        except MonitorSilent:
+            await self.context.clock.sleep(decide.SILENT_POLL_S)
+            return False
+        self._unsure = False
+        for machine in living:
+            if machine.copy == self.copy:
+                self.took(machine)
+        return True
 
     def _follow(self, machine: Machine) -> None:
         self._scope.spawn(self._listen(machine), "events")
@@ -211,6 +229,8 @@ class Keeper:
         )
 
     async def _machine_view(self) -> MachineView | None:
+        if self._unsure and not await self._found():
+            return MachineView(RunState.OTHER)
         machine, memory = self.machine, self.memory
         if machine is None:
             return None

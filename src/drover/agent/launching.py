@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drover.agent import report
-from drover.agent.ports import HypervisorError, ImageLocked, Listener, MachineSpec
+from drover.agent.ports import HypervisorError, ImageLocked, Listener, MachineSpec, MonitorSilent
 from drover.agent.publisher import Subject
 from drover.agent.view import LeaseState
 from drover.api import scheme
@@ -76,6 +76,9 @@ async def launch(keeper: Keeper) -> bool:
     keeper.log.mark("start.launch")
     try:
         keeper.took(await context.hypervisor.launch(keeper.copy, spec))
+    except MonitorSilent:
+        keeper.lost_sight()
+        raise
     except HypervisorError as error:
         return _start_failed(keeper, told(keeper, error))
     return True
@@ -98,6 +101,9 @@ async def launch_incoming(keeper: Keeper) -> bool:
         keeper.took(machine)
     except BadMachine as bad:
         return _start_failed(keeper, str(bad))
+    except MonitorSilent:
+        keeper.lost_sight()
+        raise
     except HypervisorError as error:
         return _start_failed(keeper, told(keeper, error))
     return True
