@@ -8,6 +8,7 @@ from tests.sim.stage import Stage, large, tell
 
 from drover.agent.context import Limits
 from drover.api.scheme import NODE
+from drover.sim.faults import lease_write
 from drover.sim.scenario import Scenario
 from drover.sim.world import CONTROLLERS
 
@@ -221,6 +222,24 @@ def test_the_line_to_the_api_fails_during_the_copy(how: str, who: str) -> None:
         fault = stage.f.cut_api if how == "cut" else stage.f.clog_api
         await fault(where, 12)
         await ends_well(s, operation)
+
+    tell(story)
+
+
+def test_a_hand_over_that_lands_late_is_refused() -> None:
+    """Its answer never came, so the source took its lease back before it went on."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a", guest=large())
+        before = s.lease_spec("a")
+        held = stage.f.hold(s.node_of("a"), lease_write)
+        operation = await s.evict("a")
+        await s.until(lambda: bool(held.requests), "the hand-over is on its way", 10)
+        await s.until(lambda: bool(s.running_copies("a")), "the source goes on", 10)
+        held.let_go()
+        await s.finished(operation)
+        stays(s, before, operation)
 
     tell(story)
 

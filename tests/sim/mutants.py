@@ -1,0 +1,177 @@
+"""Planted bugs: each takes one rule out of a copy of the source, by replacing text that must be there.
+
+The product has no switch for any of this. ``fails`` names the tests that must fail, and among the
+scenarios of the rules no others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RULES = "tests/sim/test_scenarios_rules.py"
+FAILURES = "tests/sim/test_scenarios_failures.py"
+LIMIT_S = 240
+
+
+@dataclass(frozen=True)
+class Edit:
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    edits: tuple[Edit, ...]
+    fails: str
+    suite: str = RULES
+
+
+def _rule(number: int, name: str, *edits: Edit) -> Mutant:
+    return Mutant(f"rule {number}: {name}", edits, f"test_rule_{number}_")
+
+
+_BLIND_WRITE = Edit(
+    "agent/vmlease.py",
+    "answer = await self._client.replace(scheme.VML, wanted)",
+    """answer = await self._client.patch(
+                scheme.VML, wanted["metadata"]["name"], wanted["metadata"]["namespace"],
+                {"metadata": {"finalizers": wanted["metadata"]["finalizers"]}, "spec": wanted["spec"]},
+            )""",
+)
+
+MUTANTS = (
+    _rule(
+        1,
+        "an absent lease counts as released",
+        Edit("controllers/vm/decide.py", "    if lease is None and power.lease:\n        return _lease",
+             "    if False and power.lease:\n        return _lease"),
+    ),
+    _rule(2, "writes to a lease carry no version", _BLIND_WRITE),
+    _rule(
+        3,
+        "any life of the node runs its leases",
+        Edit("agent/vmlease.py", 'elif spec.get("nodeIncarnation") == self._incarnation:', "elif True:"),
+    ),
+    _rule(
+        4,
+        "the mark is written after cont",
+        Edit("agent/acts.py",
+             'context.journal.put(keeper.copy, "resuming", str(view.lease.epoch))', "pass"),
+        Edit("agent/acts.py",
+             'keeper.log.mark("resumed", ground=ground.value, state=state.value)\n',
+             'keeper.log.mark("resumed", ground=ground.value, state=state.value)\n'
+             '    if view.is_target:\n'
+             '        context.journal.put(keeper.copy, "resuming", "late")\n'),
+    ),
+    _rule(
+        5,
+        "taking back needs no write",
+        Edit("agent/handover.py",
+             "outcome = await context.leases.give(lease, context.leases.party(keeper.copy))",
+             "outcome = Cas.ACKED"),
+    ),
+    _rule(
+        6,
+        "cont is sent in any state",
+        Edit("agent/resume.py", "if state not in _STATES[ground]:", "if False:"),
+        Edit("agent/resume.py",
+             "if ground is Ground.ARRIVAL and migration.state is not MigrationState.COMPLETED:",
+             "if False:"),
+    ),
+    _rule(
+        7,
+        "the target does not look how its guest arrived",
+        Edit("agent/decide.py",
+             "died = machine.state in (RunState.SHUTDOWN, RunState.PANICKED)", "died = False"),
+    ),
+    _rule(
+        11,
+        "a disk in other hands is taken",
+        Edit("controllers/vm/act.py",
+             'if present and present["uid"] != view.uid:', "if False:"),
+        Edit("controllers/vm/needs.py",
+             "if holder is not None and holder[1] != vm_uid:", "if False:"),
+    ),
+    _rule(
+        13,
+        "a Node that was deleted is not registered again",
+        Edit("agent/node.py",
+             "if node is None:\n                    await self._register()",
+             "if node is None and written >= 0:\n                    pass\n"
+             "                elif node is None:\n                    await self._register()"),
+    ),
+    _rule(
+        14,
+        "only Pods are reconciled, not leases",
+        Edit("agent/copies.py",
+             "for lease in self._leases.all():\n            self._lease_changed(None, lease)\n", ""),
+        Edit("agent/copies.py", "for copy in self._context.journal.copies():", "for copy in ():"),
+    ),
+    _rule(
+        17,
+        "a release gives no reason",
+        Edit("agent/vmlease.py", '"lastReason": reason}', '"lastReason": ""}'),
+    ),
+    _rule(
+        19,
+        "a hand-over that never left is settled like one that did",
+        Edit("agent/handover.py",
+             '"TargetGone"\n        memory.handover = _not_sent(keeper)',
+             '"TargetGone"\n        memory.handover = HandOverState.UNKNOWN'),
+    ),
+    Mutant(
+        "the lease is handed over before the copy is completed",
+        (Edit("agent/decide.py",
+              "    if machine.migration.state in MOVING and view.marks.copying:\n",
+              "    if machine.migration.state is MigrationState.DEVICE:\n"
+              "        return HandOver()\n"
+              "    if machine.migration.state in MOVING and view.marks.copying:\n"),),
+        "test_the_last_word_is_lost_and_the_source_resumes_by_itself",
+        FAILURES,
+    ),
+    Mutant(
+        "the source goes on when the hand-over timed out",
+        (Edit("agent/decide.py", "case HandOverState.UNSENT:",
+              "case HandOverState.UNSENT | HandOverState.UNKNOWN:"),),
+        "test_a_hand_over_that_lands_late_is_refused",
+        FAILURES,
+    ),
+)  # fmt: skip
+
+
+def planted(mutant: Mutant, directory: Path) -> Path:
+    """A copy of the source with the bug in it."""
+    source = directory / "src"
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    for edit in mutant.edits:
+        file = source / "drover" / edit.file
+        text = file.read_text()
+        assert text.count(edit.old) == 1, f"{edit.file} has {text.count(edit.old)}x {edit.old!r}"
+        file.write_text(text.replace(edit.old, edit.new))
+    return source
+
+
+def failing(mutant: Mutant, directory: Path) -> list[str]:
+    """Names of the scenarios that fail on the mutated copy."""
+    source = planted(mutant, directory)
+    chosen = [] if mutant.suite == RULES else ["-k", mutant.fails]
+    command = [
+        sys.executable, "-m", "pytest", mutant.suite, *chosen, "-q", "-rfE", "--tb=no",
+        "-p", "no:cacheprovider", "-o", f"pythonpath={source} {ROOT}", "--timeout", "60",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr
+    return re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)", ended.stdout, re.MULTILINE)
