@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.sim.stage import Stage, large, tell
 
 pytestmark = pytest.mark.sim
