@@ -12,6 +12,8 @@ from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
 
+RESTART = "drover.dev/restart-requested"
+
 
 def wire(world: World) -> None:
     network = GuestNetwork("10.66.10.254", 24)
@@ -58,6 +60,30 @@ def test_a_vm_that_is_deleted_while_it_migrates_leaves_nothing() -> None:
         assert await world.find(VML, "linux-vm") is None
         moves, _ = await world.admin.list(VMM, NS)
         assert moves == []
+
+    play(story, wire)
+
+
+def test_a_request_that_did_not_reach_the_vm_is_sent_again_with_the_same_words() -> None:
+    """The VM takes each text in once: another one would restart it twice."""
+
+    async def story(world: World) -> None:
+        await moving(world)
+        await world.delete(VMOP, "evict")
+        await world.settle(5)
+        text = await note(world, "once")
+        await world.settle(5)
+        assert (await world.get(VM, "linux-vm"))["metadata"]["annotations"][RESTART] == text
+        assert (await world.get(VMOP, "once"))["status"]["phase"] == "InProgress"
+
+    async def note(world: World, name: str) -> str:
+        """As a controller leaves it that dies between its two writes."""
+        await world.create(VMOP, name, {"type": "Restart", "virtualMachineName": "linux-vm"})
+        made = (await world.get(VMOP, name))["metadata"]["creationTimestamp"]
+        text = f"{name};{made}"
+        noted = {"drover.dev/signal": text, "drover.dev/signalled-pod": "u"}
+        await world.patch(VMOP, name, {"metadata": {"annotations": noted}})
+        return text
 
     play(story, wire)
 

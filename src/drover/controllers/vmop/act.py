@@ -10,11 +10,17 @@ from drover.api.kinds import vm as vms
 from drover.api.kinds import vml as vmls
 from drover.api.kinds import vmop as vmops
 from drover.api.kinds.vmop import VmopCondition, VmopEvent, VmopPhase, VmopReason, VmopType
-from drover.api.meta import generation_of, owner_reference, with_finalizer, without_finalizer
+from drover.api.meta import (
+    annotations_of,
+    generation_of,
+    owner_reference,
+    with_finalizer,
+    without_finalizer,
+)
 from drover.api.wire import Object
-from drover.base.clock import rfc3339
 from drover.controllers.vmop import decide as story
 from drover.controllers.vmop.gather import (
+    REQUESTS,
     SIGNAL_ANNOTATION,
     SIGNALLED_POD_ANNOTATION,
     Caches,
@@ -23,11 +29,6 @@ from drover.controllers.vmop.gather import (
 )
 from drover.runtime.manager import Manager
 
-REQUESTS = {
-    VmopType.START: "drover.dev/start-requested",
-    VmopType.STOP: "drover.dev/stop-requested",
-    VmopType.RESTART: "drover.dev/restart-requested",
-}
 _VM_EVENTS = {
     VmopType.EVICT: vms.VmEvent.EVICTED,
     VmopType.MIGRATE: vms.VmEvent.MIGRATED,
@@ -116,22 +117,26 @@ class Actor:
             recorder.event(vm, "Normal", _VM_EVENTS[kind], words)
 
     async def _send_signal(self, vmop: Object) -> Object:
-        """First the operation remembers its request, then the VM gets it: a crash between repeats the same text."""
+        """First the operation notes its request, then the VM gets it. The text is the same however often that is tried:
+        an answer that is lost must not restart the VM twice."""
         vm = self._caches.vms.get(vm_key(vmop))
         if vm is None:
             return vmop
         kind = vmops.type_of(vmop)
         forced = ";force" if vmops.force(vmop) else ""
-        text = f"{vmop['metadata']['name']};{rfc3339(self._manager.clock.wall())}{forced}"
+        text = f"{vmop['metadata']['name']};{vmop['metadata']['creationTimestamp']}{forced}"
         lease = self._caches.leases.get(vm_key(vmop))
         held = vmls.holder(lease) if lease is not None else ""
+        if annotations_of(vmop).get(SIGNAL_ANNOTATION) != text:
+            noted = {SIGNAL_ANNOTATION: text, SIGNALLED_POD_ANNOTATION: held}
+            vmop = await self._patch_meta(vmop, {"annotations": noted})
         await self._request(vm, REQUESTS[kind], text)
-        noted = {SIGNAL_ANNOTATION: text, SIGNALLED_POD_ANNOTATION: held}
-        return await self._patch_meta(vmop, {"annotations": noted})
+        return vmop
 
     async def _request(self, vm: Object, annotation: str, text: str) -> None:
         meta = vm["metadata"]
-        patch = {"metadata": {"annotations": {annotation: text}}}
+        # Not to a new VM of the same name.
+        patch = {"metadata": {"uid": meta["uid"], "annotations": {annotation: text}}}
         await self._manager.client.patch(scheme.VM, meta["name"], meta["namespace"], patch)
 
     async def _create_migration(self, vmop: Object, auto_converge: bool) -> Object:

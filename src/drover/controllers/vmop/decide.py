@@ -153,6 +153,8 @@ def _power(view: VmopView, vm: VmView) -> list[Intent]:
             )
         refused = _not_applicable(view, vm)
         return [refused] if refused is not None else [SendSignal()]
+    if view.signal not in (*vm.requests, *vm.handled):
+        return [SendSignal()]  # noted, and did not reach the VM
     reason = POWER_REASON[view.type]
     if view.signal not in vm.handled or not _power_done(view, vm):
         if view.phase is VmopPhase.IN_PROGRESS:

@@ -8,6 +8,7 @@ from drover.api.kinds import vm as vms
 from drover.api.kinds import vml as vmls
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
+from drover.api.kinds.vmop import VmopType
 from drover.api.meta import annotations_of, has_finalizer, is_deleting
 from drover.api.wire import Object
 from drover.base.clock import Clock, parse_rfc3339
@@ -18,6 +19,12 @@ from drover.runtime.manager import Manager
 # On the vmop: what it asked of the VM, and who held the VM's lease then.
 SIGNAL_ANNOTATION = "drover.dev/signal"
 SIGNALLED_POD_ANNOTATION = "drover.dev/signalled-pod"
+# On the VM, by the kind of the operation.
+REQUESTS = {
+    VmopType.START: "drover.dev/start-requested",
+    VmopType.STOP: "drover.dev/stop-requested",
+    VmopType.RESTART: "drover.dev/restart-requested",
+}
 
 
 def migration_name(vmop_name: str) -> str:
@@ -103,6 +110,7 @@ class Caches:
             holder=holder,
             holder_pod=self.pod_name(holder),
             handled=tuple((power.get("handled") or {}).values()),
+            requests=tuple(annotations_of(vm).get(name, "") for name in REQUESTS.values()),
             restarting=bool(power.get("restart")),
         )
 

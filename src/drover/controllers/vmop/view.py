@@ -28,6 +28,7 @@ class VmView:
     holder: str  # Pod uid that the VM lease names
     holder_pod: str  # its name; empty: no such Pod
     handled: tuple[str, ...] = ()  # request texts that the vm controller has taken in
+    requests: tuple[str, ...] = ()  # request texts that stand on the VM
     restarting: bool = False
 
 
