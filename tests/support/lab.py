@@ -57,6 +57,7 @@ class RunningLab:
             **os.environ,
             "PYTHONPATH": str(CHECKOUT / "src"),
             "DROVER_HOME": str(self.home.path),
+            "DROVER_PROGRAM": f"{sys.executable} -m drover.cli.main",
             "NO_COLOR": "1",
         }
 
