@@ -1,0 +1,206 @@
+"""What a user meets, on a real lab with real guests: console, ssh, logs, attach, evict, and the demo as a whole."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.lab import CHECKOUT, RunningLab, eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+NAMESPACE = "users"
+POD = "{.status.virtualMachinePods[?(@.active==true)].name}"
+MOST_PING_GAP_MS = 20_000  # of a machine that does much besides
+ABORT_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("ssh") is None:
+        pytest.skip("ssh is not installed")
+    path = tmp_path_factory.mktemp("ssh") / "key"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
+    subprocess.run(make, check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def vm(lab: RunningLab, key: Path) -> Iterator[str]:
+    """NAME.NAMESPACE of a VM whose guest has booted and knows the key."""
+    public = key.with_suffix(".pub").read_text().strip()
+    manifest = (CHECKOUT / "examples/linux-vm.yaml").read_text()
+    manifest = manifest.replace("linux-vm", "my-vm").replace(
+        "hostname: my-vm\n", f"hostname: my-vm\n      ssh_authorized_keys:\n      - {public}\n"
+    )
+    assert lab.k("create", "namespace", NAMESPACE).code == 0
+    try:
+        assert lab.k("-n", NAMESPACE, "apply", "-f", "-", stdin=manifest).code == 0
+        lab.wait_running("my-vm", NAMESPACE)
+        eventually(lambda: "GUEST READY" in logs(lab), 180.0)
+        yield f"my-vm.{NAMESPACE}"
+    finally:
+        lab.k("delete", "namespace", NAMESPACE, "--timeout=120s")
+
+
+def value(lab: RunningLab, path: str) -> str:
+    return lab.k("-n", NAMESPACE, "get", "vm", "my-vm", "-o", f"jsonpath={path}").out
+
+
+def logs(lab: RunningLab, *options: str) -> str:
+    return lab.k("-n", NAMESPACE, "logs", value(lab, POD), *options).out
+
+
+class Terminal:
+    """A command on a pseudo terminal, as a person has it."""
+
+    def __init__(self, lab: RunningLab, *arguments: str) -> None:
+        self._pid, self.fd = pty.fork()
+        if self._pid == 0:
+            argv = lab.argv(*arguments)
+            os.chdir(CHECKOUT)
+            os.execve(argv[0], argv, {**lab.environment, "TERM": "xterm"})
+        self.seen = ""
+        self.code: int | None = None
+
+    def expect(self, pattern: str, limit_s: float = 60.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while not re.search(pattern, self.seen):
+            assert time.monotonic() < deadline, f"no {pattern!r} in {self.seen!r}"
+            if select.select([self.fd], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:  # its end
+                    assert re.search(pattern, self.seen), self.seen
+        self.seen = self.seen[re.search(pattern, self.seen).end() :]  # type: ignore[union-attr]
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def is_raw(self) -> bool:
+        return not termios.tcgetattr(self.fd)[3] & termios.ICANON
+
+    def end(self, limit_s: float = 20.0) -> int:
+        """Wait for its end; the exit code."""
+        deadline = time.monotonic() + limit_s
+        while self.code is None and time.monotonic() < deadline:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+            time.sleep(0.05)
+        assert self.code is not None, "it does not end"
+        return self.code
+
+    def close(self) -> None:
+        if self.code is None:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        os.close(self.fd)
+
+
+@pytest.fixture
+def terminal(lab: RunningLab) -> Iterator[type[Terminal]]:
+    opened: list[Terminal] = []
+
+    class Kept(Terminal):
+        def __init__(self, *arguments: str) -> None:
+            super().__init__(lab, *arguments)
+            opened.append(self)
+
+    yield Kept  # type: ignore[misc]
+    for one in opened:
+        one.close()
+
+
+def test_console_on_a_terminal(vm, terminal):
+    console = terminal("console", vm)
+    console.expect(r"Ctrl\+\] leaves")
+    console.type("\r")
+    console.expect("my-vm:")
+    assert console.is_raw()
+    console.type("echo the'' answer $((6*7))\r")
+    console.expect("the answer 42")
+    console.type("\x1d")
+    console.expect("console left")
+    assert console.end() == 0
+    assert not console.is_raw()
+
+
+def test_console_from_a_pipe(lab, vm):
+    said = lab.drover("console", vm, "--linger", "6s", stdin="echo $((40+2)) from $(hostname)\n")
+    assert said.code == 0
+    assert "42 from my-vm" in said.out
+
+
+def test_logs_are_the_serial_log(lab, vm):
+    assert "first boot done" in logs(lab)
+    assert len(logs(lab, "--tail=1").splitlines()) <= 1
+    refused = lab.k("-n", NAMESPACE, "logs", value(lab, POD), "--timestamps")
+    assert "a serial log has no times" in refused.out + refused.err
+
+
+def test_kubectl_attach(lab, vm, terminal):
+    attached = terminal("k", "-n", NAMESPACE, "attach", "-it", value(lab, POD))
+    attached.expect("press")
+    attached.type("\r")
+    attached.expect("my-vm:")
+    attached.type("echo by'' attach $((6*8))\r")
+    attached.expect("by attach 48")
+
+
+def test_exec_is_refused_with_a_way_out(lab, vm):
+    said = lab.k("-n", NAMESPACE, "exec", value(lab, POD), "--", "ls")
+    assert said.code != 0
+
+
+def test_ssh(lab, vm, key):
+    said = lab.drover("ssh", "-i", str(key), vm, "--", "hostname; exit 7")
+    assert (said.code, said.out, said.err) == (7, "my-vm\n", "")
+
+
+def test_the_console_follows_a_vm_that_is_evicted(lab, vm, terminal):
+    source, address = value(lab, "{.status.nodeName}"), value(lab, "{.status.ipAddress}")
+    console = terminal("console", vm)
+    console.expect(rf"{source}\. Ctrl")
+    said = lab.drover("evict", vm, "--yes", "--wait")
+    assert said.code == 0, said.out + said.err
+    assert "MiB copied" in said.out
+    assert said.out.endswith(" completed.\n")
+    target = value(lab, "{.status.nodeName}")
+    assert target not in ("", source)
+    assert value(lab, "{.status.ipAddress}") == address
+    console.expect(rf"{target}\. Ctrl")
+    console.type("\recho still'' here\r")
+    console.expect("still here")
+    console.type("\x1d")
+    assert console.end() == 0
+
+
+@pytest.mark.timeout(900)
+def test_the_demo(lab):
+    """Twice: the second run finds what the first one left."""
+    for _ in range(2):
+        said = lab.drover("demo", limit_s=400)
+        assert said.code == 0, said.out + said.err
+        assert said.out.count("\nOK  ") == 5
+        assert "FAILED" not in said.out
+        assert "virtualmachineoperation.virtualization.deckhouse.io/evict-linux-vm-" in said.out
+        figures = said.out.split("== What happened", 1)[1]
+        gap = re.search(r"longest time without an answer.* (\d+) ms", figures)
+        gone = re.search(r"to the target Pod's end +([\d.]+) s", figures)
+        assert gap is not None
+        assert gone is not None
+        assert int(gap[1]) < MOST_PING_GAP_MS
+        assert float(gone[1]) < ABORT_S
+        assert "The lab is left running" in figures
+    assert lab.k("delete", "vm", "linux-vm", "busy-vm").code == 0
