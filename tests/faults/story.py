@@ -22,7 +22,7 @@ from tests.support.guest import Guest
 from drover.api import scheme, status
 from drover.api.wire import Object
 from drover.base.clock import rfc3339_micro
-from drover.lab import faults
+from drover.lab import faults, processes
 from drover.lab.errors import LabError
 from drover.lab.lab import Lab
 from drover.runtime.client import Client
@@ -112,7 +112,16 @@ class Story:
         cell.took_s = time.monotonic() - began
         return cell
 
+    async def _whole(self) -> str:
+        """Everything that an earlier fault has ended is there again."""
+        off = [row.name for row in self.lab.status() if row.state != "Running"]
+        nodes = self.lab.settings().node_names
+        off += [node for node in nodes if not processes.agents(self.lab.lab_id, node)]
+        return f"not running: {off}" if off else ""
+
     async def _play(self, cell: Cell) -> None:
+        wrong = await eventually(self._whole, STEP_LIMIT_S)
+        assert not wrong, wrong
         boot = await self.guest.begin_ledger()
         vm = await self.get_vm()
         source = str(vm["status"]["nodeName"])
