@@ -21,7 +21,6 @@ from drover.cli.session import PROGRAM, say
 
 NAMESPACE = "default"
 MOVE_LIMIT_S = 180.0
-ABORT_LIMIT_S = 10.0
 ABORT_PROMISE_S = 2.0
 POLL_S = 0.02
 STEADY_S = 1.0  # of answers before and after a move
