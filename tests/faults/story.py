@@ -161,7 +161,7 @@ class Story:
         mend, at = strikes.strike(cast, cell.fault), rfc3339_micro(time.time())
         log.read()
         cell.fell, cell.held = _fell(cell.step, log.seen, self.vm, at), bool(held)
-        if held and not (mend and cell.fault in (Fault.FREEZE_SOURCE, Fault.FREEZE_TARGET)):
+        if held and held != strikes.FREEZES.get(cell.fault):
             cast.thaw(held)
         if mend is not None:
             await asyncio.sleep(FAULT_S)

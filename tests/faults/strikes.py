@@ -17,6 +17,7 @@ _AGENTS = {
     Fault.FREEZE_SOURCE: ("source", signal.SIGSTOP),
     Fault.FREEZE_TARGET: ("target", signal.SIGSTOP),
 }
+FREEZES = {Fault.FREEZE_SOURCE: "source", Fault.FREEZE_TARGET: "target"}
 _PARTS = {
     Fault.APISERVER: ("apiserver", signal.SIGKILL),
     Fault.ETCD: ("etcd", signal.SIGKILL),
