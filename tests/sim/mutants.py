@@ -113,7 +113,8 @@ MUTANTS = (
         14,
         "only Pods are reconciled, not leases",
         Edit("agent/copies.py",
-             "for lease in self._leases.all():\n            self._lease_changed(None, lease)\n", ""),
+             "        for lease in self._leases.all():\n            self._lease_changed(None, lease)\n",
+             ""),
         Edit("agent/copies.py", "for copy in self._context.journal.copies():", "for copy in ():"),
     ),
     _rule(

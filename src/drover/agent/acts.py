@@ -20,6 +20,7 @@ from drover.agent.vmlease import Cas
 from drover.api import scheme, status
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
+from drover.api.names import LastReason
 from drover.api.wire import Object
 
 if TYPE_CHECKING:
@@ -153,6 +154,8 @@ async def _kill(keeper: Keeper, ended: str) -> bool:
 
 async def _release(keeper: Keeper, reason: str) -> bool:
     leases = keeper.context.leases
+    if reason == LastReason.POD_DELETED and await _learned_of_pod(keeper):
+        return True  # look again
     lease = leases.cached(keeper.vm)
     if lease is None:
         lease = await leases.fresh(keeper.vm)
@@ -190,6 +193,18 @@ async def _finish_pod(keeper: Keeper, reason: str) -> bool:
         return True
     context.pods.observe(answer)
     return True
+
+
+async def _learned_of_pod(keeper: Keeper) -> bool:
+    """Whether a Pod that was given a lease exists although our cache has not seen it yet."""
+    context = keeper.context
+    if keeper.pod is not None or context.journal.get(keeper.copy, "started") is not None:
+        return False
+    bound, _ = await context.client.list(scheme.POD, fields=f"spec.nodeName={context.node}")
+    for pod in bound:
+        if pods.uid(pod) == keeper.copy:
+            context.pods.observe(pod)
+    return keeper.pod is not None
 
 
 async def _learned_of_move(keeper: Keeper, pod: Object) -> bool:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drover.agent.ports import RunState
+from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
-from drover.api.scheme import VMM, VMOP
+from drover.api.scheme import POD, VMM, VMOP
 from drover.sim.checkers.base import Checker
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ class AbortKeepsTheVm(Checker):
             return ""
         vmop = change.old
         aborted = vmops.is_migration(vmop) and not vmops.finished(vmop)
-        return self._aborted(vmops.vm_name(vmop)) if aborted else ""
+        return self._aborted(vmops.vm_name(vmop), vmop["metadata"]["name"]) if aborted else ""
 
-    def _aborted(self, vm: str) -> str:
+    def _aborted(self, vm: str, operation: str) -> str:
         """An unfinished operation on this VM has just vanished."""
         others = [m for m in self.world.api.objects(VMM) if vmms.vm_name(m) == vm]
         if any(not vmms.final(vmm) for vmm in others):
@@ -41,6 +42,14 @@ class AbortKeepsTheVm(Checker):
         for qemu in self.scenario.living(vm):
             if qemu.copy == holder and qemu.state in _STANDING:
                 return f"the abort left {vm} standing in {qemu.state}"
-            if qemu.copy != holder and qemu.state in _INCOMING:
+            if qemu.copy in self._targets_of(operation) and qemu.state in _INCOMING:
                 return f"the abort left an incoming copy of {vm} on {qemu.node}"
         return ""
+
+    def _targets_of(self, operation: str) -> list[str]:
+        """Copies made for this operation and no earlier one, whose node may not even know yet."""
+        return [
+            pod["metadata"]["uid"]
+            for pod in self.world.api.objects(POD)
+            if pods.migration_name(pod).endswith(operation)
+        ]
