@@ -328,7 +328,8 @@ class Keeper:
         name = vmm["metadata"]["name"]
         incarnation = context.node_lease.incarnation
         if view.move.role is Role.SOURCE:
-            said = report.source_report(view, incarnation, self.memory.cancelled)
+            memory = self.memory
+            said = report.source_report(view, incarnation, memory.cancelled, memory.last_migration)
             part = "source"
             if said is not None and said["phase"] == "Failed":
                 self.memory.gave_up = view.move.uid

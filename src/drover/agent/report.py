@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from drover.agent import steps
 from drover.agent.decide import MOVING
-from drover.agent.ports import Listener, MigrationState, RunState
+from drover.agent.ports import NO_MIGRATION, Listener, MigrationInfo, MigrationState, RunState
 from drover.agent.view import CopyView, LeaseState, Role
 from drover.api import names
 from drover.api.kinds import pod as pods
@@ -107,8 +107,13 @@ def pod_ended(pod: Object, reason: str, message: str, now_s: float) -> Object:
     }
 
 
-def source_report(view: CopyView, incarnation: str, cancelled: str) -> Object | None:
-    """The source's part of the vmm's status; None when there is nothing to say."""
+def source_report(
+    view: CopyView, incarnation: str, cancelled: str, last: MigrationInfo = NO_MIGRATION
+) -> Object | None:
+    """The source's part of the vmm's status; None when there is nothing to say.
+
+    ``last`` is what QEMU said last of the copy: the end of a short one is known only when its QEMU is gone.
+    """
     move, machine = view.move, view.machine
     if move is None or move.role is not Role.SOURCE:
         return None
@@ -122,10 +127,12 @@ def source_report(view: CopyView, incarnation: str, cancelled: str) -> Object | 
         failed = move.phase == VmmPhase.COPYING and move.target_phase == "Failed"
         return {"phase": "Failed", "reason": "TargetFailed"} if failed else None
     if view.lease.holder == move.target_copy:
+        told = _counters(last) if last.state is MigrationState.COMPLETED else {}
         return {
             "phase": "Done" if machine is None else "HandedOver",
             "handOverEpoch": view.lease.epoch,
             "incarnation": incarnation,  # for a hand back: the copy may have been too short for a report
+            **told,
         }
     if machine is None:
         return {
@@ -134,17 +141,7 @@ def source_report(view: CopyView, incarnation: str, cancelled: str) -> Object | 
             "message": view.marks.ended or "QEMU is gone",
         }
     info = machine.migration
-    counters: Object = {
-        "incarnation": incarnation,
-        "ramTotalBytes": info.total_bytes,
-        "ramTransferredBytes": info.transferred_bytes,
-        "ramRemainingBytes": info.remaining_bytes,
-        "dirtyBytesPerSecond": info.dirty_bytes_per_second,
-        "iteration": info.iteration,
-        "mbps": round(info.mbps),
-        "throttlePercent": info.throttle_percent,
-        "downtimeMs": info.downtime_ms,
-    }
+    counters: Object = {"incarnation": incarnation, **_counters(info)}
     if machine.state is RunState.RUNNING and info.state not in MOVING:
         reason = cancelled or "MigrationFailed"
         return {
@@ -154,6 +151,19 @@ def source_report(view: CopyView, incarnation: str, cancelled: str) -> Object | 
             **counters,
         }
     return {"phase": "Copying", **counters}
+
+
+def _counters(info: MigrationInfo) -> Object:
+    return {
+        "ramTotalBytes": info.total_bytes,
+        "ramTransferredBytes": info.transferred_bytes,
+        "ramRemainingBytes": info.remaining_bytes,
+        "dirtyBytesPerSecond": info.dirty_bytes_per_second,
+        "iteration": info.iteration,
+        "mbps": round(info.mbps),
+        "throttlePercent": info.throttle_percent,
+        "downtimeMs": info.downtime_ms,
+    }
 
 
 def target_report(view: CopyView, listener: Listener | None, incarnation: str) -> Object | None:
