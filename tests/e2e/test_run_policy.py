@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
 from tests.e2e.vms import Vm, make, operate, said
 from tests.support.lab import RunningLab, eventually
+
+from drover.lab import faults
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -31,9 +31,7 @@ def vms(lab: RunningLab) -> Iterator[dict[str, Vm]]:
 
 
 def kill_qemu(vm: Vm) -> None:
-    copies = vm.guest.copies()
-    assert len(copies) == 1
-    os.kill(copies[0].pid, signal.SIGKILL)
+    faults.kill_machine(vm.lab.lab, vm.status["nodeName"], f"default/{vm.name}")
 
 
 def start(vm: Vm, name: str) -> None:

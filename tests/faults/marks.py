@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.faults.cells import Step
+
 POLL_S = 0.001  # between two steps of a hand-over lie a few milliseconds
 
 
@@ -85,3 +87,20 @@ def _mark(line: bytes) -> Mark | None:
     if entry.get("level") != "mark":
         return None
     return Mark(str(entry["msg"]), str(entry["t"]), entry)
+
+
+def fell_into(meant: Step, seen: list[Mark], vm: str, at: str) -> Step:
+    """The step at which a fault came: a mark may be read late, and the next step may have been taken before."""
+    later = {
+        "evict.completed": Step.COMPLETED,
+        "evict.hand-over": Step.HANDED_OVER,
+        "resumed": Step.RESUMED,
+    }
+    order = list(Step)
+    fell = meant
+    for mark in seen:
+        step = later.get(mark.name)
+        known = step is not None and mark.get("vm") == vm and mark.at < at
+        if known and order.index(step) > order.index(fell):
+            fell = step
+    return fell

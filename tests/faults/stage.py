@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from tests.faults.story import NAMESPACE, Story, eventually
+from tests.faults.outcome import eventually
+from tests.faults.story import NAMESPACE, Story
 
 from drover.api import scheme, status
 from drover.base.clock import RealClock

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from tests.faults import strikes
 from tests.faults.cells import FAULT_S, Fault, Step, may_restart, must_restart, needs_slow_link
-from tests.faults.marks import Mark, MarkLog
+from tests.faults.marks import Mark, MarkLog, fell_into
+from tests.faults.outcome import Cell, eventually
 from tests.faults.ping import Ping
 from tests.support.guest import Guest
 
@@ -32,42 +32,7 @@ SLOW_BYTES = 24 * 2**20
 STEP_LIMIT_S = 90.0
 SETTLE_LIMIT_S = 120.0
 BOOT_LIMIT_S = 90.0
-POLL_S = 0.1
 FINAL = ("Completed", "Failed", "Superseded")
-
-
-@dataclass
-class Cell:
-    """The outcome of one pair."""
-
-    step: Step
-    fault: Fault
-    wrong: list[str] = field(default_factory=list)
-    took_s: float = 0.0
-    pause_ms: int = 0  # as the guest's clock saw it
-    gap_ms: int = 0  # as a ping from the machine saw it
-    restarted: bool = False
-    fell: Step | None = None  # where the fault really came, by the times in the logs
-    held: bool = False
-    vmop: str = ""
-
-    @property
-    def good(self) -> bool:
-        return not self.wrong
-
-
-async def eventually(check: Callable[[], Awaitable[str]], limit_s: float) -> str:
-    """Poll until ``check`` finds nothing wrong; silence of the API is not an answer. Returns what is still wrong."""
-    deadline = time.monotonic() + limit_s
-    wrong = ""
-    while True:
-        try:
-            wrong = await check()
-        except (status.ApiError, status.Unanswered) as error:
-            wrong = f"the API says: {error}"
-        if not wrong or time.monotonic() > deadline:
-            return wrong
-        await asyncio.sleep(POLL_S)
 
 
 class Story:
@@ -160,7 +125,7 @@ class Story:
         held = await self._reach(cell, log, vmop, cast)
         mend, at = strikes.strike(cast, cell.fault), rfc3339_micro(time.time())
         log.read()
-        cell.fell, cell.held = _fell(cell.step, log.seen, self.vm, at), bool(held)
+        cell.fell, cell.held = fell_into(cell.step, log.seen, self.vm, at), bool(held)
         if held and held != strikes.FREEZES.get(cell.fault):
             cast.thaw(held)
         if mend is not None:
@@ -291,23 +256,6 @@ class Story:
             cell.wrong.append(f"{ledger.boots} wrote the ledger that {boot} had begun")
         if ledger.duplicates or ledger.missing or not ledger.lines:
             cell.wrong.append(f"the ledger is not whole: {ledger}")
-
-
-def _fell(meant: Step, seen: list[Mark], vm: str, at: str) -> Step:
-    """The step at which a fault came: a mark may be read late, and the next step may have been taken before."""
-    later = {
-        "evict.completed": Step.COMPLETED,
-        "evict.hand-over": Step.HANDED_OVER,
-        "resumed": Step.RESUMED,
-    }
-    order = list(Step)
-    fell = meant
-    for mark in seen:
-        step = later.get(mark.name)
-        known = step is not None and mark.get("vm") == vm and mark.at < at
-        if known and order.index(step) > order.index(fell):
-            fell = step
-    return fell
 
 
 def _fits(mark: Mark, name: str, fields: dict[str, str]) -> bool:

@@ -11,7 +11,8 @@ from dataclasses import asdict
 
 from tests.faults import stage
 from tests.faults.cells import ABOUT, REDUCED, Fault, Step, applies
-from tests.faults.story import Cell, Story
+from tests.faults.outcome import Cell
+from tests.faults.story import Story
 
 from drover.lab.lab import Lab
 from drover.runtime.client import Client

@@ -88,17 +88,6 @@ def _control_plane_pid(lab: Lab, part: str) -> int:
     return pid
 
 
-def freeze_control_plane_part(lab: Lab, part: str) -> str:
-    """SIGSTOP one process of the control plane: requests to it hang, and may still land later."""
-    processes.send([_control_plane_pid(lab, part)], signal.SIGSTOP)
-    return f"{part} is frozen."
-
-
-def thaw_control_plane_part(lab: Lab, part: str) -> str:
-    processes.send([_control_plane_pid(lab, part)], signal.SIGCONT)
-    return f"{part} is running."
-
-
 def kill_machine(lab: Lab, node: str, vm: str) -> str:
     """SIGKILL the QEMU of a VM (namespace/name) on one node."""
     _require_on(lab, node)
