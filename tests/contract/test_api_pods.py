@@ -158,6 +158,7 @@ class TestBackground:
         await eventually(lambda: only("free"), "the owned one is collected")
 
     async def test_the_scheduler_binds_what_fits_and_says_why_not(self, rig: Rig) -> None:
+        """Other tests leave nodes on the shared control plane, so counts of nodes are not compared."""
         name = f"node-{rig.namespace}"
         await rig.admin.create(NODE, node(name, taint=rig.namespace))
         mine = {"tolerations": [toleration(rig.namespace)]}
@@ -170,13 +171,13 @@ class TestBackground:
         try:
             assert await eventually(lambda: placed("fits"), "bound") == name
             await rig.admin.create(POD, pod(rig, "big", "1", **mine))
-            assert "1 Insufficient cpu" in await refused(rig, "big")
+            assert "Insufficient cpu" in await refused(rig, "big")
             await rig.admin.create(POD, pod(rig, "stranger"))
-            assert "1 node(s) had untolerated taint" in await refused(rig, "stranger")
+            assert "node(s) had untolerated taint" in await refused(rig, "stranger")
             fussy = pod(rig, "fussy", nodeSelector={"a": "b"}, **mine)
             await rig.admin.create(POD, fussy)
             why = await refused(rig, "fussy")
-            assert "1 node(s) didn't match Pod's node affinity/selector" in why
+            assert "node(s) didn't match Pod's node affinity/selector" in why
             term = {
                 "labelSelector": {"matchLabels": {"app": "fits"}},
                 "topologyKey": "kubernetes.io/hostname",
@@ -184,10 +185,10 @@ class TestBackground:
             apart = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
             shy = pod(rig, "shy", affinity={"podAntiAffinity": apart}, **mine)
             await rig.admin.create(POD, shy)
-            assert "1 node(s) didn't match pod anti-affinity rules" in await refused(rig, "shy")
+            assert "node(s) didn't match pod anti-affinity rules" in await refused(rig, "shy")
             await rig.admin.patch(NODE, name, "", {"spec": {"unschedulable": True}})
             await rig.admin.create(POD, pod(rig, "late", **mine))
-            assert "1 node(s) were unschedulable" in await refused(rig, "late")
+            assert "node(s) were unschedulable" in await refused(rig, "late")
             await rig.admin.delete(POD, "fits", rig.namespace, grace_s=0)
             await rig.admin.patch(NODE, name, "", {"spec": {"unschedulable": False}})
             assert await eventually(lambda: placed("big"), "room was made") == name
