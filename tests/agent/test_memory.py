@@ -40,3 +40,10 @@ def test_each_step_is_taken_once() -> None:
     memory.allowed_ms = memory.allow_ms(12.5, LIMITS, copying(3))
     assert memory.allow_ms(13.0, LIMITS, copying(4)) == 0
     assert memory.allow_ms(14.0, LIMITS, copying(5)) == 100
+
+
+def test_counters_are_told_twice_a_second_at_most() -> None:
+    memory = Memory()
+    memory.begin_copy("uid", 0.0, LIMITS)
+    told = [now / 100 for now in range(300) if memory.counters_due(now / 100)]
+    assert told == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]

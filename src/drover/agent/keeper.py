@@ -332,7 +332,11 @@ class Keeper:
             said = report.source_report(view, incarnation, memory.cancelled, memory.last_migration)
             part = "source"
             if said is not None and said["phase"] == "Failed":
-                self.memory.gave_up = view.move.uid
+                memory.gave_up = view.move.uid
+            if said is not None and said["phase"] == "Copying":
+                # Our own report wakes us; told at every look, the counters would chase themselves.
+                due = memory.counters_due(context.clock.monotonic())
+                said = said if due else None
         else:
             known = launching.is_named_target(self, vmm)
             said = report.target_report(view, self.memory.listener, incarnation) if known else None

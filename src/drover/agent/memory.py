@@ -15,6 +15,8 @@ from drover.agent.ports import (
 )
 from drover.agent.view import HandOverState, MachineView
 
+COUNTERS_S = 0.5  # between two reports of a copy's counters
+
 
 @dataclass
 class Memory:
@@ -32,6 +34,7 @@ class Memory:
     progress_at: float = 0.0
     passes_since: float | None = None  # the first pass over memory is done since then
     allowed_ms: int = 0
+    counters_at: float | None = None  # when they were told last
     running: bool = False  # QEMU said so last
     agent_ready: bool | None = None  # the guest's agent answered when it was asked last
     message: str = ""  # the last failure in QEMU's own words
@@ -40,6 +43,13 @@ class Memory:
     handover_uid: str = ""
     handover: HandOverState = HandOverState.NONE
 
+    def counters_due(self, now: float) -> bool:
+        """Whether the counters of a copy are to be told again; True is taken as a promise to do so."""
+        if self.counters_at is not None and now - self.counters_at < COUNTERS_S:
+            return False
+        self.counters_at = now
+        return True
+
     def handover_of(self, uid: str) -> HandOverState:
         return self.handover if uid == self.handover_uid else HandOverState.NONE
 
@@ -47,6 +57,7 @@ class Memory:
         self.copy_began, self.least_remaining, self.progress_at = now, None, now
         self.began_here = True
         self.passes_since, self.allowed_ms = None, limits.downtime_limit_ms
+        self.counters_at = None
         self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
 
     def allow_ms(self, now: float, limits: Limits, view: MachineView) -> int:
