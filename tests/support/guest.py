@@ -85,6 +85,9 @@ class Guest:
                 # The quotes tell the marks from their echo by the line editor; the word tells this answer from a
                 # late one to an earlier question.
                 word = secrets.token_hex(4)
+                # What a booting guest took of an earlier question may end in an open quote: give it up.
+                writer.write(b"\x03")
+                await asyncio.sleep(0.1)
                 writer.write(f"echo BEG''IN {word}; {command}; echo END''MARK {word}\n".encode())
                 return await _answer(reader, word)
             finally:
