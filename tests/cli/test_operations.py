@@ -218,3 +218,9 @@ def test_counters_of_a_copy(vmm, text):
 )
 def test_a_bar_without_colours(percent, bar):
     assert operations._bar(percent, 4) == bar
+
+
+def test_the_total_of_a_copy():
+    done = source(ramTotalBytes=192 << 20, ramTransferredBytes=81 << 20, downtimeMs=24)
+    assert operations.total(done) == "81 MiB copied, guest paused for 24 ms"
+    assert operations.total(source()) == ""

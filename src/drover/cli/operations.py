@@ -128,6 +128,7 @@ class Follower:
                 return 1
             phase = vmops.phase(self._vmop)
             if vmops.finished(self._vmop):
+                await self._sum_up(phase)
                 return self._ended(phase)
             if phase is VmopPhase.IN_PROGRESS and not self._wish.wait:
                 self._clear()
@@ -169,15 +170,31 @@ class Follower:
                 )
         return 1
 
-    async def _draw(self) -> None:
-        line = f"{vmops.progress_percent(self._vmop):3d} %"
+    async def _sum_up(self, phase: VmopPhase | None) -> None:
+        """What a completed move cost: a short copy ends before any counter of it was seen on its way."""
+        if (
+            not self._wish.wait
+            or not vmops.is_migration(self._vmop)
+            or phase is not VmopPhase.COMPLETED
+        ):
+            return
+        vmm = await self._migration()
+        if vmm is not None and (told := total(vmm)):
+            self._clear()
+            say(f"  [{_bar(100)}] 100 %  {told}")
+
+    async def _migration(self) -> Object | None:
         name = migration_name(self._vmop["metadata"]["name"])
         try:
-            vmm = await self._api.client.get(scheme.VMM, name, self._namespace)
+            return await self._api.client.get(scheme.VMM, name, self._namespace)
         except status.NotFound:
-            vmm = None
-        bar = _bar(vmops.progress_percent(self._vmop))
-        text = f"  [{bar}] {line}  {counters(vmm) if vmm is not None else 'queued'}"
+            return None
+
+    async def _draw(self) -> None:
+        vmm = await self._migration()
+        percent = vmops.progress_percent(self._vmop)
+        done = counters(vmm) if vmm is not None else "queued"
+        text = f"  [{_bar(percent)}] {percent:3d} %  {done}"
         if sys.stdout.isatty():
             columns = shutil.get_terminal_size().columns
             click.echo(f"\r\033[K{text[: columns - 1]}", nl=False)
@@ -212,3 +229,12 @@ def counters(vmm: Object) -> str:
         f"{copied} MiB copied, {remaining // MIB} MiB to go, {dirty / MIB:.1f} MiB/s written, "
         f"pass {said.get('iteration', 0)}, {left}"
     )
+
+
+def total(vmm: Object) -> str:
+    """What a move that is done copied, and how long the guest stood still; empty if no agent told it."""
+    said = vmms.source_report(vmm)
+    if not said.get("ramTotalBytes"):
+        return ""
+    copied = int(said.get("ramTransferredBytes", 0)) // MIB
+    return f"{copied} MiB copied, guest paused for {int(said.get('downtimeMs', 0))} ms"
