@@ -38,7 +38,6 @@ PROGRAMS = {
     "dnsmasq": "dnsmasq-base",
     "ip": "iproute2",
     "ping": "iputils-ping",
-    "nft": "nftables",
 }
 
 

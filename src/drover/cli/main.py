@@ -77,7 +77,7 @@ def _there(entry: Entry) -> bool:
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"Begin with `{PROGRAM} up`, then `{PROGRAM} k get nodes`. "
-    f"`{PROGRAM} COMMAND --help` shows examples.",
+    f"`{PROGRAM} COMMAND --help` shows examples; `{PROGRAM} uninstall` takes all away that was installed.",
 )
 @click.option(
     "--home",
