@@ -1,0 +1,223 @@
+"""From API objects to the planner's values: the one place that knows both.
+
+Pods that have ended, or were bound to no node yet, count nowhere, as for kube-scheduler. What the planner does not
+know (preferred rules, ports, volumes) is left out. Selectors are taken as the API server stores them, with
+``matchLabelKeys`` merged in; for a Pod that was not sent yet they are merged here.
+
+An object that is no valid Node or Pod raises KeyError or ValueError: the API server lets none through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from drover.api import vmpod
+from drover.api.kinds import node as nodes_
+from drover.api.kinds import pod as pods_
+from drover.api.wire import Object
+from drover.base.quantity import cpu_milli, size_bytes
+from drover.planner import (
+    Cluster,
+    Node,
+    NodeTerm,
+    Operator,
+    Pod,
+    PodTerm,
+    Requirement,
+    Selector,
+    Spread,
+    Taint,
+    Toleration,
+)
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def snapshot(
+    nodes: Iterable[Object], pods: Iterable[Object], namespaces: Iterable[Object] = ()
+) -> Cluster:
+    """The cluster as these objects tell it."""
+    return Cluster.of(
+        [node_of(node) for node in nodes],
+        [pod_of(pod) for pod in pods if counts(pod)],
+        {ns["metadata"]["name"]: dict(ns["metadata"].get("labels") or {}) for ns in namespaces},
+    )
+
+
+def counts(pod: Object) -> bool:
+    """Does it take room on a node?"""
+    return bool(pods_.node_name(pod)) and not pods_.ended(pod)
+
+
+def node_of(node: Object) -> Node:
+    spec = node.get("spec") or {}
+    taints = [Taint(t["key"], t.get("value") or "", t["effect"]) for t in spec.get("taints") or ()]
+    return Node(
+        name=node["metadata"]["name"],
+        labels=nodes_.labels(node),
+        taints=tuple(taints),
+        unschedulable=nodes_.cordoned(node),
+        allocatable=_amounts(nodes_.allocatable(node)),
+    )
+
+
+def pod_of(pod: Object, *, comes: bool = False) -> Pod:
+    """``comes``: as a Pod that looks for a node, wherever it is now: a copy of it, or it after a move."""
+    meta, spec = pod["metadata"], pod["spec"]
+    labels = dict(meta.get("labels") or {})
+    affinity = spec.get("affinity") or {}
+    required = (affinity.get("nodeAffinity") or {}).get(_REQUIRED)
+    namespace = meta["namespace"]
+    return Pod(
+        namespace=namespace,
+        name=meta["name"],
+        labels=labels,
+        requests=requests(spec),
+        node="" if comes else spec.get("nodeName") or "",
+        node_selector=_pairs(spec.get("nodeSelector")),
+        node_terms=None if required is None else _node_terms(required),
+        tolerations=tuple(_toleration(one) for one in spec.get("tolerations") or ()),
+        affinity=_pod_terms(affinity.get("podAffinity"), namespace, labels),
+        anti_affinity=_pod_terms(affinity.get("podAntiAffinity"), namespace, labels),
+        spread=tuple(
+            _spread(one, labels)
+            for one in spec.get("topologySpreadConstraints") or ()
+            if one["whenUnsatisfiable"] == "DoNotSchedule"
+        ),
+        terminating=pods_.deleting(pod),
+    )
+
+
+def target_of(pod: Object, node_selector: Mapping[str, str] | None = None) -> Pod:
+    """The Pod that would receive the guest of the VM Pod ``pod``, under the same key: never on the same node.
+
+    ``node_selector``: what a Migrate operation asks for besides.
+    """
+    move = {
+        "metadata": {"name": "", "uid": ""},
+        "spec": {"sourceNode": pods_.node_name(pod), "nodeSelector": dict(node_selector or {})},
+    }
+    return pod_of(vmpod.target_pod(pod, move, pod["metadata"]["name"]), comes=True)
+
+
+def requests(spec: Mapping[str, Any]) -> dict[str, int]:
+    """What a Pod reserves: its containers together, or the greediest step of its start, and its overhead."""
+    total: dict[str, int] = {}
+    for container in spec.get("containers") or ():
+        _add(total, _wanted(container))
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in spec.get("initContainers") or ():
+        wanted = _wanted(container)
+        if container.get("restartPolicy") == "Always":
+            _add(total, wanted)
+            _add(sidecars, wanted)
+            step = dict(sidecars)
+        else:
+            step = dict(sidecars)
+            _add(step, wanted)
+        peak = {name: max(peak.get(name, 0), step.get(name, 0)) for name in {*peak, *step}}
+    total = {name: max(total.get(name, 0), peak.get(name, 0)) for name in sorted({*total, *peak})}
+    total |= _wanted(spec)  # requests of the Pod as a whole take the place of their sum
+    _add(total, _amounts(spec.get("overhead")))
+    return total
+
+
+def _wanted(holder: Mapping[str, Any]) -> dict[str, int]:
+    return _amounts((holder.get("resources") or {}).get("requests"))
+
+
+def _amounts(texts: Mapping[str, Any] | None) -> dict[str, int]:
+    return {
+        name: cpu_milli(text) if name == "cpu" else size_bytes(text)
+        for name, text in (texts or {}).items()
+    }
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, amount in more.items():
+        total[name] = total.get(name, 0) + amount
+
+
+def _toleration(one: Mapping[str, Any]) -> Toleration:
+    return Toleration(
+        key=one.get("key") or "",
+        exists=one.get("operator") == "Exists",
+        value=one.get("value") or "",
+        effect=one.get("effect") or "",
+    )
+
+
+def _pairs(labels: Mapping[str, str] | None) -> tuple[Requirement, ...]:
+    return tuple(
+        Requirement(key, Operator.IN, (value,)) for key, value in sorted((labels or {}).items())
+    )
+
+
+def _requirements(expressions: Iterable[Mapping[str, Any]] | None) -> tuple[Requirement, ...]:
+    return tuple(
+        Requirement(one["key"], Operator(one["operator"]), tuple(one.get("values") or ()))
+        for one in expressions or ()
+    )
+
+
+def _selector(selector: Mapping[str, Any] | None) -> Selector | None:
+    if selector is None:
+        return None
+    expressions = _requirements(selector.get("matchExpressions"))
+    return Selector((*_pairs(selector.get("matchLabels")), *expressions))
+
+
+def _merged(
+    selector: Mapping[str, Any] | None, rule: Mapping[str, Any], labels: Mapping[str, str]
+) -> Selector | None:
+    """The selector with what ``matchLabelKeys`` and ``mismatchLabelKeys`` add, unless the API server did it."""
+    plain = _selector(selector)
+    if plain is None:
+        return None
+    present = {one.key for one in plain.requirements}
+    added = [
+        Requirement(key, operator, (labels[key],))
+        for field, operator in (
+            ("matchLabelKeys", Operator.IN),
+            ("mismatchLabelKeys", Operator.NOT_IN),
+        )
+        for key in rule.get(field) or ()
+        if key in labels and key not in present
+    ]
+    return Selector((*plain.requirements, *added))
+
+
+def _node_terms(required: Mapping[str, Any]) -> tuple[NodeTerm, ...]:
+    return tuple(
+        NodeTerm(
+            _requirements(term.get("matchExpressions")), _requirements(term.get("matchFields"))
+        )
+        for term in required["nodeSelectorTerms"]
+    )
+
+
+def _pod_terms(
+    rules: Mapping[str, Any] | None, namespace: str, labels: Mapping[str, str]
+) -> tuple[PodTerm, ...]:
+    found = []
+    for term in (rules or {}).get(_REQUIRED) or ():
+        named = tuple(term.get("namespaces") or ())
+        chosen = _selector(term.get("namespaceSelector"))
+        if not named and chosen is None:
+            named = (namespace,)
+        selector = _merged(term.get("labelSelector"), term, labels)
+        found.append(PodTerm(term["topologyKey"], selector, named, chosen))
+    return tuple(found)
+
+
+def _spread(one: Mapping[str, Any], labels: Mapping[str, str]) -> Spread:
+    return Spread(
+        topology=one["topologyKey"],
+        max_skew=one["maxSkew"],
+        selector=_merged(one.get("labelSelector"), one, labels),
+        min_domains=one.get("minDomains") or 1,
+        honor_affinity=one.get("nodeAffinityPolicy", "Honor") == "Honor",
+        honor_taints=one.get("nodeTaintsPolicy", "Ignore") == "Honor",
+    )
