@@ -82,6 +82,20 @@ force: true
 migrate: {nodeSelector: {kubernetes.io/hostname: n2}}
 """,
     ],
+    "ModuleConfig": [
+        """
+enabled: true
+version: 1
+settings:
+  liveMigration:
+    limits: {cluster: 4, outboundPerNode: 2, inboundPerNode: 2, syncPerNode: 1}
+    bandwidthPerMigration: 1280Mi
+    completionTimeoutPerGiB: 600
+    progressTimeout: 60
+  evictionHold: 0
+  firmware: {version: "10.0", updates: false}
+""",
+    ],
     "VirtualMachineClass": [
         """
 cpu: {type: Model, model: Nehalem}

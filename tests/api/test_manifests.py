@@ -100,7 +100,9 @@ def test_every_phase_of_a_migration_is_named_in_code() -> None:
 
 
 def test_kinds_live_where_the_code_looks_for_them() -> None:
-    ours = [k for k in scheme.ALL if k.group in (scheme.VIRTUALIZATION, scheme.DROVER)]
+    ours = [
+        k for k in scheme.ALL if k.group in (scheme.VIRTUALIZATION, scheme.DROVER, scheme.DECKHOUSE)
+    ]
     assert {kind.kind for kind in ours} == set(CRDS)
     for kind in ours:
         spec = CRDS[kind.kind]["spec"]
@@ -140,6 +142,7 @@ def test_get_vmop_shows_progress() -> None:
         ("VirtualMachineIPAddressLease", ["vmipl", "vmiplease"], ["virtualization-cluster"]),
         ("VirtualMachineLease", ["vml"], ["virtualization"]),
         ("VirtualMachineMigration", ["vmm"], ["virtualization"]),
+        ("ModuleConfig", ["mc"], ["virtualization-cluster"]),
     ],
 )
 def test_short_names_and_categories(kind: str, short: list[str], categories: list[str]) -> None:

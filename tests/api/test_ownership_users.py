@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +65,33 @@ async def test_vmop_spec(cluster: Cluster) -> None:
 
 async def test_vmop_status(cluster: Cluster) -> None:
     await only_controllers_write_status(cluster, scheme.VMOP, {"phase": "Completed"})
+
+
+async def test_moduleconfig_spec(cluster: Cluster) -> None:
+    config = await _module_config(cluster)
+    change = {"spec": {"version": int(config["spec"].get("version", 0)) + 1}}
+    for stranger in (cluster.controllers, cluster.editor, cluster.node_a):
+        await refused(stranger, scheme.MODULECONFIG, config, change)
+    await patch(cluster.admin, scheme.MODULECONFIG, config, change)
+
+
+async def test_moduleconfig_status(cluster: Cluster) -> None:
+    config = await _module_config(cluster)
+    for stranger in (cluster.admin, cluster.editor, cluster.node_a):
+        said = {"status": {"message": "fine"}}
+        await refused(stranger, scheme.MODULECONFIG, config, said, "status")
+    told = {"status": {"message": "told"}}
+    after = await patch(cluster.controllers, scheme.MODULECONFIG, config, told, "status")
+    assert after["status"]["message"] == "told"
+
+
+async def _module_config(cluster: Cluster) -> Object:
+    """There are two of this kind at most, so tests share them."""
+    with suppress(status.AlreadyExists):
+        return await cluster.admin.create(
+            scheme.MODULECONFIG, {"metadata": {"name": "descheduler"}, "spec": {}}
+        )
+    return await cluster.admin.get(scheme.MODULECONFIG, "descheduler")
 
 
 async def test_vmclass_spec(cluster: Cluster) -> None:

@@ -63,20 +63,69 @@ REFUSED: list[tuple[Kind, str, str, str]] = [
     (scheme.CVIMAGE, "dataSource",
      "{type: HTTP, http: {url: 'file:///a', checksum: {sha256: abc}}}", "sha256"),
     (scheme.VMIP, "type", "Static", "has a staticIP"),
+    (scheme.MODULECONFIG, "enabled", "false", "spec.enabled cannot be false"),
+    *[
+        (scheme.MODULECONFIG, "settings", f"{{liveMigration: {{limits: {{{limit}: {value}}}}}}}",
+         f"liveMigration.limits.{limit}")
+        for limit in ("cluster", "outboundPerNode", "inboundPerNode", "syncPerNode")
+        for value in ("0", "-1", "two", "1000001")
+    ],
+    *[
+        (scheme.MODULECONFIG, "settings", f"{{liveMigration: {{{limit}: {value}}}}}", limit)
+        for limit in ("completionTimeoutPerGiB", "progressTimeout")
+        for value in ("0", "-5", "soon")
+    ],
+    *[
+        (scheme.MODULECONFIG, "settings", f"{{liveMigration: {{bandwidthPerMigration: {value}}}}}",
+         "bandwidthPerMigration")
+        for value in ("'0'", "-1Mi", "fast", "'1023'", "2Ti")
+    ],
+    (scheme.MODULECONFIG, "settings", "{evictionHold: 26}", "evictionHold"),
+    (scheme.MODULECONFIG, "settings", "{evictionHold: -1}", "evictionHold"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("kind", "field", "value", "said"), REFUSED, ids=[f"{c[0].plural} {c[3]}" for c in REFUSED]
+    ("kind", "field", "value", "said"),
+    REFUSED,
+    ids=[f"{c[0].plural} {c[3]} {c[2]}"[:80] for c in REFUSED],
 )
 async def test_a_bad_value_is_refused(
     kind: Kind, field: str, value: str, said: str, cluster: Cluster
 ) -> None:
     spec: dict[str, Any] = copy.deepcopy(samples.works(kind.kind)[0])
     spec[field] = yaml.safe_load(value)
+    name = "virtualization" if kind == scheme.MODULECONFIG else "sample"
     with pytest.raises(status.Invalid) as refusal:
-        await cluster.admin.create_dry(kind, {"metadata": meta(kind, "sample"), "spec": spec})
+        await cluster.admin.create_dry(kind, {"metadata": meta(kind, name), "spec": spec})
     assert said in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "said"),
+    [
+        ("virtualisation", {}, "only the ModuleConfigs virtualization and descheduler"),
+        ("descheduler", {"settings": {"evictionHold": 1}}, "belong to ModuleConfig virtualization"),
+    ],
+)
+async def test_settings_nobody_would_read_are_refused(
+    name: str, spec: Any, said: str, cluster: Cluster
+) -> None:
+    with pytest.raises(status.Invalid) as refusal:
+        await cluster.admin.create_dry(
+            scheme.MODULECONFIG, {"metadata": {"name": name}, "spec": spec}
+        )
+    assert said in refusal.value.message
+
+
+async def test_a_setting_that_does_not_exist_is_refused(cluster: Cluster) -> None:
+    spec = {"settings": {"liveMigration": {"bandwith": "1Gi"}}}
+    with pytest.raises(
+        status.ApiError, match=r"unknown field \"spec.settings.liveMigration.bandwith"
+    ):
+        await cluster.admin.create_dry(
+            scheme.MODULECONFIG, {"metadata": {"name": "virtualization"}, "spec": spec}
+        )
 
 
 async def test_a_start_cannot_be_forced(cluster: Cluster) -> None:

@@ -89,7 +89,7 @@ def _by_value(kind: str, leaf: str) -> bool:
 
 
 def an_object(kind: str, spec: Object) -> Object:
-    meta: Object = {"name": "sample"}
+    meta: Object = {"name": "virtualization" if kind == "ModuleConfig" else "sample"}
     if KINDS[kind].namespaced:
         meta["namespace"] = "default"
     if kind == "VirtualMachineLease":

@@ -31,6 +31,8 @@ _BUILT_IN_ORDER = (
     "Namespace",
     "CustomResourceDefinition",
     "PriorityClass",
+    "PriorityLevelConfiguration",
+    "FlowSchema",
     "ClusterRole",
     "ClusterRoleBinding",
     "Role",
@@ -65,7 +67,7 @@ def crds() -> list[Object]:
 
 def _is_ours(doc: Object) -> bool:
     group = str(doc["apiVersion"]).partition("/")[0]
-    return group in (scheme.VIRTUALIZATION, scheme.DROVER)
+    return group in (scheme.VIRTUALIZATION, scheme.DROVER, scheme.DECKHOUSE)
 
 
 def _documents() -> list[Object]:

@@ -16,6 +16,15 @@ VMCLASS_FINALIZER = "virtualization.deckhouse.io/vmclass-cleanup"
 VDISK_FINALIZER = "virtualization.deckhouse.io/vd-cleanup"
 VIMAGE_FINALIZER = "virtualization.deckhouse.io/vi-cleanup"
 
+# On operations of the evacuation controller, until they are finished.
+EVACUATION_FINALIZER = "virtualization.deckhouse.io/vmop-protection-by-evacuation-controller"
+EVACUATION_PREFIX = "evacuation-"
+
+# On operations that controllers make.
+EVACUATION_ANNOTATION = "virtualization.deckhouse.io/evacuation"
+WORKLOAD_UPDATE_ANNOTATION = "virtualization.deckhouse.io/workload-update"
+MODULE_CONFIG = "virtualization"  # the ModuleConfig that holds the settings
+
 # Ours.
 MACHINE_ANNOTATION = "drover.dev/machine"  # on VM Pods: the machine spec, JSON
 MIGRATION_ANNOTATION = "drover.dev/migration"  # on target Pods: name of the vmm

@@ -8,6 +8,7 @@ from drover.api.wire import Object
 
 VIRTUALIZATION = "virtualization.deckhouse.io"
 DROVER = "drover.dev"
+DECKHOUSE = "deckhouse.io"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ VMIPLEASE = Kind(
 )
 VML = Kind(DROVER, "v1alpha1", "VirtualMachineLease", "virtualmachineleases")
 VMM = Kind(DROVER, "v1alpha1", "VirtualMachineMigration", "virtualmachinemigrations")
+MODULECONFIG = Kind(DECKHOUSE, "v1alpha1", "ModuleConfig", "moduleconfigs", False)
 
 POD = Kind("", "v1", "Pod", "pods")
 NODE = Kind("", "v1", "Node", "nodes", False)
@@ -56,6 +58,7 @@ EVENT = Kind("", "v1", "Event", "events")
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", False)
 CONFIGMAP = Kind("", "v1", "ConfigMap", "configmaps")
 SERVICEACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts")
+BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 CRD = Kind(
     "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False

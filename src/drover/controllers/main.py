@@ -30,6 +30,7 @@ from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
+from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.vmop.controller import wire as wire_vmop
 from drover.controllers.webhook import Refusal, Rule, WebhookServer, WebhookSettings
 from drover.runtime import process
@@ -54,6 +55,10 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
 
     def vmop_rule(request: Mapping[str, Any]) -> Refusal | None:
         why = operations.review(request)
+    wire_moduleconfig(manager)
+    wire_budgets(manager)
+    evacuation = wire_evacuation(manager)
+    reviewer = Reviewer(manager, lambda: 25.0, evacuation.caches.doing)
         return None if why is None else Refusal(why)
 
     return {"/vmop": vmop_rule}

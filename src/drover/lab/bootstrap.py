@@ -169,6 +169,20 @@ async def ensure_builtin_image(client: Client, image: Path) -> None:
         await client.create(scheme.CVIMAGE, obj)
 
 
+async def ensure_module_config(client: Client) -> None:
+    """The object that holds the settings, without any; what an administrator wrote there stays."""
+    obj = {
+        "apiVersion": scheme.MODULECONFIG.api_version,
+        "kind": scheme.MODULECONFIG.kind,
+        "metadata": {"name": names.MODULE_CONFIG},
+        "spec": {"enabled": True, "version": 1},
+    }
+    try:
+        await client.get(scheme.MODULECONFIG, names.MODULE_CONFIG)
+    except NotFound:
+        await client.create(scheme.MODULECONFIG, obj)
+
+
 async def wait_nodes(
     client: Client,
     clock: Clock,

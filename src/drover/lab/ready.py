@@ -65,6 +65,8 @@ async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress:
         await bootstrap.wait_api(transport, clock, _API_LIMIT_S, CrashWatch(home).check)
         progress("control plane", "ready")
         changed = await bootstrap.apply_manifests(client, clock)
+        if changed:
+            await bootstrap.ensure_module_config(client)
         home.manifests_applied.touch()
         progress("kinds and policies", "applied" if changed else "unchanged")
         await ensure_webhooks(client, home.path / "controllers.json")

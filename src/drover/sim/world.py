@@ -30,6 +30,7 @@ from drover.controllers.classes.controller import wire as wire_classes
 from drover.controllers.disks.controller import wire as wire_disks
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.migration.controller import wire as wire_migration
+from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
@@ -175,6 +176,7 @@ class World:
             wire_vmop(manager)
             wire_migration(manager)
             wire_gc(manager)
+            wire_moduleconfig(manager)
         self._run_process(self.controllers, manager.run())
 
     def kill_controllers(self) -> None:

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
+from drover.api.names import EVACUATION_ANNOTATION, WORKLOAD_UPDATE_ANNOTATION
+
 Obj = Mapping[str, Any]
 
 
@@ -27,6 +29,29 @@ class VmopPhase(enum.StrEnum):
     TERMINATING = "Terminating"
     SUPERSEDED = "Superseded"
 
+
+class Origin(enum.StrEnum):
+    """Who made an operation, in the order in which migrations are served."""
+
+    PERSON = "Person"
+    PLACEMENT = "Placement"
+    EVACUATION = "Evacuation"
+    REBALANCE = "Rebalance"
+    FIRMWARE = "Firmware"
+
+    @property
+    def rank(self) -> int:
+        """0 is served first."""
+        return list(Origin).index(self)
+
+
+# By name prefix, and the annotation that goes with it (empty: none).
+_ORIGINS = {
+    "nodeplacement-update-": (Origin.PLACEMENT, WORKLOAD_UPDATE_ANNOTATION),
+    "evacuation-": (Origin.EVACUATION, EVACUATION_ANNOTATION),
+    "rebalance-": (Origin.REBALANCE, ""),
+    "firmware-update-": (Origin.FIRMWARE, WORKLOAD_UPDATE_ANNOTATION),
+}
 
 FINISHED = frozenset({VmopPhase.COMPLETED, VmopPhase.FAILED, VmopPhase.SUPERSEDED})
 
@@ -112,6 +137,16 @@ def finished(vmop: Obj) -> bool:
 
 def is_migration(vmop: Obj) -> bool:
     return type_of(vmop) in (VmopType.EVICT, VmopType.MIGRATE)
+
+
+def origin(vmop: Obj) -> Origin:
+    """A person's own, unless both its name and its annotation say that a controller made it."""
+    meta = vmop["metadata"]
+    notes = meta.get("annotations") or {}
+    for prefix, (made_by, note) in _ORIGINS.items():
+        if str(meta["name"]).startswith(prefix) and (not note or notes.get(note) == "true"):
+            return made_by
+    return Origin.PERSON
 
 
 def progress_percent(vmop: Obj) -> int:

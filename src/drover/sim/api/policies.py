@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from drover.api import names
 from drover.api.names import CONTROLLERS_USER, NODE_LEASE_NAMESPACE, NODE_USER_PREFIX
-from drover.api.scheme import LEASE, POD, VIRTUALIZATION, VM, VMIPLEASE, VML, VMM, VMOP
+from drover.api.scheme import DECKHOUSE, LEASE, POD, VIRTUALIZATION, VM, VMIPLEASE, VML, VMM, VMOP
 from drover.api.status import Invalid
 from drover.sim.api.admission import Admission, Review, forbid, node_restriction
 
@@ -26,6 +26,7 @@ _COLLECTORS = (
     ACCOUNT_PREFIX + "generic-garbage-collector",
     ACCOUNT_PREFIX + "namespace-controller",
 )
+_GUARDED = (VIRTUALIZATION, DECKHOUSE)
 _MACHINE_KEYS = (names.MACHINE_ANNOTATION, names.MIGRATION_ANNOTATION, "drover.dev/applied-spec")
 
 
@@ -138,14 +139,14 @@ def vmm_sides(review: Review) -> None:
 
 def own_status(review: Review) -> None:
     """What drover observes."""
-    ours = review.kind.group == VIRTUALIZATION and review.subresource == "status"
+    ours = review.kind.group in _GUARDED and review.subresource == "status"
     if ours and review.caller.user != CONTROLLERS_USER:
         raise forbid(f"the status of {review.kind.plural} belongs to {CONTROLLERS_USER}")
 
 
 def own_spec(review: Review) -> None:
     """What users wish."""
-    ours = review.kind.group == VIRTUALIZATION and review.kind != VMIPLEASE and review.update
+    ours = review.kind.group in _GUARDED and review.kind != VMIPLEASE and review.update
     if ours and review.caller.user == CONTROLLERS_USER and review.old_spec != review.spec:
         raise forbid(f"the spec of {review.kind.plural} belongs to its user")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _WITH_STATUS = (scheme.POD, scheme.NODE, scheme.NAMESPACE)
 _WITHOUT_STATUS = (scheme.VML,)
-_OWN_GROUPS = (scheme.VIRTUALIZATION, scheme.DROVER)
+_OWN_GROUPS = (scheme.VIRTUALIZATION, scheme.DROVER, scheme.DECKHOUSE)
 
 
 @dataclass(frozen=True)
