@@ -56,9 +56,6 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     def vmop_rule(request: Mapping[str, Any]) -> Refusal | None:
         why = operations.review(request)
     wire_moduleconfig(manager)
-    wire_budgets(manager)
-    evacuation = wire_evacuation(manager)
-    reviewer = Reviewer(manager, lambda: 25.0, evacuation.caches.doing)
         return None if why is None else Refusal(why)
 
     return {"/vmop": vmop_rule}
