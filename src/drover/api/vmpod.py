@@ -266,7 +266,12 @@ def target_pod(source: Object, vmm: Object, name: str) -> Object:
     ]
     if wanted:
         _require(node_affinity, "matchExpressions", wanted)
-    annotations.pop(names.STOP_ANNOTATION, None)
+    for ends_with_the_source in (
+        names.STOP_ANNOTATION,
+        names.EVICTION_ANNOTATION,
+        names.BLOCKED_ANNOTATION,
+    ):
+        annotations.pop(ends_with_the_source, None)
     annotations[names.MIGRATION_ANNOTATION] = vmm["metadata"]["name"]
     labels = {**(meta.get("labels") or {}), MIGRATION_LABEL: vmm["metadata"]["uid"]}
     return {

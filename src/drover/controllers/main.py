@@ -22,15 +22,19 @@ from drover.controllers.addresses.controller import wire as wire_addresses
 from drover.controllers.addresses.decide import Range
 from drover.controllers.classes.controller import wire as wire_classes
 from drover.controllers.config import ControllersConfig
+from drover.controllers.current import CurrentSettings
 from drover.controllers.disks.controller import wire as wire_disks
+from drover.controllers.evacuation.budgets import wire as wire_budgets
+from drover.controllers.evacuation.controller import wire as wire_evacuation
+from drover.controllers.evacuation.reviewer import Reviewer
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.images.controller import wire as wire_images
 from drover.controllers.images.fetch import UrlFetcher
 from drover.controllers.migration.controller import wire as wire_migration
+from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
-from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.vmop.controller import wire as wire_vmop
 from drover.controllers.webhook import Refusal, Rule, WebhookServer, WebhookSettings
 from drover.runtime import process
@@ -52,13 +56,16 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     operations = wire_vmop(manager)
     wire_migration(manager)
     wire_gc(manager)
-
-    def vmop_rule(request: Mapping[str, Any]) -> Refusal | None:
-        why = operations.review(request)
     wire_moduleconfig(manager)
+    wire_budgets(manager)
+    evacuation = wire_evacuation(manager)
+    reviewer = Reviewer(manager, CurrentSettings(manager), evacuation.caches.doing)
+
+    async def vmop_rule(request: Mapping[str, Any]) -> Refusal | None:
+        why = operations.review(request)
         return None if why is None else Refusal(why)
 
-    return {"/vmop": vmop_rule}
+    return {"/vmop": vmop_rule, "/evict": reviewer.review}
 
 
 async def serve(config: ControllersConfig) -> None:

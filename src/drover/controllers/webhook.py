@@ -1,16 +1,16 @@
 """The admission webhook: rules that look at other objects, which CEL cannot say.
 
-One HTTPS server in the controllers' process; each rule is a pure function from a review's request to a refusal or none.
-It reads the controllers' caches, so it may lag behind: the controllers check the same rules again, and a webhook that
-is away blocks nobody (failurePolicy Ignore). Only the API server can reach it in a lab; it holds no secrets and writes
-nothing.
+One HTTPS server in the controllers' process; each rule gives a refusal or none for a review's request, when it likes:
+reviews of evictions are held for a while. It reads the controllers' caches, so it may lag behind: what a rule keeps
+out is kept out or checked again elsewhere too, and a webhook that is away blocks nobody by itself (failurePolicy
+Ignore). Only the API server can reach it in a lab; it holds no secrets.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Refusal:
     reason: str = "Forbidden"
 
 
-Rule = Callable[[Mapping[str, Any]], Refusal | None]
+Rule = Callable[[Mapping[str, Any]], Awaitable[Refusal | None]]
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,14 @@ class WebhookServer:
 def _handler(rule: Rule) -> Callable[[web.Request], Any]:
     async def handle(request: web.Request) -> web.Response:
         review = await request.json()
-        return web.json_response(answer(rule, review))
+        return web.json_response(answer(review, await rule(review["request"])))
 
     return handle
 
 
-def answer(rule: Rule, review: Mapping[str, Any]) -> dict[str, Any]:
+def answer(review: Mapping[str, Any], refusal: Refusal | None) -> dict[str, Any]:
     """The AdmissionReview to send back."""
     request = review["request"]
-    refusal = rule(request)
     response: dict[str, Any] = {"uid": request["uid"], "allowed": refusal is None}
     if refusal is not None:
         response["status"] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+from drover.api.names import POD_PREFIX
 from drover.api.scheme import VIRTUALIZATION
 from drover.api.wire import Object
 from drover.base.config_file import load
@@ -16,7 +17,9 @@ NAME = "drover-controllers"
 
 
 def configuration(url: str, ca: bytes) -> Object:
-    """Reviews of new operations. Away, it blocks nobody: the vmop controller checks the same again."""
+    """Reviews of new operations and of evictions. Away, they block nobody by themselves: the vmop controller checks the
+    same again, and the controllers' PodDisruptionBudgets refuse evictions of VM Pods with "try again"."""
+    trust = base64.b64encode(ca).decode()
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
@@ -28,10 +31,7 @@ def configuration(url: str, ca: bytes) -> Object:
                 "sideEffects": "None",
                 "failurePolicy": "Ignore",
                 "timeoutSeconds": 2,
-                "clientConfig": {
-                    "url": f"{url}/vmop",
-                    "caBundle": base64.b64encode(ca).decode(),
-                },
+                "clientConfig": {"url": f"{url}/vmop", "caBundle": trust},
                 "rules": [
                     {
                         "apiGroups": [VIRTUALIZATION],
@@ -40,7 +40,30 @@ def configuration(url: str, ca: bytes) -> Object:
                         "resources": ["virtualmachineoperations"],
                     }
                 ],
-            }
+            },
+            {
+                "name": "evict.drover.dev",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "NoneOnDryRun",
+                "failurePolicy": "Ignore",
+                "timeoutSeconds": 30,  # a review is held for a while; evictionHold stays below it
+                "clientConfig": {"url": f"{url}/evict", "caBundle": trust},
+                "rules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "operations": ["CREATE"],
+                        "resources": ["pods/eviction"],
+                    }
+                ],
+                # An Eviction has no labels of its Pod; only VM Pods may have such a name (policy drover-vm-pod).
+                "matchConditions": [
+                    {
+                        "name": "vm-pods",
+                        "expression": f"request.name.startsWith('{POD_PREFIX}')",
+                    }
+                ],
+            },
         ],
     }
 

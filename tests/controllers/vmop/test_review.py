@@ -49,8 +49,8 @@ def test_only_creation_is_reviewed() -> None:
 
 def test_the_answer_names_the_review() -> None:
     review = {"apiVersion": "admission.k8s.io/v1", "request": {"uid": "7"}}
-    refused = answer(lambda _: Refusal("no", 429, "TooManyRequests"), review)
+    refused = answer(review, Refusal("no", 429, "TooManyRequests"))
     assert refused["response"]["uid"] == "7"
     assert refused["response"]["allowed"] is False
     assert refused["response"]["status"]["code"] == 429
-    assert answer(lambda _: None, review)["response"] == {"uid": "7", "allowed": True}
+    assert answer(review, None)["response"] == {"uid": "7", "allowed": True}

@@ -80,6 +80,7 @@ class VmCondition:
     MIGRATING = "Migrating"
     MIGRATABLE = "Migratable"
     EVICTION_REQUIRED = "EvictionRequired"
+    EVACUATION_BLOCKED = "EvacuationBlocked"  # ours: it cannot leave now; present only while True
     FIRMWARE_UP_TO_DATE = "FirmwareUpToDate"
     IP_ADDRESS_READY = "VirtualMachineIPAddressReady"
     CLASS_READY = "VirtualMachineClassReady"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from drover.api import conditions as cond
+from drover.api.evacuation import blocked_of, mark_of
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmm as vmms
@@ -126,3 +127,20 @@ def condition(view: VmView) -> Object | None:
         return None  # it has arrived; that goes with the phase, in one write
     holds, reason, message = _STORY.get(vmms.phase(move), _COPY)
     return cond.condition(VmCondition.MIGRATING, holds, reason, message)
+
+
+def eviction(view: VmView) -> list[Object]:
+    """While the guest runs in a Pod that was asked to leave its node, and why it cannot leave, if it cannot."""
+    pod = view.active_pod
+    if pod is None or mark_of(pod) is None or pods.phase(pod) is not PodPhase.RUNNING:
+        return []
+    message = "VirtualMachine should be evicted from current node or restarted."
+    found = [
+        cond.condition(VmCondition.EVICTION_REQUIRED, True, VmReason.EVICTION_REQUIRED, message)
+    ]
+    blocked = blocked_of(pod)
+    if blocked is not None:
+        found.append(
+            cond.condition(VmCondition.EVACUATION_BLOCKED, True, blocked.reason, blocked.message)
+        )
+    return found

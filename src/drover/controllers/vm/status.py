@@ -147,6 +147,7 @@ def _conditions(view: VmView, power: Power, phase: VmPhase) -> list[Object]:
         wanted.append(_agent_ready(view))
         wanted.append(_migratable(view))
     wanted += _awaiting_restart(view)
+    wanted += moves.eviction(view)
     migrating = moves.condition(view)
     if migrating is not None:
         wanted.append(migrating)

@@ -1,0 +1,62 @@
+"""The answers to an eviction of a VM Pod, as words and one pure function. What the reference platform's users and
+tools read in them is kept: the descheduler knows an eviction that goes on in the background by them.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from drover.api.evacuation import Blocked, Mark, blocked_of, mark_of
+from drover.api.kinds import pod as pods
+from drover.api.meta import uid_of
+from drover.api.wire import Object
+from drover.controllers.webhook import Refusal
+
+TARGET = "Eviction request for target Pod"
+NOT_MIGRATABLE = "VMI {vm} is configured with an eviction strategy but is not live-migratable"
+TRIGGERED = 'Eviction triggered evacuation of VMI "{key}"'
+STOPS = 'VMI "{key}" is being stopped; its Pod goes when its guest has ended'
+AWAY = "the API server did not answer the review of this eviction; try again"
+
+
+class Next(enum.Enum):
+    """What the review does with an eviction."""
+
+    ALLOW = enum.auto()
+    REFUSE = enum.auto()  # at once
+    WAIT = enum.auto()  # the Pod ends by itself
+    MARK = enum.auto()  # and wait
+
+
+def judge(pod: Object | None, uid: str, holder: str, migratable: bool) -> Next:
+    """``uid`` is the Pod that the review began with; ``holder`` has the VM's lease."""
+    if pod is None or uid_of(pod) != uid or pods.ended(pod):
+        return Next.ALLOW
+    if pods.deleting(pod):
+        return Next.WAIT
+    if pods.migration_name(pod) and uid != holder:
+        return Next.REFUSE
+    if not migratable:
+        return Next.REFUSE
+    return Next.WAIT if mark_of(pod) is not None else Next.MARK
+
+
+def refusal(text: str) -> Refusal:
+    """What kubectl drain repeats after 5 s."""
+    return Refusal(text, 429, "TooManyRequests")
+
+
+def words(key: str, pod: Object, before: Mark | None, blocked: Blocked | None, doing: str) -> str:
+    """``before``: the mark that stood when the eviction came; ``doing``: of the operation under way."""
+    if pods.deleting(pod):
+        return STOPS.format(key=key)
+    text = TRIGGERED.format(key=key)
+    if before is not None:
+        text = f"Evacuation in progress: {text}"
+    why = blocked.message if blocked is not None else doing
+    return f"{text}: {why}" if why else text
+
+
+def blocked_now(pod: Object | None) -> bool:
+    """Waiting longer would bring nothing soon."""
+    return pod is not None and blocked_of(pod) is not None

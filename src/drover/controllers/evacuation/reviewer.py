@@ -1,0 +1,189 @@
+"""The review of evictions: marks the Pod, holds the answer until that very Pod has ended, else says "try again" (429).
+
+It is asked for VM Pods alone. The longer it may hold, the less a drain waits: kubectl asks again only every 5 s. A
+review that is held occupies a place in the API server, so at most ``MOST_HELD`` are; more are answered at once. When
+the asker goes away, or this process ends, the review is dropped; the mark stays on the Pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from drover.api import conditions, names, scheme
+from drover.api.evacuation import Mark, blocked_of, mark_of, mark_patch
+from drover.api.kinds import node as nodes
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vml as vmls
+from drover.api.kinds.vm import VmCondition
+from drover.api.meta import uid_of
+from drover.api.status import ApiError, Conflict, NotFound, Unanswered
+from drover.api.wire import Object
+from drover.base.clock import rfc3339
+from drover.base.tasks import TaskScope, wait_first
+from drover.controllers.current import CurrentSettings
+from drover.controllers.evacuation import review
+from drover.controllers.evacuation.review import Next
+from drover.controllers.webhook import Refusal
+from drover.runtime.manager import Manager
+
+MOST_HELD = 16
+# The evacuation controller needs a moment to find out that a VM cannot leave.
+LEAST_HELD_S = 1.5
+TRIES = 5
+
+
+class Reviewer:
+    """``review`` is the rule of the webhook."""
+
+    def __init__(
+        self, manager: Manager, settings: CurrentSettings, doing: Callable[[str], str]
+    ) -> None:
+        self._manager = manager
+        self._settings = settings
+        self._doing = doing  # message of the evacuation under way, by key of the VM
+        self._pods = manager.informer(scheme.POD, labels=names.VM_NAME_LABEL)
+        self._vms = manager.informer(scheme.VM)
+        self._leases = manager.informer(scheme.VML)
+        self._held: dict[int, tuple[str, asyncio.Event]] = {}
+        self._pods.add_handler(self._changed)
+
+    @property
+    def held(self) -> int:
+        """How many reviews wait now."""
+        return len(self._held)
+
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        pod = new or old
+        for uid, event in self._held.values():
+            if pod is not None and uid_of(pod) == uid:
+                event.set()
+
+    async def review(self, request: Mapping[str, Any]) -> Refusal | None:
+        """None: the Pod may be evicted."""
+        try:
+            return await self._review(request)
+        except (ApiError, Unanswered):
+            return review.refusal(review.AWAY)
+
+    async def _review(self, request: Mapping[str, Any]) -> Refusal | None:
+        key = f"{request.get('namespace', '')}/{request.get('name', '')}"
+        pod = await self._pod(key)
+        if pod is None or not pods.is_vm(pod):
+            return None
+        uid, before = uid_of(pod), mark_of(pod)
+        match self._judge(pod, uid):
+            case Next.ALLOW:
+                return None
+            case Next.REFUSE:
+                return review.refusal(self._why_refused(pod))
+            case Next.MARK if not _dry(request):
+                await self._mark(key, uid)
+        if not _dry(request):
+            await self._hold(key, uid)
+        now = self._pods.get(key)
+        if self._judge(now, uid) is Next.ALLOW:
+            return None
+        return review.refusal(self._words(now or pod, before))
+
+    def _judge(self, pod: Object | None, uid: str) -> Next:
+        if pod is None:
+            return Next.ALLOW
+        vm = self._vms.get(_vm_key(pod))
+        lease = self._leases.get(_vm_key(pod))
+        holder = vmls.holder(lease) if lease is not None else ""
+        condition = conditions.get_condition(vm or {}, VmCondition.MIGRATABLE)
+        migratable = condition is None or condition["status"] != conditions.FALSE
+        return review.judge(pod, uid, holder, migratable)
+
+    def _why_refused(self, pod: Object) -> str:
+        if pods.migration_name(pod):
+            return review.TARGET
+        return review.NOT_MIGRATABLE.format(vm=pods.vm_name(pod))
+
+    def _words(self, pod: Object, before: Mark | None) -> str:
+        vm = _vm_key(pod)
+        return review.words(vm, pod, before, blocked_of(pod), self._doing(vm))
+
+    async def _pod(self, key: str) -> Object | None:
+        """From the cache; what is not there is asked for, since only a Pod that is gone may be let go."""
+        cached = self._pods.get(key)
+        return cached if cached is not None else await self._read(key)
+
+    async def _read(self, key: str) -> Object | None:
+        namespace, name = scheme.split_key(key)
+        try:
+            pod = await self._manager.client.get(scheme.POD, name, namespace)
+        except NotFound:
+            return None
+        self._pods.observe(pod)
+        return pod
+
+    async def _mark(self, key: str, uid: str) -> None:
+        """On the Pod as read; another writer in between: once more."""
+        for _ in range(TRIES):
+            pod = await self._read(key)
+            if self._judge(pod, uid) is not Next.MARK or pod is None:
+                return
+            node = await self._cordoned(pods.node_name(pod))
+            mark = Mark(rfc3339(self._manager.clock.wall()), node)
+            namespace, name = scheme.split_key(key)
+            try:
+                answer = await self._manager.client.patch(
+                    scheme.POD, name, namespace, mark_patch(mark), version=pod
+                )
+            except (Conflict, NotFound):
+                continue
+            self._manager.log.mark("eviction.marked", pod=name, cordoned=mark.cordoned)
+            self._pods.observe(answer)
+            return
+
+    async def _cordoned(self, node: str) -> bool:
+        """Read live: kubectl drain cordons a moment before its first eviction."""
+        try:
+            return nodes.cordoned(await self._manager.client.get(scheme.NODE, node))
+        except NotFound:
+            return False
+
+    async def _hold(self, key: str, uid: str) -> None:
+        """Until the Pod has ended, the eviction is called off, the VM cannot leave, or the time is over."""
+        limit_s = self._settings.now().eviction_hold_s
+        if limit_s <= 0 or self.held >= MOST_HELD:
+            return
+        clock, event = self._manager.clock, asyncio.Event()
+        ticket = id(event)
+        self._held[ticket] = (uid, event)
+        began_s = clock.monotonic()
+        try:
+            while True:
+                held_s = clock.monotonic() - began_s
+                pod = self._pods.get(key)
+                over = pod is None or uid_of(pod) != uid or pods.ended(pod)
+                over = over or (pod is not None and mark_of(pod) is None and not pods.deleting(pod))
+                stuck = review.blocked_now(pod) and held_s >= LEAST_HELD_S
+                if over or stuck or held_s >= limit_s:
+                    return
+                event.clear()
+                step_s = min(limit_s - held_s, LEAST_HELD_S)
+                async with TaskScope("held") as scope:
+                    await wait_first(
+                        scope.spawn(_until(event), "changed"),
+                        scope.spawn(clock.sleep(step_s), "late"),
+                    )
+        finally:
+            del self._held[ticket]
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _vm_key(pod: Object) -> str:
+    return f"{pod['metadata']['namespace']}/{pods.vm_name(pod)}"
+
+
+def _dry(request: Mapping[str, Any]) -> bool:
+    """A dry run of an eviction shows in its own delete options too."""
+    options = (request.get("object") or {}).get("deleteOptions") or {}
+    return bool(request.get("dryRun")) or options.get("dryRun") == ["All"]
