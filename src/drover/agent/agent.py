@@ -14,6 +14,7 @@ from drover.agent.node import NodeFacts, NodeKeeper
 from drover.agent.nodelease import NodeLease
 from drover.agent.ports import Hypervisor, Journal, Network, Seeds
 from drover.agent.publisher import Publisher
+from drover.agent.strangers import Strangers
 from drover.agent.vmlease import VmLeases
 from drover.api import scheme
 from drover.base.clock import Clock
@@ -96,6 +97,7 @@ class Agent:
             log=self.log,
             limits=limits,
         )
+        manager.add(Strangers(ports.client, self.context.pods).controller())
         node_informer = manager.informer(scheme.NODE, fields=f"metadata.name={facts.name}")
         self.node_keeper = NodeKeeper(
             ports.client, node_informer, self.node_lease, facts, ports.clock, self.log
