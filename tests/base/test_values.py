@@ -48,13 +48,17 @@ def test_cpu(text: str | int, cpu_milli: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size_bytes"),
-    [("4Gi", 4 * 2**30), ("1G", 10**9), ("1.5Ki", 1536), ("7", 7), ("100m", 1), ("1k", 1000)],
+    [
+        *(("4Gi", 4 * 2**30), ("1G", 10**9), ("1.5Ki", 1536), ("7", 7), ("100m", 1), ("1k", 1000)),
+        *(("1e3", 1000), ("1E3", 1000), ("1E", 10**18), ("15e-1", 2), ("+5.", 5), (".5Ki", 512)),
+        *(("3n", 1), ("1Ei", 2**60)),
+    ],
 )
 def test_sizes(text: str, size_bytes: int) -> None:
     assert quantity.size_bytes(text) == size_bytes
 
 
-@pytest.mark.parametrize("text", ["", "4GiB", "-1", "1e3", "Gi", "1.", "four", "1 Gi", "1K"])
+@pytest.mark.parametrize("text", ["", "4GiB", "-1", "1e", "1e3k", "Gi", ".", "four", "1 Gi", "1K"])
 def test_nonsense_is_no_quantity(text: str) -> None:
     with pytest.raises(quantity.BadQuantity):
         quantity.parse(text)

@@ -1,4 +1,7 @@
-"""Kubernetes quantities as exact integers: ``500m`` CPU is 500 milli, ``4Gi`` memory is 4294967296 bytes."""
+"""Kubernetes quantities as exact integers: ``500m`` CPU is 500 milli, ``4Gi`` memory is 4294967296 bytes.
+
+Amounts below zero are refused: nothing here has such a thing.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import re
 from fractions import Fraction
 
 _SUFFIX = {
-    "": Fraction(1), "m": Fraction(1, 1000), "k": Fraction(10**3), "M": Fraction(10**6),
-    "G": Fraction(10**9), "T": Fraction(10**12), "P": Fraction(10**15),
+    "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000),
+    "": Fraction(1), "k": Fraction(10**3), "M": Fraction(10**6), "G": Fraction(10**9),
+    "T": Fraction(10**12), "P": Fraction(10**15), "E": Fraction(10**18),
     "Ki": Fraction(2**10), "Mi": Fraction(2**20), "Gi": Fraction(2**30),
-    "Ti": Fraction(2**40), "Pi": Fraction(2**50),
+    "Ti": Fraction(2**40), "Pi": Fraction(2**50), "Ei": Fraction(2**60),
 }  # fmt: skip
-_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|[MGTP]|[KMGTP]i)?")
+_NUMBER = r"\+?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_FORM = re.compile(_NUMBER + r"(?:[eE]([+-]?[0-9]{1,2})|([numkMGTPE]|[KMGTPE]i)?)")
 
 
 class BadQuantity(ValueError):
@@ -23,7 +28,10 @@ def parse(text: str | int) -> Fraction:
     match = _FORM.fullmatch(str(text))
     if match is None:
         raise BadQuantity(f"{text!r} is no quantity; write for example 500m, 2 or 4Gi")
-    return Fraction(match.group(1)) * _SUFFIX[match.group(2) or ""]
+    number, exponent, suffix = match.groups()
+    if exponent is not None:
+        return Fraction(number) * Fraction(10) ** int(exponent)
+    return Fraction(number) * _SUFFIX[suffix or ""]
 
 
 def cpu_milli(text: str | int) -> int:
