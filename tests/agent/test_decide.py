@@ -221,8 +221,43 @@ CASES = {
     "a guest ended by a signal did not shut down": (
         view(machine=machine(RunState.SHUTDOWN, shutdown="host-signal")), s.Kill(LastReason.CRASHED),
     ),
-    "a guest whose last word was lost has shut down": (
-        view(machine=machine(RunState.SHUTDOWN)), s.Kill(LastReason.GUEST_SHUTDOWN),
+    "a guest that ended and nobody knows why has crashed": (
+        view(machine=machine(RunState.SHUTDOWN)), s.Kill(LastReason.CRASHED),
+    ),
+    "a disk that failed is tried again": (
+        view(machine=machine(RunState.IO_ERROR), marks=STARTED), s.TryDisk(),
+    ),
+    "a disk that failed is tried again now and then": (
+        view(machine=machine(RunState.IO_ERROR), marks=STARTED, disk_try_s=3.0), s.Wait(3.0),
+    ),
+    "a guest without its disk is told to stop": (
+        view(machine=machine(RunState.IO_ERROR), pod=PodView("pod", stop="graceful")),
+        s.Powerdown(),
+    ),
+    "and its disk is tried again, so that it can": (
+        view(machine=machine(RunState.IO_ERROR), pod=PodView("pod", stop="graceful"),
+             stop_left_s=7.0),
+        s.TryDisk(),
+    ),
+    "but not after the grace period": (
+        view(machine=machine(RunState.IO_ERROR), pod=PodView("pod", stop="graceful"),
+             stop_left_s=0.0),
+        s.Kill(LastReason.STOPPED_FORCED),
+    ),
+    "without the lease a disk is not tried": (
+        view(machine=machine(RunState.IO_ERROR), lease=OTHER, marks=STARTED),
+        s.Kill(s.LEASE_LOST),
+    ),
+    "an adopted target that nobody can reach listens again": (
+        view(lease=AT_SOURCE, pod=TARGET_POD, move=target(), machine=machine(RunState.INMIGRATE),
+             marks=Marks(started=True, listening=True), hears=False),
+        s.ListenAgain(),
+    ),
+    "one that is being copied to does not": (
+        view(lease=AT_SOURCE, pod=TARGET_POD, move=target(),
+             machine=machine(RunState.INMIGRATE, MigrationState.ACTIVE),
+             marks=Marks(started=True, listening=True), hears=False),
+        s.Wait(),
     ),
     "a guest that panicked while it was copied is not handed over": (
         view(machine=machine(RunState.POSTMIGRATE, MigrationState.COMPLETED, "guest-panic"),

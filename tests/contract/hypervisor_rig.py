@@ -89,6 +89,7 @@ class ModelNode:
         return ModelHypervisor(self.site, self.name, f"address-of-{self.name}")
 
     async def restart_agent(self) -> None:
+        self.site.agent_ended(self.name)
         self.hypervisor = self._make()
 
 

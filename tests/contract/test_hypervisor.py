@@ -244,6 +244,31 @@ async def test_new_agent_adopts_what_runs(rig: Rig) -> None:
     assert await rig.nodes[0].hypervisor.adopt() == []
 
 
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [("reset", "guest-reset"), ("poweroff", "guest-shutdown"), ("panic", "guest-panic")],
+)
+async def test_guest_that_ends_while_no_agent_listens_says_why(
+    rig: Rig, act: str, reason: str
+) -> None:
+    await running(rig)
+    await rig.nodes[0].restart_agent()
+    await rig.guest("copy-a", act)
+    (machine,) = await rig.nodes[0].hypervisor.adopt()
+    seen = watch(rig, machine)
+    await seen.status(RunState.PANICKED if act == "panic" else RunState.SHUTDOWN)
+    assert machine.guest_end() == reason
+
+
+async def test_process_that_was_asked_for_is_told_from_one_that_was_not(rig: Rig) -> None:
+    seen = await running(rig)
+    for _ in range(2):
+        assert await rig.nodes[0].hypervisor.was_made("copy-a")
+        assert not await rig.nodes[0].hypervisor.was_made("copy-b")
+        await seen.machine.kill()
+        await rig.nodes[0].restart_agent()
+
+
 # --- two copies ---
 
 
@@ -276,6 +301,22 @@ async def test_source_may_connect_before_the_target_is_up(rig: Rig) -> None:
     listener = await rig.nodes[1].hypervisor.listen("node-1")
     await source.machine.migrate(options(rig.wire(listener)))
     machine = await rig.nodes[1].hypervisor.launch("copy-b", rig.spec(), listener)
+    assert (await settled(source.machine)).state is MigrationState.COMPLETED
+    await watch(rig, machine).status(RunState.PAUSED)
+
+
+async def test_target_listens_again_after_its_agent_was_away(rig: Rig) -> None:
+    source = await running(rig)
+    _, listener = await waiting(rig)
+    await rig.nodes[1].restart_agent()
+    again = rig.nodes[1].hypervisor
+    (machine,) = await again.adopt()
+    assert await machine.status() is RunState.INMIGRATE
+    assert (await machine.migration()).state is MigrationState.NONE
+    await again.listen_again(machine, listener)
+    with pytest.raises(HypervisorError):
+        await again.listen_again(machine, listener)
+    await source.machine.migrate(options(rig.wire(listener)))
     assert (await settled(source.machine)).state is MigrationState.COMPLETED
     await watch(rig, machine).status(RunState.PAUSED)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.faults.cells import Fault, Step
@@ -28,6 +29,16 @@ class Cell:
     fell: Step | None = None  # where the fault really came, by the times in the logs
     held: bool = False
     vmop: str = ""
+    spent_s: dict[str, float] = field(default_factory=dict)  # where the time of the cell went
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - began
+            self.spent_s[part] = round(self.spent_s.get(part, 0.0) + spent, 2)
 
     @property
     def good(self) -> bool:

@@ -85,25 +85,33 @@ class Story:
         return f"not running: {off}" if off else ""
 
     async def _play(self, cell: Cell) -> None:
-        wrong = await eventually(self._whole, STEP_LIMIT_S)
-        assert not wrong, wrong
-        boot = await self.guest.begin_ledger()
-        vm = await self.get_vm()
+        with cell.timed("whole"):
+            wrong = await eventually(self._whole, STEP_LIMIT_S)
+            assert not wrong, wrong
+        with cell.timed("begin"):
+            boot = await self.guest.begin_ledger()
+            vm = await self.get_vm()
         source = str(vm["status"]["nodeName"])
         log = MarkLog(self.lab.home.logs)
         async with Ping(str(vm["status"]["ipAddress"])) as ping:
             async with self._link(source, cell.step):
-                vmop = await self.evict()
+                with cell.timed("evict"):
+                    vmop = await self.evict()
                 await self._strike(cell, log, vmop, strikes.Cast(self.lab, self.vm, source))
-            wrong = await eventually(lambda: self.finished(vmop), SETTLE_LIMIT_S)
-            cell.wrong += [wrong] if wrong else []
-            await self._settled(cell)
-            await self._sees(cell, boot)
+            with cell.timed("finished"):
+                wrong = await eventually(lambda: self.finished(vmop), SETTLE_LIMIT_S)
+                cell.wrong += [wrong] if wrong else []
+            with cell.timed("settled"):
+                await self._settled(cell)
+            with cell.timed("sees"):
+                await self._sees(cell, boot)
         cell.gap_ms = ping.longest_ms()
         cell.vmop = await self._outcome(vmop)
         if cell.vmop != "Completed" or not cell.good:
-            await self._again(cell)  # else the next cell shows it
-        await self._judge_guest(cell, boot)
+            with cell.timed("again"):
+                await self._again(cell)  # else the next cell shows it
+        with cell.timed("judge"):
+            await self._judge_guest(cell, boot)
         log.read()
         cell.wrong += [
             f"mark {m.name}: {m.fields}" for m in log.seen if m.name.startswith("safety.")
@@ -122,15 +130,17 @@ class Story:
             faults.slow(self.lab, source, None)
 
     async def _strike(self, cell: Cell, log: MarkLog, vmop: str, cast: strikes.Cast) -> None:
-        held = await self._reach(cell, log, vmop, cast)
+        with cell.timed("reach"):
+            held = await self._reach(cell, log, vmop, cast)
         mend, at = strikes.strike(cast, cell.fault), rfc3339_micro(time.time())
         log.read()
         cell.fell, cell.held = fell_into(cell.step, log.seen, self.vm, at), bool(held)
         if held and held != strikes.FREEZES.get(cell.fault):
             cast.thaw(held)
         if mend is not None:
-            await asyncio.sleep(FAULT_S)
-            mend()
+            with cell.timed("fault"):
+                await asyncio.sleep(FAULT_S)
+                mend()
 
     async def _reach(self, cell: Cell, log: MarkLog, vmop: str, cast: strikes.Cast) -> str:
         """Wait for the step. Returns the role whose agent was stopped to hold the story there, if any."""

@@ -166,6 +166,7 @@ def test_rule_7_a_guest_that_reset_during_the_copy_goes_on_nowhere() -> None:
         source, target = s.source("a"), s.target("a")
         stage.f.kill_agent(source.node)
         source.guest_reset()
+        source.noted_end = ""  # a full disk: QEMU's note of it is lost, too
         await stage.world.until(lambda: target.state is RunState.SHUTDOWN, "it is copied", 10, 0.01)
         stage.f.start_agent(source.node)
         await s.until(lambda: s.runs("a"), "the policy starts it anew", 60)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from drover.agent import handover, launching, report, steps
 from drover.agent.ports import (
+    HypervisorError,
     MigrationOptions,
     RunState,
 )
@@ -36,6 +37,10 @@ async def act(keeper: Keeper, step: steps.Step, view: CopyView) -> bool:
             return await launching.launch_incoming(keeper)
         case steps.Resume():
             return await _resume(keeper, view)
+        case steps.ListenAgain():
+            return await _listen_again(keeper)
+        case steps.TryDisk():
+            return await _try_disk(keeper)
         case steps.StartCopy():
             return await _start_copy(keeper)
         case steps.AllowDowntime(limit_ms):
@@ -101,22 +106,53 @@ async def _resume(keeper: Keeper, view: CopyView) -> bool:
     return went_on(state)
 
 
+async def _listen_again(keeper: Keeper) -> bool:
+    machine, listener = keeper.machine, keeper.memory.listener
+    if machine is None or listener is None:
+        return True
+    try:
+        await keeper.context.hypervisor.listen_again(machine, listener)
+    except HypervisorError as error:
+        keeper.log.warn("the target cannot be reached any more", why=str(error))
+        return await _kill(keeper, steps.MOVE_FAILED)
+    keeper.memory.hears = True
+    keeper.log.mark("evict.listening-again", port=listener.port)
+    return True
+
+
+async def _try_disk(keeper: Keeper) -> bool:
+    context, machine = keeper.context, keeper.machine
+    if machine is None:
+        return True
+    keeper.memory.disk_tried_at = context.clock.monotonic()
+
+    async def holds() -> bool:  # as for an arrival: only this node can give it away
+        lease = context.leases.cached(keeper.vm)
+        return context.leases.view(lease, keeper.copy).state is LeaseState.MINE
+
+    try:
+        await resume(machine, Ground.DISK, holds)
+    except NotAllowed as refused:
+        keeper.log.warn("the guest was not let go on", why=str(refused))
+    return True  # whether the disk is back shows at the next look
+
+
 async def _start_copy(keeper: Keeper) -> bool:
     context, machine, vmm = keeper.context, keeper.machine, keeper.vmm()
     if machine is None or vmm is None:
         return True
     uid = str(vmm["metadata"]["uid"])
-    target = vmms.target_report(vmm)
+    target, limits = vmms.target_report(vmm), keeper.limits()
     options = MigrationOptions(
         address=str(target["address"]),
         port=int(target["port"]),
         peer=vmms.target_node(vmm),
         auto_converge=vmms.auto_converge(vmm),
-        downtime_limit_ms=context.limits.downtime_limit_ms,
-        bandwidth_bytes_per_second=context.limits.bandwidth_bytes_per_second,
+        downtime_limit_ms=limits.downtime_limit_ms,
+        bandwidth_bytes_per_second=limits.bandwidth_bytes_per_second,
     )
     context.journal.put(keeper.copy, "copying", uid)
-    keeper.memory.begin_copy(uid, context.clock.monotonic(), context.limits)
+    keeper.memory.begin_copy(uid, context.clock.monotonic(), limits)
     keeper.log.mark("evict.copy", target=options.peer)
     await machine.migrate(options)
     return True

@@ -12,7 +12,7 @@ from drover.agent.context import AgentContext, Limits
 from drover.agent.copies import NODE_KEY, Copies
 from drover.agent.node import NodeFacts, NodeKeeper
 from drover.agent.nodelease import NodeLease
-from drover.agent.ports import Hypervisor, Journal, Network, Seeds
+from drover.agent.ports import HostError, Hypervisor, Journal, Network, Seeds
 from drover.agent.publisher import Publisher
 from drover.agent.strangers import Strangers
 from drover.agent.vmlease import VmLeases
@@ -128,5 +128,8 @@ class Agent:
 
     async def _report(self) -> None:
         while True:
-            self.node_lease.report(self.copies.machines())
+            try:
+                self.node_lease.report(self.copies.machines())
+            except HostError as error:  # what was reported last stands
+                self.log.warn("what runs here cannot be told", why=str(error))
             await self.clock.sleep(0.5)

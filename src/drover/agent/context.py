@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from drover.agent.nodelease import NodeLease
 from drover.agent.ports import Hypervisor, Journal, Network, Seeds
@@ -27,6 +29,17 @@ class Limits:
     # How long the passes over written memory may last before the pause may be longer (seconds, milliseconds).
     downtime_steps: tuple[tuple[float, int], ...] = ((2.0, 30), (4.0, 100), (8.0, 300))
     bandwidth_bytes_per_second: int = 640 * 2**20
+
+    def told(self, said: Mapping[str, Any]) -> Limits:
+        """With those of a migration (``vmm.status.limits``), which come from the cluster's settings."""
+        if not said:
+            return self
+        return replace(
+            self,
+            progress_s=float(said["progressSeconds"]),
+            completion_s_per_gib=float(said["completionSecondsPerGiB"]),
+            bandwidth_bytes_per_second=int(said["bandwidthBytesPerSecond"]),
+        )
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,6 @@ class Copies:
             self._keepers[copy].wake()
             return
         keeper = Keeper(self._context, copy, vm, machine)
-        self._context.journal.put(copy, "vm", vm)
         self._keepers[copy] = keeper
         self._scope.spawn(self._kept(keeper), f"copy-{copy[:8]}")
 

@@ -36,12 +36,14 @@ from drover.agent.steps import (
     Kill,
     Launch,
     LaunchIncoming,
+    ListenAgain,
     Powerdown,
     Release,
     Resume,
     StartCopy,
     Step,
     TakeBack,
+    TryDisk,
     Wait,
 )
 from drover.agent.view import CopyView, HandOverState, LeaseState, Role
@@ -68,8 +70,7 @@ _SHUTDOWN_REASONS = {
     "guest-reset": LastReason.GUEST_RESET,
     "guest-shutdown": LastReason.GUEST_SHUTDOWN,
     "guest-panic": LastReason.GUEST_PANICKED,
-    "": LastReason.GUEST_SHUTDOWN,  # the event was lost; a stranger's signal leaves no process behind
-}
+}  # anything else, and nothing: it ended and nobody knows why, which is a crash
 
 
 def decide(view: CopyView) -> Step:
@@ -179,6 +180,8 @@ def _holding(view: CopyView) -> Step:
         return _arriving(view)
     if machine.state is RunState.POSTMIGRATE:
         return _copied(view)
+    if machine.state is RunState.IO_ERROR and machine.migration.state not in MOVING:
+        return _disk_failed(view)
     if machine.state is RunState.PRELAUNCH or (
         machine.state is RunState.PAUSED and machine.migration.state not in MOVING
     ):
@@ -189,6 +192,16 @@ def _holding(view: CopyView) -> Step:
     if view.must_stop and not moving:
         return _stopping(view)
     return _source(view) if view.is_source else Wait()
+
+
+def _disk_failed(view: CopyView) -> Step:
+    """QEMU has stopped the guest; nothing of it is lost, and the disk may come back."""
+    if view.must_stop:
+        step = _stopping(view)
+        if not isinstance(step, Wait):
+            return step
+    left_s = view.stop_left_s if view.stop_left_s is not None else view.disk_try_s
+    return Wait(min(view.disk_try_s, left_s)) if view.disk_try_s > 0 else TryDisk()
 
 
 def _arriving(view: CopyView) -> Step:
@@ -298,7 +311,11 @@ def _not_holding(view: CopyView) -> Step:
             # Its agent died while it started, and nobody will ever reach it.
             and (view.marks.listening or machine.state is not RunState.INMIGRATE)
         )
-        return Wait() if wanted else Kill(MOVE_FAILED)
+        if not wanted:
+            return Kill(MOVE_FAILED)
+        waits = machine.state is RunState.INMIGRATE
+        unreached = waits and machine.migration.state is MigrationState.NONE
+        return ListenAgain() if unreached and not view.hears else Wait()
     if view.is_source and move is not None and view.marks.copying == move.uid:
         # Only a source in postmigrate ever gave its lease to the target, so it stands, also when silent.
         still = machine.state in (RunState.POSTMIGRATE, RunState.OTHER)

@@ -14,6 +14,7 @@ import re
 import shutil
 from pathlib import Path
 
+from drover.agent.ports import host_errors
 from drover.base.checks import require
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -29,21 +30,31 @@ class DiskJournal:
 
     def put(self, copy: str, mark: str, value: str = "") -> None:
         home = self._home(copy)
-        if not home.is_dir():
-            home.mkdir(mode=0o700)
-            sync_directory(self._directory)
-        write_synced(home / _checked(mark), value.encode())
+        with host_errors(f"the mark {mark} of {copy} cannot be written"):
+            if not home.is_dir():
+                home.mkdir(mode=0o700)
+                sync_directory(self._directory)
+            write_synced(home / _checked(mark), value.encode())
 
     def get(self, copy: str, mark: str) -> str | None:
-        try:
-            return (self._home(copy) / _checked(mark)).read_text()
-        except FileNotFoundError:
-            return None
+        with host_errors(f"the mark {mark} of {copy} cannot be read"):
+            try:
+                return (self._home(copy) / _checked(mark)).read_text()
+            except FileNotFoundError:
+                return None
+
+    def drop(self, copy: str, mark: str) -> None:
+        home = self._home(copy)
+        with host_errors(f"the mark {mark} of {copy} cannot be removed"):
+            if home.is_dir():
+                (home / _checked(mark)).unlink(missing_ok=True)
+                sync_directory(home)
 
     def forget(self, copy: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._home(copy))
-        sync_directory(self._directory)
+        with host_errors(f"the marks of {copy} cannot be removed"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._home(copy))
+            sync_directory(self._directory)
 
     def copies(self) -> list[str]:
         return sorted(entry.name for entry in self._directory.iterdir() if entry.is_dir())

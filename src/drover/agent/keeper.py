@@ -12,18 +12,19 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from drover.agent import acts, decide, launching, report, steps
-from drover.agent.context import AgentContext
+from drover.agent import acts, decide, launching, steps, telling
+from drover.agent.context import AgentContext, Limits
 from drover.agent.memory import Memory
 from drover.agent.ports import (
+    HostError,
     HypervisorError,
     Machine,
+    MachineEvent,
     MachineGone,
     MachineSpec,
     MonitorSilent,
     RunState,
 )
-from drover.agent.publisher import Subject
 from drover.agent.view import CopyView, LeaseState, MachineView, Marks, MoveView, PodView, Role
 from drover.api import names, scheme, status
 from drover.api.kinds import pod as pods
@@ -35,6 +36,12 @@ from drover.base.tasks import TaskScope
 
 # How often the guest's agent is asked whether it answers.
 AGENT_FIRST_S, AGENT_AWAITED_S, AGENT_READY_S = 0.5, 2.0, 20.0
+_MAY_HAVE_ENDED = (
+    RunState.SHUTDOWN,
+    RunState.PANICKED,
+    RunState.FINISH_MIGRATE,
+    RunState.POSTMIGRATE,
+)
 _RETRY = Backoff(first_s=0.02, most_s=5.0)
 
 
@@ -51,8 +58,10 @@ class Keeper:
         self.log = context.log.bind(vm=vm, copy=copy[:8])
         self._machine = machine
         self._unsure = False  # a process may live of which we have no hold
+        self._begun = False
         if machine is not None:
             self.memory.listener = launching.remembered_listener(self)
+            self.memory.hears = self.memory.listener is None
         self._wake = asyncio.Event()
         self._scope = TaskScope(f"keeper-{copy[:8]}")
 
@@ -123,22 +132,35 @@ class Keeper:
         async with self._scope:
             while True:
                 self._wake.clear()
-                view = await self.look()
-                step = decide.decide(view)
-                self._report(view)
-                if isinstance(step, steps.Done):
-                    await acts.forget(self)
+                try:
+                    done = await self._turn()
+                except HostError as error:
+                    self.troubled(names.HOST_TROUBLE, str(error))
+                    done = False
+                if done is None:
                     return
-                if isinstance(step, steps.Wait):
-                    failures = 0
-                    await self._pause(step.after_s)
-                    continue
-                failures = 0 if await self._acted(step, view) else failures + 1
+                failures = 0 if done else failures + 1
                 if failures:
                     await self._pause(_RETRY.delay_s(failures))
 
+    async def _turn(self) -> bool | None:
+        """Look, decide, act. False: to be tried again after a pause; None: nothing is left. Raises HostError."""
+        if not self._begun:
+            await launching.begin(self)
+            self._begun = True
+        view = await self.look()
+        step = decide.decide(view)
+        telling.tell(self, view)
+        if isinstance(step, steps.Done):
+            await acts.forget(self)
+            return None
+        if isinstance(step, steps.Wait):
+            await self._pause(step.after_s)
+            return True
+        return await self._acted(step, view)
+
     async def _acted(self, step: steps.Step, view: CopyView) -> bool:
-        """Carry out one step; False when it must be tried again after a pause."""
+        """Carry out one step; False when it must be tried again after a pause. Raises HostError."""
         try:
             return await acts.act(self, step, view)
         except (HypervisorError, status.ApiError, status.Unanswered) as error:
@@ -156,9 +178,16 @@ class Keeper:
         self.memory.message = launching.told(self, error)
         if self.memory.refused_since is None:
             self.memory.refused_since = self.context.clock.monotonic()
-            self._warn("GuestNotRunning", self.memory.message)
+            self.warn("GuestNotRunning", self.memory.message)
 
-    def _warn(self, reason: str, message: str) -> None:
+    def troubled(self, reason: str, message: str) -> None:
+        """Tell users once what stands in the way; it is tried again."""
+        self.log.warn("a step cannot be taken and is tried again", why=message)
+        if message not in self.memory.troubles:
+            self.memory.troubles = frozenset((message,))
+            self.warn(reason, message)
+
+    def warn(self, reason: str, message: str) -> None:
         """An Event of the Pod."""
         pod = self.pod
         if pod is not None:
@@ -173,15 +202,21 @@ class Keeper:
 
     async def _listen(self, machine: Machine) -> None:
         async for event in machine.events():
-            if event.name == "SHUTDOWN" and machine is self._machine:
-                # QEMU tells the reason once; it decides between a restart and a stop.
-                self.context.journal.put(self.copy, "shutdown", str(event.data.get("reason", "")))
-            if event.name == "GUEST_PANICKED" and machine is self._machine:
-                # A copy in progress may complete, and then nothing else tells of it.
-                self.context.journal.put(self.copy, "shutdown", "guest-panic")
-            if event.name in ("SHUTDOWN", "EXIT", "GUEST_PANICKED"):
+            if machine is self._machine:
+                self._take(event)
+            if event.name in ("SHUTDOWN", "EXIT", "GUEST_PANICKED", "BLOCK_IO_ERROR"):
                 self.log.info("qemu", event=event.name, data=event.data)
             self.wake()
+
+    def _take(self, event: MachineEvent) -> None:
+        """What only an event tells."""
+        match event.name:
+            case "SHUTDOWN":
+                self.memory.guest_end = str(event.data.get("reason", ""))
+            case "GUEST_PANICKED":  # a copy in progress may complete, and then no state tells of it
+                self.memory.guest_end = "guest-panic"
+            case "BLOCK_IO_ERROR":
+                self.memory.disk_error = str(event.data.get("reason", ""))
 
     async def _ask_guest(self, machine: Machine) -> None:
         """Find out, now and then, whether the guest's agent answers."""
@@ -196,7 +231,7 @@ class Keeper:
             await self.context.clock.sleep(AGENT_READY_S if ready else AGENT_AWAITED_S)
 
     async def look(self) -> CopyView:
-        """Gather everything a decision needs."""
+        """Gather everything a decision needs. Raises HostError."""
         context, memory = self.context, self.memory
         machine = await self._machine_view()
         now = context.clock.monotonic()
@@ -205,9 +240,13 @@ class Keeper:
         lease = context.leases.view(context.leases.cached(self.vm), self.copy)
         move = self._move(pod)
         if move is not None and move.role is Role.SOURCE and machine is not None:
-            limits = context.limits
-            overdue = memory.overdue(now, limits, machine, self._machine)
-            move = replace(move, overdue=overdue, allow_ms=memory.allow_ms(now, limits, machine))
+            limits = self.limits()
+            move = replace(
+                move,
+                overdue=memory.overdue(now, limits, machine, self._machine),
+                allow_ms=memory.allow_ms(now, limits, machine),
+                stalled_s=memory.stalled_s(now),
+            )
         left = None if memory.stop_at is None else memory.stop_at - now
         refused_s = 0.0 if memory.refused_since is None else now - memory.refused_since
         if lease.state is not LeaseState.MINE:
@@ -224,9 +263,16 @@ class Keeper:
             move=move,
             node_fresh=context.node_lease.fresh,
             stop_left_s=left,
+            hears=memory.hears,
+            disk_try_s=memory.disk_try_s(now),
             refused_s=refused_s,
             mine_for_s=0.0 if memory.mine_since is None else now - memory.mine_since,
         )
+
+    def limits(self) -> Limits:
+        """The time limits of the migration that this copy takes part in."""
+        vmm = self.vmm()
+        return self.context.limits.told(vmms.copy_limits(vmm) if vmm is not None else {})
 
     async def _machine_view(self) -> MachineView | None:
         if self._unsure and not await self._found():
@@ -244,16 +290,17 @@ class Keeper:
             now = self.context.clock.monotonic()
             memory.silent_since = memory.silent_since or now
             silent_s = now - memory.silent_since
-            return MachineView(RunState.OTHER, memory.last_migration, self._shutdown(), silent_s)
+            return MachineView(RunState.OTHER, memory.last_migration, memory.guest_end, silent_s)
         memory.silent_since = None
         memory.running = state is RunState.RUNNING
         if memory.running:
             memory.refused_since = None
+            memory.disk_error = ""
+        elif state in _MAY_HAVE_ENDED and not memory.guest_end:
+            # The event may have come while nobody listened, or not be heard yet; the note is older than the state.
+            memory.guest_end = machine.guest_end()
         memory.last_migration = migration
-        return MachineView(state, migration, self._shutdown())
-
-    def _shutdown(self) -> str:
-        return self.context.journal.get(self.copy, "shutdown") or ""
+        return MachineView(state, migration, memory.guest_end)
 
     def _marks(self) -> Marks:
         journal = self.context.journal
@@ -306,45 +353,6 @@ class Keeper:
         if vmm["metadata"]["uid"] == self.memory.gave_up:
             return "Failed"
         return str(vmms.source_report(vmm).get("phase", ""))
-
-    def _report(self, view: CopyView) -> None:
-        context, pod, vmm = self.context, self.pod, self.vmm()
-        namespace, _ = scheme.split_key(self.vm)
-        now = context.clock.wall()
-        if pod is not None and report.running(view) and not pods.ended(pod):
-            subject = Subject(scheme.POD, namespace, pod["metadata"]["name"], "pod")
-            spec = self.spec
-            address = spec.ip if spec is not None else ""
-            context.publisher.wish(
-                subject, report.pod_running(pod, address, now, self.memory.agent_ready)
-            )
-        elif pod is not None and report.silent(view, pod):
-            subject = Subject(scheme.POD, namespace, pod["metadata"]["name"], "pod")
-            context.publisher.wish(subject, report.pod_silent(pod, now))
-            if not report.says_silent(pod):
-                self._warn(report.MONITOR_SILENT, report.SILENCE_MESSAGE)
-        if vmm is None or view.move is None:
-            return
-        name = vmm["metadata"]["name"]
-        incarnation = context.node_lease.incarnation
-        if view.move.role is Role.SOURCE:
-            memory = self.memory
-            said = report.source_report(view, incarnation, memory.cancelled, memory.last_migration)
-            part = "source"
-            if said is not None and said["phase"] == "Failed":
-                memory.gave_up = view.move.uid
-            if said is not None and said["phase"] == "Copying":
-                # Our own report wakes us; told at every look, the counters would chase themselves.
-                due = memory.counters_due(context.clock.monotonic())
-                said = said if due else None
-        else:
-            known = launching.is_named_target(self, vmm)
-            said = report.target_report(view, self.memory.listener, incarnation) if known else None
-            part = "target"
-        if said is not None:
-            context.publisher.wish(
-                Subject(scheme.VMM, namespace, name, part), {"status": {part: said}}, vmm
-            )
 
 
 def _pod_view(pod: Object | None) -> PodView | None:

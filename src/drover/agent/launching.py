@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drover.agent import report
-from drover.agent.ports import HypervisorError, ImageLocked, Listener, MachineSpec, MonitorSilent
+from drover.agent.ports import (
+    HostError,
+    HypervisorError,
+    ImageLocked,
+    Listener,
+    MachineSpec,
+    MonitorSilent,
+)
 from drover.agent.publisher import Subject
 from drover.agent.view import LeaseState
-from drover.api import scheme
+from drover.api import names, scheme, status
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
 from drover.api.names import LastReason
@@ -33,12 +40,29 @@ class BadMachine(Exception):
     """The Pod's machine annotation is missing or no machine spec."""
 
 
+class NoUserData(Exception):
+    """The Secret with the user data is not there, or has none; ``str()`` says so. It may come."""
+
+
 def spec_of(pod: Object) -> MachineSpec | None:
     """The machine spec of a VM Pod; None when the annotation is unusable."""
     try:
         return msgspec.json.decode(pods.machine_json(pod), type=MachineSpec)
     except msgspec.DecodeError:
         return None
+
+
+async def begin(keeper: Keeper) -> None:
+    """Before the first look: note whose copy this is, and take back the mark of a start that never came to be, since
+    the agent died between the mark and the process."""
+    context = keeper.context
+    context.journal.put(keeper.copy, "vm", keeper.vm)
+    marked = context.journal.get(keeper.copy, "started") is not None
+    ended = context.journal.get(keeper.copy, "ended") is not None
+    unsure = marked and not ended and keeper.machine is None
+    if unsure and not await context.hypervisor.was_made(keeper.copy):
+        context.journal.drop(keeper.copy, "started")
+        keeper.log.mark("start.never-was")
 
 
 async def _prepare(keeper: Keeper) -> MachineSpec:
@@ -50,7 +74,14 @@ async def _prepare(keeper: Keeper) -> MachineSpec:
     await context.network.attach(keeper.copy, spec)
     if not spec.seed_secret:
         return spec
-    secret = await context.client.get(scheme.SECRET, spec.seed_secret, pod["metadata"]["namespace"])
+    try:
+        secret = await context.client.get(
+            scheme.SECRET, spec.seed_secret, pod["metadata"]["namespace"]
+        )
+    except status.NotFound as error:
+        raise NoUserData(
+            f'Secret "{spec.seed_secret}" with the user data does not exist'
+        ) from error
     seed = await context.seeds.write(keeper.copy, spec, _user_data(secret))
     return replace(spec, disks=(*spec.disks, seed))
 
@@ -60,7 +91,7 @@ def _user_data(secret: Object) -> bytes:
     for key in ("userData", "userdata"):
         if key in data:
             return base64.b64decode(data[key])
-    raise BadMachine(f"Secret {secret['metadata']['name']} has no key userData")
+    raise NoUserData(f'Secret "{secret["metadata"]["name"]}" has no key userData')
 
 
 async def launch(keeper: Keeper) -> bool:
@@ -69,13 +100,20 @@ async def launch(keeper: Keeper) -> bool:
         spec = await _prepare(keeper)
     except BadMachine as bad:
         return _start_failed(keeper, str(bad))
+    except NoUserData as missing:
+        return _waits(keeper, names.PROVISIONING_NOT_READY, str(missing))
+    except HostError as error:
+        return _waits(keeper, names.HOST_TROUBLE, str(error))
     lease = context.leases.view(await context.leases.fresh(keeper.vm), keeper.copy)
     if lease.state is not LeaseState.MINE:
         return True  # look again
-    context.journal.put(keeper.copy, "started")
-    keeper.log.mark("start.launch")
     try:
+        context.journal.put(keeper.copy, "started")
+        keeper.log.mark("start.launch")
         keeper.took(await context.hypervisor.launch(keeper.copy, spec))
+    except HostError as error:
+        context.journal.drop(keeper.copy, "started")
+        return _waits(keeper, names.HOST_TROUBLE, str(error))
     except MonitorSilent:
         keeper.lost_sight()
         raise
@@ -99,8 +137,8 @@ async def launch_incoming(keeper: Keeper) -> bool:
         # Only now: an agent that finds its QEMU without this mark knows that it waits for nobody.
         context.journal.put(keeper.copy, LISTENING, f"{listener.address} {listener.port}")
         keeper.took(machine)
-    except BadMachine as bad:
-        return _start_failed(keeper, str(bad))
+    except (BadMachine, NoUserData, HostError) as bad:
+        return _start_failed(keeper, str(bad))  # the VM runs on where it is
     except MonitorSilent:
         keeper.lost_sight()
         raise
@@ -136,6 +174,18 @@ def told(keeper: Keeper, error: HypervisorError) -> str:
         # The second guard held where the first should have: never routine.
         keeper.log.mark("safety.image-locked", why=str(error))
     return str(error)
+
+
+def _waits(keeper: Keeper, reason: str, why: str) -> bool:
+    """The start waits for somebody to mend this; users see it in the Pod and the VM."""
+    keeper.troubled(reason, why)
+    pod = keeper.pod
+    if pod is not None:
+        meta = pod["metadata"]
+        said = report.pod_waiting(pod, reason, why, keeper.context.clock.wall())
+        subject = Subject(scheme.POD, meta["namespace"], meta["name"], "pod")
+        keeper.context.publisher.wish(subject, said)
+    return False
 
 
 def _start_failed(keeper: Keeper, why: str) -> bool:

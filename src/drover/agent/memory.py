@@ -15,6 +15,7 @@ from drover.agent.ports import (
 )
 from drover.agent.view import HandOverState, MachineView
 
+DISK_TRY_S = 5.0  # between two tries of a disk that failed
 COUNTERS_S = 0.5  # between two reports of a copy's counters
 
 
@@ -28,6 +29,11 @@ class Memory:
     refused_since: float | None = None  # `cont` fails
     last_migration: MigrationInfo = NO_MIGRATION
     listener: Listener | None = None
+    hears: bool = True  # the listener is open, or its connection was taken
+    guest_end: str = ""  # QEMU's reason, as an event told it
+    disk_error: str = ""  # QEMU's words
+    disk_tried_at: float | None = None
+    troubles: frozenset[str] = frozenset()  # what was told to users already
     began_here: bool = False  # `migrate` was sent by this very agent process
     copy_began: float | None = None  # when, or when we first saw it
     least_remaining: int | None = None
@@ -42,6 +48,12 @@ class Memory:
     gave_up: str = ""  # uid of the vmm of which we said that it failed
     handover_uid: str = ""
     handover: HandOverState = HandOverState.NONE
+
+    def disk_try_s(self, now: float) -> float:
+        """How long to wait before a failed disk is tried again."""
+        return (
+            0.0 if self.disk_tried_at is None else max(0.0, self.disk_tried_at + DISK_TRY_S - now)
+        )
 
     def counters_due(self, now: float) -> bool:
         """Whether the counters of a copy are to be told again; True is taken as a promise to do so."""
@@ -69,6 +81,10 @@ class Memory:
             self.passes_since = now
         due = [ms for after_s, ms in limits.downtime_steps if now - self.passes_since >= after_s]
         return due[-1] if due and due[-1] > self.allowed_ms else 0
+
+    def stalled_s(self, now: float) -> float:
+        """For how long the copy has made no progress."""
+        return 0.0 if self.least_remaining is None else now - self.progress_at
 
     def overdue(
         self, now: float, limits: Limits, view: MachineView, machine: Machine | None

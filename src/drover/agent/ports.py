@@ -9,10 +9,13 @@ Errors: ``HypervisorError`` and its kinds are operating errors. A monitor that d
 time raises ``MonitorSilent``: the state is then *unknown*, and callers must not guess.
 """
 
+# Long module: all doors of the agent, with what each promises.
+
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +36,19 @@ class ImageLocked(HypervisorError):
     """QEMU could not take the lock of a disk image: somebody else holds it. A safety event, never
     routine.
     """
+
+
+class HostError(Exception):
+    """The host itself failed: a full disk, no memory. ``str()`` says what and why; trying again may help."""
+
+
+@contextmanager
+def host_errors(what: str) -> Iterator[None]:
+    """Errors of the operating system become HostErrors that say what was wanted."""
+    try:
+        yield
+    except OSError as error:
+        raise HostError(f"{what}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,7 @@ class RunState(enum.StrEnum):
     INMIGRATE = "inmigrate"
     FINISH_MIGRATE = "finish-migrate"
     POSTMIGRATE = "postmigrate"
+    IO_ERROR = "io-error"
     SHUTDOWN = "shutdown"
     PANICKED = "guest-panicked"
     OTHER = "other"
@@ -138,7 +155,7 @@ class MachineEvent:
     host-signal). Events between a lost and a new connection are lost: always query the state too.
     """
 
-    name: str  # SHUTDOWN RESET STOP RESUME GUEST_PANICKED MIGRATION EXIT, RECONNECTED after a gap
+    name: str  # SHUTDOWN RESET STOP RESUME GUEST_PANICKED BLOCK_IO_ERROR MIGRATION EXIT, RECONNECTED after a gap
     data: dict[str, object] = field(default_factory=dict)
 
 
@@ -165,6 +182,12 @@ class Machine(Protocol):
     async def status(self) -> RunState: ...
 
     async def migration(self) -> MigrationInfo: ...
+
+    def guest_end(self) -> str:
+        """Why the guest ended, as QEMU noted it although no agent may have listened: its reason of SHUTDOWN, or
+        ``guest-panic``. Empty: nothing is noted.
+        """
+        ...
 
     async def cont(self) -> None:
         """Let the guest run. Callers go through ``agent.resume`` only (safety rule 6)."""
@@ -220,6 +243,12 @@ class Hypervisor(Protocol):
         """Open a migration listener on the node's address, for the node called ``peer`` alone."""
         ...
 
+    async def listen_again(self, machine: Machine, listener: Listener) -> None:
+        """An adopted QEMU waits still, and its listener was closed with its agent: open it on the same port. Raises
+        HypervisorError when the port is taken.
+        """
+        ...
+
     async def unlisten(self, listener: Listener) -> None:
         """Close a listener that ``launch`` never got. Idempotent; ``launch`` takes it over, also
         when it fails.
@@ -231,7 +260,8 @@ class Hypervisor(Protocol):
     ) -> Machine:
         """Start QEMU stopped (``-S``). With ``incoming`` it waits for a copy. Raises
         HypervisorError, ImageLocked. The caller lets it run with ``cont``. When it raises, no
-        process is left, except with MonitorSilent. Idempotent per copy only through ``adopt``.
+        process is left, except with MonitorSilent; HostError: none was made. Idempotent per copy
+        only through ``adopt``.
         """
         ...
 
@@ -239,6 +269,10 @@ class Hypervisor(Protocol):
         """Every copy whose process lives on this node, after a restart of the agent. Includes
         stopped ones.
         """
+        ...
+
+    async def was_made(self, copy: str) -> bool:
+        """Whether a process was ever made for this copy. After a mark that it may have been, and a crash."""
         ...
 
     async def forget(self, copy: str) -> None:
@@ -258,7 +292,9 @@ class Network(Protocol):
 
 class Seeds(Protocol):
     async def write(self, copy: str, spec: MachineSpec, user_data: bytes) -> Disk:
-        """The cloud-init NoCloud seed as a read-only disk; the same content on both ends of a move."""
+        """The cloud-init NoCloud seed as a read-only disk; the same content on both ends of a
+        move. Raises HostError.
+        """
         ...
 
     async def remove(self, copy: str) -> None: ...
@@ -266,12 +302,16 @@ class Seeds(Protocol):
 
 class Journal(Protocol):
     """Marks that must survive a crash of agent or node: ``put`` returns after fsync (file and
-    directory).
+    directory). All raise HostError.
     """
 
     def put(self, copy: str, mark: str, value: str = "") -> None: ...
 
     def get(self, copy: str, mark: str) -> str | None: ...
+
+    def drop(self, copy: str, mark: str) -> None:
+        """Take a mark back. Idempotent."""
+        ...
 
     def forget(self, copy: str) -> None: ...
 

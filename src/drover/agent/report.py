@@ -46,9 +46,27 @@ def says_silent(pod: Object) -> bool:
     return any(c["type"] == "Ready" and c.get("reason") == MONITOR_SILENT for c in conditions)
 
 
-def pod_silent(pod: Object, now_s: float) -> Object:
+def disk_failed(view: CopyView) -> bool:
+    """QEMU has stopped the guest that runs here, since a disk failed."""
+    machine = view.machine
+    return (
+        machine is not None
+        and machine.state is RunState.IO_ERROR
+        and view.lease.state in (LeaseState.MINE, LeaseState.ABSENT)
+    )
+
+
+def disk_message(why: str) -> str:
+    reason = f" ({why})" if why else ""
+    return (
+        f"A disk of the VM failed{reason} and the guest stands still. It goes on by itself, with nothing lost, "
+        "once the node can read and write its disks again"
+    )
+
+
+def pod_not_ready(pod: Object, reason: str, message: str, now_s: float) -> Object:
     """Merge patch: still running, not ready, and why."""
-    ready = _condition("Ready", "False", now_s, pod, MONITOR_SILENT, SILENCE_MESSAGE)
+    ready = _condition("Ready", "False", now_s, pod, reason, message)
     return {"status": {"conditions": _merged(pod, [ready])}}
 
 
@@ -150,7 +168,7 @@ def source_report(
             "message": info.error or _said(info.state),
             **counters,
         }
-    return {"phase": "Copying", **counters}
+    return {"phase": "Copying", "stalledSeconds": int(move.stalled_s), **counters}
 
 
 def _counters(info: MigrationInfo) -> Object:

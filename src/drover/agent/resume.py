@@ -21,6 +21,7 @@ class Ground(enum.Enum):
     TAKEN_BACK = (
         "taken-back"  # an acknowledged write of our own says the lease is ours (safety rule 5)
     )
+    DISK = "disk"  # it ran here and stands still since a disk failed
     NEVER_LEFT = "never-left"  # our hand-over provably never left this host (safety rule 19)
 
 
@@ -40,6 +41,7 @@ _STATES = {
     Ground.ARRIVAL: (RunState.PAUSED,),
     Ground.TAKEN_BACK: (RunState.POSTMIGRATE,),
     Ground.NEVER_LEFT: (RunState.POSTMIGRATE,),
+    Ground.DISK: (RunState.IO_ERROR,),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from drover.agent import fat
 from drover.agent.journal import write_synced
-from drover.agent.ports import Disk, MachineSpec
+from drover.agent.ports import Disk, MachineSpec, host_errors
 
 LABEL = "cidata"
 SEED_NAME = "seed"
@@ -32,12 +32,14 @@ class NoCloudSeeds:
         self._directory = directory
 
     async def write(self, copy: str, spec: MachineSpec, user_data: bytes) -> Disk:
-        """Raises ``fat.TooLarge``."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Raises ``fat.TooLarge``, HostError."""
         serial = int(hashlib.sha256(spec.vm_uid.encode()).hexdigest()[:8], 16)
         path = self._path(copy)
-        write_synced(path, fat.volume(LABEL, serial, content(spec, user_data)))
-        path.chmod(0o600)
+        volume = fat.volume(LABEL, serial, content(spec, user_data))
+        with host_errors(f"the seed of {spec.vm} cannot be written"):
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_synced(path, volume)
+            path.chmod(0o600)
         return Disk(SEED_NAME, str(path), "raw", read_only=True)
 
     async def remove(self, copy: str) -> None:

@@ -35,6 +35,16 @@ class LaunchIncoming(Step):
 
 
 @dataclass(frozen=True)
+class ListenAgain(Step):
+    """Our agent was away and its listener is closed: open it again, or give the copy up."""
+
+
+@dataclass(frozen=True)
+class TryDisk(Step):
+    """A disk failed and the guest stands still: let it repeat what failed."""
+
+
+@dataclass(frozen=True)
 class Resume(Step):
     """Let the guest run: after a start, an arrival, or a lease that provably never left us."""
 

@@ -90,6 +90,7 @@ class MoveView:
     target_phase: str = ""
     guest_ended: bool = False  # the target found that the guest had ended when it was copied
     overdue: str = ""  # why the copy takes too long, or empty
+    stalled_s: float = 0.0  # since what remains was less than ever before
     allow_ms: int = 0  # a longer pause that the copy may need to end; 0: none
     handover: HandOverState = HandOverState.NONE
 
@@ -107,6 +108,8 @@ class CopyView:
     move: MoveView | None = None
     node_fresh: bool = True  # the node's own Lease was acknowledged just now (safety rule 19)
     stop_left_s: float | None = None  # None: the power button was not pressed yet
+    hears: bool = True  # somebody listens for an incoming copy
+    disk_try_s: float = 0.0  # when a guest that stands still for a disk may try again; 0: now
     refused_s: float = 0.0  # how long QEMU has refused to let the guest go on
     mine_for_s: float = 0.0  # how long an incoming copy has held the lease without being complete
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 VM_NAME_LABEL = "vm.kubevirt.internal.virtualization.deckhouse.io/name"
 VM_UID_LABEL = "virtualization.deckhouse.io/virtual-machine-uid"
 SCHEDULABLE_LABEL = "kubevirt.internal.virtualization.deckhouse.io/schedulable"
+NODE_GROUP_LABEL = "node.deckhouse.io/group"
+FENCING_ENABLED_LABEL = "node-manager.deckhouse.io/fencing-enabled"
+FENCING_DISABLE_ANNOTATION = "node-manager.deckhouse.io/fencing-disable"
 DEFAULT_CLASS_ANNOTATION = "virtualmachineclass.virtualization.deckhouse.io/is-default-class"
 
 VM_FINALIZER = "virtualization.deckhouse.io/vm-cleanup"
@@ -30,11 +33,22 @@ MACHINE_ANNOTATION = "drover.dev/machine"  # on VM Pods: the machine spec, JSON
 MIGRATION_ANNOTATION = "drover.dev/migration"  # on target Pods: name of the vmm
 INCARNATION_ANNOTATION = "drover.dev/incarnation"  # on the node's Lease
 MACHINES_ANNOTATION = "drover.dev/machines"  # on the node's Lease: what it runs, JSON
+EVIDENCE_ANNOTATION = "drover.dev/evidence"  # on the node's Lease: what a renewal says, JSON
+EPOCH_ANNOTATION = "drover.dev/epoch"  # on the node's Lease, by the fencing controller
+CONDEMNED_ANNOTATION = (
+    "drover.dev/condemned"  # on the node's Lease, by the same: the life that must end
+)
+# On Nodes, by their agent: the firmware bundles on offer, JSON. On VM Pods: the version that is wished for.
+FIRMWARE_ANNOTATION = "drover.dev/firmware"
 STOP_ANNOTATION = "drover.dev/stop"  # on VM Pods, by the vm controller: "graceful" or "force"
 EVICTION_ANNOTATION = "drover.dev/eviction-requested"  # on VM Pods: api.evacuation.Mark, JSON
 BLOCKED_ANNOTATION = "drover.dev/evacuation-blocked"  # on VM Pods: api.evacuation.Blocked, JSON
 HELD_FINALIZER = "drover.dev/held"  # on a vml that has a holder
 VMM_FINALIZER = "drover.dev/migration"  # on a vmm until its outcome stands
+FENCE_FINALIZER = "drover.dev/fence"  # on a NodeFence while a vml names the life it is about
+REJOINING_TAINT = (
+    "drover.dev/rejoining"  # on a Node whose former life was fenced, until it has been healthy
+)
 VM_NODE_TAINT = "drover.dev/vm-node"
 VM_PRIORITY_CLASS = "drover-vm"
 COMPUTE_CONTAINER = "d8v-compute"
@@ -46,6 +60,11 @@ SYSTEM_NAMESPACE = "drover-system"
 CONTROLLERS_USER = "drover:controllers"
 NODE_USER_PREFIX = "system:node:"
 NODES_GROUP = "system:nodes"
+
+# What keeps a guest from running, as its Pod says: reasons of a waiting container, of the condition Ready, of Events.
+PROVISIONING_NOT_READY = "ProvisioningNotReady"
+HOST_TROUBLE = "HostTrouble"
+DISK_ERROR = "DiskError"
 
 
 class LastReason:

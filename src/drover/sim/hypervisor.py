@@ -11,6 +11,8 @@ Faults: ``site.link(a, b)`` (cut, slow, lost last word), ``site.refuse_launch``,
 promise QEMU's timing, only its order.
 """
 
+# Long module: a whole site's hardware, as the port sees it.
+
 from __future__ import annotations
 
 import asyncio
@@ -59,6 +61,7 @@ class _Door:
     node: str
     peer: str
     qemu: ModelQemu | None = None
+    closed: bool = False
 
 
 @dataclass
@@ -91,8 +94,14 @@ class Site:
         for qemu in self.living(node):
             qemu.listeners.clear()
             qemu.end(SIGKILL_STATUS)
-        for where in [where for where, door in self.doors.items() if door.node == node]:
-            del self.doors[where]
+        self.agent_ended(node)
+
+    def agent_ended(self, node: str) -> None:
+        """Its sockets are closed; its QEMUs live on."""
+        for where, door in list(self.doors.items()):
+            if door.node == node:
+                door.closed = True
+                del self.doors[where]
 
     async def connect(self, transfer: Transfer, options: MigrationOptions) -> None:
         """The source's connection: refused, turned away by either side's certificate check, or
@@ -102,7 +111,7 @@ class Site:
         if door is None:
             transfer.fail("Unable to connect: Connection refused")
             return
-        while door.qemu is None and not transfer.over():
+        while door.qemu is None and not door.closed and not transfer.over():
             await self.clock.sleep(_BACKLOG_S)
         if door.qemu is None or not door.qemu.alive:
             transfer.fail("the target hung up")
@@ -112,6 +121,7 @@ class Site:
             transfer.fail(f"Certificate does not match the hostname {options.peer}")
             door.qemu.end(LOAD_FAILED_STATUS)
         else:
+            door.qemu.say_migration(MigrationInfo(MigrationState.SETUP))
             await transfer.run(door.qemu)
 
 
@@ -129,6 +139,12 @@ class ModelHypervisor:
         port = self._site.ports
         self._site.doors[(self._address, port)] = _Door(self._node, peer)
         return Listener(self._address, port, peer)
+
+    async def listen_again(self, machine: Machine, listener: Listener) -> None:
+        where, qemu = (self._address, listener.port), self._site.qemu(machine.copy)
+        if where in self._site.doors:
+            raise HypervisorError(f"port {listener.port} is not to be had")
+        self._site.doors[where] = _Door(self._node, qemu.peer, qemu)
 
     async def unlisten(self, listener: Listener) -> None:
         door = self._site.doors.get((listener.address, listener.port))
@@ -164,7 +180,7 @@ class ModelHypervisor:
         door = self._site.doors.get((incoming.address, incoming.port))
         if door is None or door.qemu is not None:
             raise HypervisorError(f"the listener on port {incoming.port} is closed")
-        qemu.say_migration(MigrationInfo(MigrationState.SETUP))
+        qemu.peer = door.peer
         door.qemu = qemu
 
     def _open(self, qemu: ModelQemu) -> ModelMachine:
@@ -179,6 +195,9 @@ class ModelHypervisor:
             known = self._machines.get(qemu.copy)
             machines.append(known if known and known.alive else self._open(qemu))
         return machines
+
+    async def was_made(self, copy: str) -> bool:
+        return copy in self._site.qemus
 
     async def forget(self, copy: str) -> None:
         machine = self._machines.pop(copy, None)
@@ -239,6 +258,9 @@ class ModelMachine:
     async def migration(self) -> MigrationInfo:
         await self._ask()
         return self._qemu.migration
+
+    def guest_end(self) -> str:
+        return self._qemu.noted_end
 
     async def cont(self) -> None:
         await self._ask()

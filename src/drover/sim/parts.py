@@ -55,6 +55,9 @@ class MemoryJournal:
     def get(self, copy: str, mark: str) -> str | None:
         return self.marks.get(copy, {}).get(mark)
 
+    def drop(self, copy: str, mark: str) -> None:
+        self.marks.get(copy, {}).pop(mark, None)
+
     def forget(self, copy: str) -> None:
         self.marks.pop(copy, None)
 

@@ -62,6 +62,9 @@ class ModelQemu:
         self.frozen = False  # fault: the process answers nothing (SIGSTOP, a dead disk)
         self.exit_status: int | None = None
         self.listeners: list[Callable[[MachineEvent], None]] = []
+        self.peer = ""  # of an incoming copy: the node that may send it
+        self.noted_end = ""  # what QEMU wrote down of the guest's end, for agents that are away
+        self.disks_fail = False  # fault: reads and writes give errors
         self._autostart = False
         self._ledger = ledger
         self._locks = locks
@@ -108,6 +111,8 @@ class ModelQemu:
         self.state = RunState.RUNNING
         self.emit("RESUME")
         self._ledger.run(self.spec.vm, self.copy)
+        if self.disks_fail:
+            self.disk_error()
 
     def stop(self, state: RunState) -> None:
         """The guest's CPUs stand still; the process lives."""
@@ -148,12 +153,21 @@ class ModelQemu:
     def guest_panic(self) -> None:
         if self.alive and self.state is RunState.RUNNING:
             self.emit("GUEST_PANICKED", action="pause")
+            self.noted_end = "guest-panic"
             self.stop(RunState.PANICKED)
 
     def _guest_ends(self, reason: str) -> None:
         if self.alive and self.state is RunState.RUNNING:
             self.emit("SHUTDOWN", guest=True, reason=reason)
+            self.noted_end = reason
             self.stop(RunState.SHUTDOWN)
+
+    def disk_error(self) -> None:
+        """A read or write failed; the guest stands still until it is told to try again."""
+        self.disks_fail = True
+        if self.alive and self.state is RunState.RUNNING:
+            self.emit("BLOCK_IO_ERROR", action="stop", reason="No space left on device")
+            self.stop(RunState.IO_ERROR)
 
     def crash(self) -> None:
         """QEMU aborts."""

@@ -226,6 +226,7 @@ class World:
         if node.process:
             self.loop.kill(node.process)
             self.net.reset(name)
+            self.site.agent_ended(name)
             node.process, node.agent = "", None
 
     def _run_process(self, process: str, work: Coroutine[Any, Any, None]) -> None:

@@ -6,11 +6,13 @@ Needs the built image: ``DROVER_IMAGE`` is the folder that ``tools/image/build``
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +29,11 @@ from drover.agent.ports import (
 )
 from drover.agent.qemu.guest_agent import GuestAgent
 from drover.agent.qemu.machine import QemuMachine
+from drover.agent.resume import Ground, resume
 from drover.agent.seeds import NoCloudSeeds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 IMAGE = Path(os.environ.get("DROVER_IMAGE", "/nonexistent")) / "drover-linux.qcow2"
 BOOT_LIMIT_S = 150.0  # two seconds on an idle machine
@@ -123,6 +126,51 @@ async def test_busy_guest_is_whole_after_many_moves(rig: QemuRig) -> None:
     await machine.kill()
     check = ["qemu-img", "check", "-q", machine.spec.disks[0].path]
     assert subprocess.run(check, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def small_disk(rig: QemuRig, size: str) -> Iterator[Path]:
+    """A file system with little room."""
+    place = rig.disk.with_name("small")
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "drover-test", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+async def test_guest_stands_still_while_its_disk_is_full_and_loses_nothing(rig: QemuRig) -> None:
+    (node, _) = rig.nodes
+    with small_disk(rig, "16m") as place:
+        spec = await linux_spec(rig)
+        overlay = Path(spec.disks[0].path)
+        moved = overlay.rename(place / overlay.name)
+        disks = (replace(spec.disks[0], path=str(moved)), *spec.disks[1:])
+        machine = await node.hypervisor.launch("copy-0", replace(spec, disks=disks))
+        await machine.cont()
+        await said(node, "copy-0", "GUEST READY")
+        fill = "dd if=/dev/urandom of=/root/file bs=1M count=32 2>/dev/null; sync"
+        await shell(node, "copy-0", f"{fill}; md5sum /root/file; echo WRI''TTEN $?")
+        async with asyncio.timeout(60):
+            while await machine.status() is not RunState.IO_ERROR:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):  # a try without room is of no use, and does no harm
+                await resume(machine, Ground.DISK, _yes)
+                while await machine.status() is not RunState.IO_ERROR:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        assert b"WRITTEN" not in node.serial("copy-0")
+        subprocess.run(["mount", "-o", "remount,size=160m", place], check=True)
+        await resume(machine, Ground.DISK, _yes)
+        await said(node, "copy-0", "WRITTEN 0", 60)
+        assert not re.search(rb"I/O error|remount", node.serial("copy-0"))
+        await machine.kill()
+
+
+async def _yes() -> bool:
+    return True
 
 
 async def test_guest_agent_is_told_to_shut_down(rig: QemuRig) -> None:

@@ -99,8 +99,10 @@ def _ram_bytes(spec: MachineSpec, settings: QemuSettings) -> int:
 def _channels(files: CopyFiles) -> list[str]:
     """Two monitors, the serial line with its log, the guest agent's socket."""
     argv = []
-    for name, path in (("mon0", files.monitor), ("mon1", files.rescue)):
-        argv += ["-chardev", f"socket,id={name},path={_comma(str(path))},server=on,wait=off"]
+    # What the guest's end was is told once, by an event. QEMU keeps it in a file, for an agent that was away.
+    events = f",logfile={_comma(str(files.events))},logappend=on"
+    for name, path, log in (("mon0", files.monitor, ""), ("mon1", files.rescue, events)):
+        argv += ["-chardev", f"socket,id={name},path={_comma(str(path))},server=on,wait=off{log}"]
         argv += ["-mon", f"chardev={name},mode=control"]
     console = f"path={_comma(str(files.console))},server=on,wait=off"
     log = f"logfile={_comma(str(files.serial_log))},logappend=on"
@@ -137,6 +139,8 @@ def _disk(index: int, disk: Disk, settings: QemuSettings) -> list[str]:
     node |= {"read-only": disk.read_only, "discard": "unmap"}
     device: Device = {"driver": "virtio-blk-pci", "id": f"vd{index}", "drive": f"disk{index}"}
     device |= {"serial": disk_serial(disk.name), "iothread": "io0", "write-cache": "on"}
+    # A guest that is told of an error may lose data; one that stands still goes on when the disk is back.
+    device |= {"werror": "stop", "rerror": "stop"}
     if disk.boot_order:
         device["bootindex"] = disk.boot_order
     placed = _at(_FIRST_DISK_ADDR + index, device)

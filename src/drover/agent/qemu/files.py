@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from drover.agent.journal import write_synced
-from drover.agent.ports import Disk, HypervisorError, MachineSpec
+from drover.agent.ports import Disk, HypervisorError, MachineSpec, host_errors
 
 _SOCKET_PATH_MAX = 107  # sun_path, less the closing zero
 
@@ -40,6 +40,11 @@ class CopyFiles:
         return self.run_dir / "qmp2"
 
     @property
+    def events(self) -> Path:
+        """All that QEMU says on the second monitor, its events above all, whether somebody listens or not."""
+        return self.run_dir / "events.log"
+
+    @property
     def console(self) -> Path:
         """The serial line, to talk to; one client."""
         return self.run_dir / "tty"
@@ -60,17 +65,19 @@ class CopyFiles:
 
     def make(self, spec: MachineSpec) -> None:
         """Directories and ``spec.json``, synced. Raises HypervisorError when the paths are too
-        long.
+        long, HostError.
         """
         if len(str(self.rescue).encode()) > _SOCKET_PATH_MAX:
             raise HypervisorError(
                 f"{self.rescue}: longer than {_SOCKET_PATH_MAX} bytes, too long for a socket"
             )
-        for directory in (self.run_dir, self.log_dir):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for stale in (self.monitor, self.rescue, self.console, self.agent, self.qemu_log):
-            stale.unlink(missing_ok=True)
-        write_synced(self.spec, json.dumps(asdict(spec)).encode())
+        stale = (self.monitor, self.rescue, self.events, self.console, self.agent, self.qemu_log)
+        with host_errors(f"the files of {spec.vm} cannot be made"):
+            for directory in (self.run_dir, self.log_dir):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for file in stale:
+                file.unlink(missing_ok=True)
+            write_synced(self.spec, json.dumps(asdict(spec)).encode())
 
     def load_spec(self) -> MachineSpec:
         """The spec the process was started with."""

@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 
 from drover.agent.ports import HypervisorError, Listener, Machine, MachineSpec
-from drover.agent.qemu import commandline
+from drover.agent.qemu import bundles, commandline
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.machine import QemuMachine
 from drover.agent.qemu.settings import QemuSettings
@@ -49,12 +50,23 @@ class QemuHypervisor:
         return CopyFiles(self._settings.run_dir / copy, self._settings.log_dir / copy)
 
     async def listen(self, peer: str) -> Listener:
-        family = socket.AF_INET6 if ":" in self._settings.address else socket.AF_INET
-        sock = socket.create_server((self._settings.address, 0), family=family)
-        sock.setblocking(False)
+        sock = self._bound(0)
         port = sock.getsockname()[1]
         self._listeners[port] = sock
         return Listener(self._settings.address, port, peer, sock.fileno())
+
+    def _bound(self, port: int) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._settings.address else socket.AF_INET
+        try:
+            sock = socket.create_server((self._settings.address, port), family=family)
+        except OSError as error:
+            raise HypervisorError(f"port {port or 'any'} is not to be had: {error}") from error
+        sock.setblocking(False)
+        return sock
+
+    async def listen_again(self, machine: Machine, listener: Listener) -> None:
+        known = self._machines[machine.copy]
+        self._await_copy(known, self._bound(listener.port))
 
     async def unlisten(self, listener: Listener) -> None:
         sock = self._listeners.pop(listener.port, None)
@@ -80,9 +92,11 @@ class QemuHypervisor:
                 await self.unlisten(incoming)
             raise
         if incoming is not None:
-            listener = self._listeners.pop(incoming.port)
-            self._scope.spawn(self._receive(machine, listener), f"receive {copy}")
+            self._await_copy(machine, self._listeners.pop(incoming.port))
         return machine
+
+    def _await_copy(self, machine: QemuMachine, listener: socket.socket) -> None:
+        self._scope.spawn(self._receive(machine, listener), f"receive {machine.copy}")
 
     async def _receive(self, machine: QemuMachine, listener: socket.socket) -> None:
         """Hand the first connection to QEMU, whose ``fd:`` wants a connected socket. Who it is, TLS decides."""
@@ -113,6 +127,8 @@ class QemuHypervisor:
     async def _start(self, copy: str, spec: MachineSpec, incoming: bool) -> QemuMachine:
         if copy in await self._spawner.children():
             raise HypervisorError(f"{copy} runs already")
+        choice = bundles.choose(self._settings.bundles, spec)
+        spec = replace(spec, firmware=choice.bundle.version)  # from here on what it is, not a wish
         files = self.files(copy)
         argv = commandline.build(copy, spec, files, self._settings, incoming)
         files.make(spec)
@@ -141,6 +157,10 @@ class QemuHypervisor:
                 known = self._open(copy, spec)
             machines.append(known)
         return machines
+
+    async def was_made(self, copy: str) -> bool:
+        # The process opens its log before it becomes QEMU; one that was there was removed before it was asked for.
+        return self.files(copy).qemu_log.exists()
 
     async def forget(self, copy: str) -> None:
         machine = self._machines.pop(copy, None)

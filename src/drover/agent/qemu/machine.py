@@ -23,7 +23,7 @@ from drover.agent.ports import (
     MonitorSilent,
     RunState,
 )
-from drover.agent.qemu import replies
+from drover.agent.qemu import endnote, replies
 from drover.agent.qemu.failures import refused, tail
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.guest_agent import GuestAgent
@@ -33,7 +33,7 @@ from drover.agent.qemu.tls import peer_dn
 from drover.agent.spawner import Spawner
 from drover.base.tasks import TaskScope
 
-_EVENTS = {"SHUTDOWN", "RESET", "STOP", "RESUME", "GUEST_PANICKED", "MIGRATION"}
+_EVENTS = {"SHUTDOWN", "RESET", "STOP", "RESUME", "GUEST_PANICKED", "BLOCK_IO_ERROR", "MIGRATION"}
 _EVENTS_MAX = 1024
 _START_LIMIT_S = 20.0
 _CANCEL_LIMIT_S = 1.0
@@ -41,6 +41,7 @@ _EXIT_LIMIT_S = 1.0  # from a broken session to the news that the process is rea
 _SETTLE_S = 0.2
 _SETTLE_TRIES = 3
 _FOLLOW_RETRY_S = 0.5
+_BOUND_S = 60.0
 _THROTTLE = {
     "cpu-throttle-initial": 40,
     "cpu-throttle-increment": 20,
@@ -66,6 +67,7 @@ class QemuMachine:
         self._settings = settings
         self._spawner = spawner
         self._ended = asyncio.Event()
+        self._talks = asyncio.Event()  # the first monitor has, or had, a session
         self._events: asyncio.Queue[MachineEvent] = asyncio.Queue(_EVENTS_MAX)
         self._sessions = 0
         self._guest_agent = GuestAgent(files.agent)
@@ -86,15 +88,30 @@ class QemuMachine:
 
     async def follow(self) -> None:
         """Until the process is reaped."""
-        monitors = (self._monitor, self._rescue)
         async with TaskScope(self._copy) as scope:
-            sessions = [scope.spawn(monitor.run(), "monitor") for monitor in monitors]
+            sessions = [
+                scope.spawn(self._monitor.run(), "monitor"),
+                scope.spawn(self._second(), "second monitor"),
+                scope.spawn(self._bound_notes(), "notes"),
+            ]
             status = await self._reaped()
-            for monitor in monitors:
+            for monitor in (self._monitor, self._rescue):
                 monitor.finish()
-            await asyncio.wait(sessions)
+            self._talks.set()
+            await asyncio.wait(sessions[:2])
+            sessions[2].cancel()
         self._ended.set()
         self._emit(MachineEvent("EXIT", {"status": status}))
+
+    async def _second(self) -> None:
+        """After the first: a new session tells no events until it is set up, so one of the two always does."""
+        await self._talks.wait()
+        await self._rescue.run()
+
+    async def _bound_notes(self) -> None:
+        while True:
+            await asyncio.sleep(_BOUND_S)
+            endnote.bound(self._files.events)
 
     async def _reaped(self) -> int | None:
         while True:
@@ -118,6 +135,7 @@ class QemuMachine:
 
     def _on_session(self) -> None:
         self._sessions += 1
+        self._talks.set()
         if self._sessions > 1:
             self._emit(MachineEvent("RECONNECTED"))
 
@@ -138,6 +156,9 @@ class QemuMachine:
                 break
             await asyncio.sleep(_SETTLE_S)
         return replies.migration_info(answer)
+
+    def guest_end(self) -> str:
+        return endnote.read(self._files.events)
 
     async def _ask(
         self,

@@ -60,6 +60,19 @@ def deleting(pod: Obj) -> bool:
     return "deletionTimestamp" in pod["metadata"]
 
 
+def trouble(pod: Obj) -> tuple[str, str]:
+    """Reason and message of what keeps its guest from running, as its agent says; empty when nothing does."""
+    status = pod.get("status") or {}
+    for container in status.get("containerStatuses") or []:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("message"):
+            return str(waiting.get("reason", "")), str(waiting["message"])
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "Ready" and condition.get("reason") == names.DISK_ERROR:
+            return names.DISK_ERROR, str(condition.get("message", ""))
+    return "", ""
+
+
 def unschedulable(pod: Obj) -> str | None:
     """The scheduler's message while no node fits; None otherwise."""
     for condition in (pod.get("status") or {}).get("conditions") or []:

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
+from drover.api.kinds.vmop import Origin
 from drover.api.names import VmmPhase
 
 Obj = Mapping[str, Any]
@@ -53,6 +54,10 @@ def auto_converge(vmm: Obj) -> bool:
     return bool(spec(vmm).get("autoConverge", False))
 
 
+def origin(vmm: Obj) -> Origin:
+    return Origin(spec(vmm).get("origin", Origin.PERSON))
+
+
 def phase(vmm: Obj) -> str:
     """One of ``VmmPhase``; Pending before anybody wrote one."""
     return str(status(vmm).get("phase") or VmmPhase.PENDING)
@@ -72,6 +77,11 @@ def target_pod_uid(vmm: Obj) -> str:
 
 def target_pod_name(vmm: Obj) -> str:
     return str((status(vmm).get("targetPod") or {}).get("name", ""))
+
+
+def copy_limits(vmm: Obj) -> Obj:
+    """``bandwidthBytesPerSecond`` and its fellows, from the settings; empty before Copying."""
+    return status(vmm).get("limits") or {}
 
 
 def source_report(vmm: Obj) -> Obj:

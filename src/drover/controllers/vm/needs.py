@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drover.api import names
 from drover.api.kinds import disk as vdisks
 from drover.api.kinds import image as images
 from drover.api.kinds import ip as ips
+from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmclass as classes
 from drover.api.kinds.vm import DeviceKind, VmCondition, VmReason
@@ -154,11 +156,10 @@ def _device_problem(device: Device, vm_uid: str) -> str:
 
 
 def _provisioning(view: VmView) -> Finding:
+    kind, reason = VmCondition.PROVISIONING_READY, VmReason.PROVISIONING_NOT_READY
     if view.secret_problem:
-        return Finding(
-            VmCondition.PROVISIONING_READY,
-            False,
-            VmReason.PROVISIONING_NOT_READY,
-            view.secret_problem,
-        )
+        return Finding(kind, False, reason, view.secret_problem)
+    why, message = pods.trouble(view.active_pod) if view.active_pod is not None else ("", "")
+    if why == names.PROVISIONING_NOT_READY:
+        return Finding(kind, False, reason, message)
     return Finding(VmCondition.PROVISIONING_READY, True, VmReason.PROVISIONING_READY)

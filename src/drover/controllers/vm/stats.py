@@ -13,6 +13,7 @@ from drover.controllers.vm.view import VmView
 MOST_TRANSITIONS = 10
 AGENT_READY = "drover.dev/AgentReady"  # condition of a VM Pod
 ALIVE = (VmPhase.RUNNING, VmPhase.MIGRATING)
+STARTED = (*ALIVE, VmPhase.PAUSE)
 
 
 def build(view: VmView, phase: VmPhase) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def build(view: VmView, phase: VmPhase) -> dict[str, Any]:
     if before.get("phase") != str(phase):
         transitions.append({"phase": str(phase), "timestamp": now})
         stats["phasesTransitions"] = transitions[-MOST_TRANSITIONS:]
-    if phase is VmPhase.RUNNING and vms.phase(view.vm) not in ALIVE:
+    if phase is VmPhase.RUNNING and vms.phase(view.vm) not in STARTED:
         stats["lastStartTime"] = now
     durations = _durations(view, phase, transitions, dict(stats.get("launchTimeDuration") or {}))
     if durations:
@@ -40,7 +41,7 @@ def _durations(
     if phase is VmPhase.STARTING and entered:
         waited = _since(transitions[:-1], VmPhase.PENDING, view.now_s)
         return {"waitingForDependencies": waited} if waited else {}
-    if phase is VmPhase.RUNNING and entered and vms.phase(view.vm) is not VmPhase.MIGRATING:
+    if phase is VmPhase.RUNNING and entered and vms.phase(view.vm) not in STARTED:
         took = _since(transitions, VmPhase.STARTING, view.now_s)
         before.pop("guestOSAgentStarting", None)
         return {**before, "virtualMachineStarting": took} if took else before

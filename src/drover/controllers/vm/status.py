@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from drover.api import conditions as cond
+from drover.api import names
 from drover.api.kinds import disk as vdisks
 from drover.api.kinds import image as images
 from drover.api.kinds import ip as ips
@@ -88,7 +89,8 @@ def _phase_held(view: VmView, power: Power) -> VmPhase:
     if moves.copying(view):
         return VmPhase.MIGRATING
     if pods.phase(pod) is PodPhase.RUNNING:
-        return VmPhase.RUNNING
+        paused = pods.trouble(pod)[0] == names.DISK_ERROR
+        return VmPhase.PAUSE if paused else VmPhase.RUNNING
     # A target that holds the lease has not said yet that its guest runs.
     return VmPhase.MIGRATING if pods.migration_name(pod) else VmPhase.STARTING
 
@@ -173,7 +175,9 @@ def _running(view: VmView, power: Power, phase: VmPhase) -> Object:
     if view.holder and phase in (VmPhase.STOPPING, VmPhase.TERMINATING):
         return cond.condition(kind, False, VmReason.POD_TERMINATING)
     if view.holder:
-        return cond.condition(kind, False, VmReason.GUEST_NOT_RUNNING, "The guest is being started")
+        message = pods.trouble(pod)[1] if pod is not None else ""
+        message = message or "The guest is being started"
+        return cond.condition(kind, False, VmReason.GUEST_NOT_RUNNING, message)
     if not power.wanted:
         return cond.condition(kind, False, VmReason.NOT_RUNNING, _ended_message(view))
     starter = _starter(view, power)

@@ -1,0 +1,205 @@
+"""What an agent finds when it comes back, and a host that fails: disks, marks, user data."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sim.stage import Stage, large, tell
+
+from drover.agent.ports import HostError, RunState
+from drover.api.scheme import EVENT, POD, SECRET
+from drover.api.wire import Object
+from drover.sim.parts import MemoryJournal
+
+pytestmark = pytest.mark.sim
+
+
+def events(stage: Stage, reason: str) -> list[str]:
+    found = stage.world.api.objects(EVENT)
+    return [str(e["message"]) for e in found if e.get("reason") == reason]
+
+
+def condition(stage: Stage, vm: str, kind: str) -> Object:
+    found = stage.s.vm_status(vm).get("conditions") or []
+    return next((c for c in found if c["type"] == kind), {})
+
+
+# --- while the agent was away ---
+
+
+@pytest.mark.parametrize(("ends", "stays_off"), [("guest_reset", False), ("guest_poweroff", True)])
+def test_a_guest_that_ends_while_its_agent_is_away_ends_for_its_own_reason(
+    ends: str, stays_off: bool
+) -> None:
+    """A reset that was taken for a power-off left the VM stopped for good."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a", policy="AlwaysOnUnlessStoppedManually")
+        (qemu,) = s.living("a")
+        stage.f.kill_agent(qemu.node)
+        getattr(qemu, ends)()
+        await stage.pause(5)
+        stage.f.start_agent(qemu.node)
+        if stays_off:
+            await s.until(lambda: s.phase("a") == "Stopped", "a stays off", 60)
+        else:
+            await s.until(lambda: s.running_copies("a") not in ([], [qemu.copy]), "it reboots", 60)
+
+    tell(story)
+
+
+def test_a_guest_that_resets_during_the_copy_while_its_agent_is_away_is_not_handed_over() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await stage.moving()
+        source, target = s.source("a"), s.target("a")
+        stage.f.kill_agent(source.node)
+        source.guest_reset()
+        stage.f.start_agent(source.node)
+        await s.until(lambda: s.lease_spec("a").get("lastReason") == "GuestReset", "the end", 30)
+        await s.until(lambda: s.runs("a"), "the policy starts it anew", 60)
+        assert target.copy not in [copy for _, copy in stage.world.site.ledger.history]
+
+    tell(story)
+
+
+def test_an_agent_that_dies_before_it_starts_a_qemu_starts_it_later() -> None:
+    """Between the mark and the process. It was taken for a crash, with a back-off."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.create_vm("a")
+        died: list[str] = []
+
+        def strike(name: str, entry: dict[str, object]) -> None:
+            if name == "start.launch" and not died:
+                died.append(str(entry["node"]))
+                world.kill_agent(died[0])
+
+        world.on_mark.append(strike)
+        await s.until(lambda: bool(died), "the agent dies", 30)
+        (pod,) = s.pods_of("a")
+        await stage.pause(1)
+        world.site.qemus.clear()  # the model's launch had begun: what was asked for never came
+        stage.f.start_agent(died[0])
+        await s.until(lambda: s.runs("a"), "a runs", 30)
+        assert s.running_copies("a") == [pod["metadata"]["uid"]]
+        assert s.lease_spec("a").get("lastReason", "") == ""
+
+    tell(story)
+
+
+def test_a_target_whose_agent_was_away_is_reached_all_the_same() -> None:
+    """Its listener was closed with the agent, and was reported for ever."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a", guest=large())
+        operation = await s.evict("a")
+        entry = await s.at("evict.listening")
+        target = str(entry["node"])
+        await s.until(lambda: len(s.living("a")) == 2, "its QEMU waits", 10)
+        stage.do(stage.f.freeze(s.node_of("a"), 8))
+        await stage.pause(1)
+        await stage.f.restart_agent(target, 2)
+        await s.at("evict.listening-again", 20)
+        assert await s.finished(operation) == "Completed"
+
+    tell(story)
+
+
+# --- disks ---
+
+
+def test_a_guest_whose_disk_fails_stands_still_and_goes_on_when_it_is_back() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a")
+        (qemu,) = s.living("a")
+        stage.world.note("fault: the disk of a is full")
+        qemu.disk_error()
+        await s.until(lambda: s.phase("a") == "Pause", "it is shown", 10)
+        said = condition(stage, "a", "Running")
+        assert (said["status"], said["reason"]) == ("False", "GuestNotRunning")
+        assert "No space left on device" in said["message"]
+        assert "goes on by itself" in said["message"]
+        assert len(events(stage, "DiskError")) == 1
+        await stage.pause(60)
+        assert qemu.state is RunState.IO_ERROR
+        stage.world.note("mend: there is room on the disk of a")
+        qemu.disks_fail = False
+        await s.until(lambda: s.runs("a"), "it goes on", 10)
+        assert s.living("a") == [qemu]
+        assert condition(stage, "a", "Running")["status"] == "True"
+
+    tell(story)
+
+
+def test_a_guest_that_stands_still_for_its_disk_can_be_stopped() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a", policy="AlwaysOnUnlessStoppedManually")
+        (qemu,) = s.living("a")
+        qemu.disk_error()
+        await stage.pause(5)
+        await s.operate("Stop", "a")
+        await s.until(lambda: s.phase("a") == "Stopped", "it is stopped", 60)
+        qemu.disks_fail = False
+
+    tell(story)
+
+
+# --- a host that fails ---
+
+
+def test_a_full_disk_of_the_node_stops_no_agent_and_starts_go_on_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended the agent of the node, with all that it looked after."""
+    full = [True]
+    put = MemoryJournal.put
+
+    def refuse(journal: MemoryJournal, copy: str, mark: str, value: str = "") -> None:
+        if mark == "started" and full[0]:
+            raise HostError("the mark started cannot be written: No space left on device")
+        put(journal, copy, mark, value)
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.create_vm("a")
+        await s.until(lambda: bool(events(stage, "HostTrouble")), "people are told", 30)
+        await stage.pause(30)
+        assert len(events(stage, "HostTrouble")) == 1
+        assert "No space left" in condition(stage, "a", "Running")["message"]
+        assert stage.world.broken == []
+        full[0] = False
+        await s.until(lambda: s.runs("a"), "a runs", 30)
+
+    monkeypatch.setattr(MemoryJournal, "put", refuse)
+    tell(story)
+
+
+def test_user_data_that_goes_missing_after_the_start_began_is_named_and_waited_for() -> None:
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        secret = {
+            "metadata": {"name": "data", "namespace": "default"},
+            "data": {"userData": "eA=="},
+        }
+        await world.user.create(SECRET, secret)
+        reference = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "data"}}
+        await s.create_vm("a", provisioning=reference)
+        await s.until(lambda: bool(s.pods_of("a")), "its Pod", 30)
+        await world.user.delete(SECRET, "data", "default")
+        await s.until(lambda: bool(events(stage, "ProvisioningNotReady")), "people are told", 30)
+        await s.until(
+            lambda: condition(stage, "a", "ProvisioningReady").get("status") == "False", "shown", 30
+        )
+        assert '"data"' in condition(stage, "a", "ProvisioningReady")["message"]
+        (pod,) = world.api.objects(POD)
+        waiting = pod["status"]["containerStatuses"][0]["state"]["waiting"]
+        assert waiting["reason"] == "ProvisioningNotReady"
+        await world.user.create(SECRET, secret)
+        await s.until(lambda: s.runs("a"), "a runs", 30)
+
+    tell(story)
