@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,10 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from drover.lab import faults, links, processes
+from drover.lab import engine, faults, links, processes
 from drover.lab.engine import find_engine
 from drover.lab.errors import LabDown, LabError
 from drover.lab.home import Home
@@ -62,9 +64,9 @@ def silent(_what: str, _state: str) -> None:
 
 
 def up(lab: Lab, nodes: int | None = None) -> None:
-    engine = _engine()
-    assert engine is not None
-    lab.up(UpOptions(engine, nodes), silent)
+    binary = _engine()
+    assert binary is not None
+    lab.up(UpOptions(binary, nodes), silent)
 
 
 def drover(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -321,12 +323,32 @@ def test_a_home_that_takes_no_files_is_an_error_and_leaves_nothing(tmp_path, opt
 
 
 def test_an_engine_that_does_not_start_is_an_error_with_its_last_words(tmp_path):
-    engine = tmp_path / "kube"
-    engine.write_text('#!/bin/sh\necho "no $1 today" >&2\nexit 1\n')
-    engine.chmod(0o755)
+    binary = tmp_path / "kube"
+    binary.write_text('#!/bin/sh\necho "no $1 today" >&2\nexit 1\n')
+    binary.chmod(0o755)
     lab = Lab(Home.at(tmp_path / "h"))
     with pytest.raises(LabError, match=r"(etcd|apiserver) does not start: no \1 today"):
-        lab.up(UpOptions(engine, 1), silent)
+        lab.up(UpOptions(binary, 1), silent)
+    assert_nothing_left(lab)
+
+
+def test_controllers_that_do_not_start_are_an_error_with_their_last_words(place, monkeypatch):
+    lab = Lab(Home.at(place / "without"))
+    whole = engine.control_plane_parts
+
+    def broken(*given: Any) -> list[engine.Part]:
+        words = ("/bin/sh", "-c", 'echo "no controllers today" >&2; exit 1')
+        return [
+            dataclasses.replace(part, argv=words) if part.name == "controllers" else part
+            for part in whole(*given)
+        ]
+
+    monkeypatch.setattr(engine, "control_plane_parts", broken)
+    try:
+        with pytest.raises(LabError, match="controllers does not start: no controllers today"):
+            up(lab, 1)
+    finally:
+        lab.reset(silent)
     assert_nothing_left(lab)
 
 

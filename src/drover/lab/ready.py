@@ -6,10 +6,14 @@ imported while they are coming up.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drover.base.clock import RealClock
+from drover.base import config_file
+from drover.base.clock import Clock, RealClock
+from drover.controllers.config import ControllersConfig
 from drover.lab import bootstrap
 from drover.lab.errors import LabError
 from drover.lab.home import Home
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 _API_LIMIT_S = 60.0
 _NODES_LIMIT_S = 60.0
+_CONTROLLERS_LIMIT_S = 30.0
+_POLL_S = 0.1
 _HOPELESS_ENDS = 4
 
 
@@ -43,11 +49,10 @@ class CrashWatch:
         except FileNotFoundError:
             return
         ended = [line.split()[1] for line in lines if " ended with " in line]
-        for part in ("etcd", "apiserver"):
+        for part in ("etcd", "apiserver", "controllers"):
             if ended.count(part) >= _HOPELESS_ENDS:
-                raise LabError(
-                    f"{part} does not start: {_last_line(self._home.logs / f'{part}.log')}"
-                )
+                words = _last_line(self._home.logs / f"{part}.log")
+                raise LabError(f"{part} does not start: {words}")
 
 
 def _last_line(log: Path) -> str:
@@ -62,7 +67,8 @@ async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress:
     transport = await kubeconfig.load(home.kubeconfig).transport(clock)
     try:
         client = Client(transport)
-        await bootstrap.wait_api(transport, clock, _API_LIMIT_S, CrashWatch(home).check)
+        watch = CrashWatch(home)
+        await bootstrap.wait_api(transport, clock, _API_LIMIT_S, watch.check)
         progress("control plane", "ready")
         changed = await bootstrap.apply_manifests(client, clock)
         if changed:
@@ -76,7 +82,27 @@ async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress:
         await bootstrap.wait_nodes(
             client, clock, nodes, since_s, lambda node: progress(node, "ready"), _NODES_LIMIT_S
         )
+        await _wait_controllers(home, clock, watch)
+        progress("controllers", "ready")
     except LabError as error:
         raise LabError(f"{error}. The logs are in {home.logs}") from error
     finally:
         await transport.aclose()
+
+
+async def _wait_controllers(home: Home, clock: Clock, watch: CrashWatch) -> None:
+    """Until their webhook takes connections: without them a lab has Ready nodes and does nothing."""
+    config = config_file.load(home.path / "controllers.json", ControllersConfig)
+    end_s = clock.monotonic() + _CONTROLLERS_LIMIT_S
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(config.webhook_address, config.webhook_port)
+            writer.close()
+            return
+        watch.check()
+        if clock.monotonic() > end_s:
+            raise LabError(
+                f"the controllers do not serve after {_CONTROLLERS_LIMIT_S:.0f} s: "
+                f"{_last_line(home.logs / 'controllers.log')}"
+            )
+        await clock.sleep(_POLL_S)
