@@ -9,6 +9,8 @@ import pytest
 from tests.api.ownership import NAMESPACE, A, patch, refused
 
 from drover.api import names, scheme, status
+from drover.api.evacuation import Blocked, BlockedReason, Mark, blocked_patch, mark_patch
+from drover.controllers.evacuation import budgets
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cluster
@@ -83,6 +85,42 @@ async def test_pod_machine(cluster: Cluster) -> None:
     plain = await cluster.make(scheme.POD, a_pod(cluster.name("pod"), vm=""))
     await refused(cluster.editor, scheme.POD, plain, change)
     await patch(cluster.editor, scheme.POD, pod, {"metadata": {"labels": {"app": "web"}}})
+
+
+async def test_pod_eviction(cluster: Cluster) -> None:
+    pod = await a_vm_pod(cluster)
+    mark = mark_patch(Mark("2026-01-01T00:00:00Z", cordoned=True))
+    for stranger in (cluster.admin, cluster.editor):
+        assert "annotations drover.dev/*" in await refused(stranger, scheme.POD, pod, mark)
+    marked = await patch(cluster.controllers, scheme.POD, pod, mark)
+    await refused(cluster.editor, scheme.POD, marked, mark_patch(None))
+    await patch(cluster.controllers, scheme.POD, marked, mark_patch(None))
+
+
+async def test_pod_blocked(cluster: Cluster) -> None:
+    pod = await a_vm_pod(cluster)
+    change = blocked_patch(Blocked(BlockedReason.NO_ROOM, "0/3 nodes are available"))
+    for stranger in (cluster.admin, cluster.editor):
+        assert "annotations drover.dev/*" in await refused(stranger, scheme.POD, pod, change)
+    await patch(cluster.controllers, scheme.POD, pod, change)
+
+
+async def test_budget(cluster: Cluster) -> None:
+    """Any other budget is its user's own."""
+    wanted = budgets.wanted(NAMESPACE)
+    with pytest.raises(status.Forbidden, match="belongs to drover:controllers"):
+        await cluster.admin.create(scheme.BUDGET, wanted)
+    budget = await cluster.make(scheme.BUDGET, wanted, by=cluster.controllers)
+    loose: Object = {"spec": {"minAvailable": 0}}
+    assert "belongs to drover:controllers" in await refused(
+        cluster.admin, scheme.BUDGET, budget, loose
+    )
+    with pytest.raises(status.Forbidden, match="belongs to drover:controllers"):
+        await cluster.admin.delete(scheme.BUDGET, budgets.NAME, NAMESPACE)
+    name = cluster.name("budget")
+    own = {**wanted, "metadata": {"name": name, "namespace": NAMESPACE}}
+    await cluster.make(scheme.BUDGET, own)
+    await cluster.controllers.delete(scheme.BUDGET, budgets.NAME, NAMESPACE)
 
 
 async def test_pod_node(cluster: Cluster) -> None:
