@@ -87,8 +87,10 @@ class Script:
     def set_up_by_hand(self) -> None:
         """A finished set-up, in which Python only says what it was started with."""
         self.environment["DROVER_ENGINE"] = "/bin/true"
-        venv, image = self.told('locate; echo "$venv $image"').split()
+        venv, image, firmware = self.told('locate; echo "$venv $image $firmware"').split()
         Path(image).mkdir(parents=True)
+        Path(firmware).mkdir(parents=True)
+        (Path(firmware) / "why").write_text("there is none here\n")
         python = Path(venv) / "bin/python"
         python.parent.mkdir(parents=True)
         python.write_text('#!/bin/sh\necho "ran $*"\nenv | grep -E "^(DROVER|PYTHON)"\n')

@@ -12,6 +12,7 @@ LOCKS = ["requirements.txt", "tools/bootstrap/uv.txt", "tools/bootstrap/go.txt"]
 SHELL = [
     *("drover", "test", ".ci/run", "engine/build"),
     *("tools/bootstrap/common.sh", "tools/bootstrap/needs.sh", "tools/bootstrap/stages.sh"),
+    "tools/bootstrap/firmware.sh",
     *(
         "tools/bootstrap/uninstall.sh",
         "tools/bootstrap/kube-from-assets",

@@ -61,6 +61,7 @@ def test_a_warm_start_is_quick_and_hands_everything_on(script: Script) -> None:
     assert given["DROVER_CACHE"] == str(script.cache)
     assert given["DROVER_ENGINE"] == "/bin/true"
     assert given["DROVER_IMAGE"].startswith(str(script.cache))
+    assert given["DROVER_FIRMWARE"].startswith(str(script.cache))
     assert given["PYTHONPATH"] == str(ROOT / "src")
 
 

@@ -1,12 +1,15 @@
 # shellcheck shell=bash
-# The four things that drover needs besides the checkout, each made once:
+# What drover needs besides the checkout, each made once:
 #
 #   packages   Debian packages, those missing     apt-get; remembered in $cache/packages-added
 #   python     a virtual environment              $cache/python/<hash of the lock>
 #   engine     etcd, Kubernetes and kubectl       $cache/engine/<hash of engine/>/kube
 #   image      the built-in guest                 $cache/image/<hash of tools/image>
+#   firmware   a second QEMU, to upgrade to       firmware.sh; optional
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
+
+. "$root/tools/bootstrap/firmware.sh"
 
 # Relative names, so that every checkout finds the same builds.
 key_of() { (cd "$root" && hash_of "$@"); }
@@ -18,6 +21,7 @@ locate() {
     engine=${DROVER_ENGINE:-$cache/engine/$(key_of engine/{build,go.mod,go.sum,main.go})/kube}
     mapfile -t image_files < <(cd "$root" && find tools/image -name '*.pyc' -o -type f -print | sort)
     image=${DROVER_IMAGE:-$cache/image/$(system_version)-$(key_of "${image_files[@]}")}
+    firmware=$(firmware_folder)
     if [[ -z ${DROVER_ENGINE:-} && -n ${KUBEBUILDER_ASSETS:-} ]]; then
         engine=$root/tools/bootstrap/kube-from-assets
         "$engine" check || exit 2
@@ -142,6 +146,10 @@ announce() {
         announce_line image "the built-in guest, from Debian packages" \
             "20 MB to fetch, 40 MB kept" "20 s"
     fi
+    if [[ $lacking == *" firmware "* ]]; then
+        announce_line firmware "a newer QEMU beside the installed one, where Debian has one; optional" \
+            "30 MB to fetch, 90 MB kept" "20 s"
+    fi
     say "./drover uninstall takes it all away again"
 }
 
@@ -218,10 +226,11 @@ build_stages() {
     fi
     [[ $lacking != *" python "* ]] || run_step python "installing Python packages" build_python
     [[ $lacking != *" image "* ]] || run_step image "building the guest image" build_image
+    [[ $lacking != *" firmware "* ]] || run_step firmware "looking for a newer QEMU" build_firmware
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
 
 export_paths() {
-    export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image
+    export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image DROVER_FIRMWARE=$firmware
     export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH} PYTHONPYCACHEPREFIX=$cache/pycache
 }
