@@ -36,7 +36,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     memory: str = "16Gi"
     pods: int = 110
     accel: str = "tcg"  # tcg | kvm
-    qemu: str = "qemu-system-x86_64"
+    qemu: str = "qemu-system-x86_64"  # the node's default firmware bundle
+    more_qemus: list[str] = []  # further bundles: a QEMU each that finds its own ROMs
     heartbeat_s: float = 2.0  # between two renewals of the node's Lease
     lease_duration_s: int = 6
     qemu_nice: int = 10  # a busy guest must starve no renewal

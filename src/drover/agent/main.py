@@ -20,10 +20,12 @@ from drover.agent.journal import DiskJournal
 from drover.agent.kubelet.server import CopyPlaces, KubeletServer, KubeletSettings
 from drover.agent.net.network import bridge_network
 from drover.agent.node import NodeFacts
+from drover.agent.qemu import bundles
 from drover.agent.qemu.hypervisor import QemuHypervisor
-from drover.agent.qemu.settings import Bundle, QemuSettings
+from drover.agent.qemu.settings import QemuSettings
 from drover.agent.seeds import NoCloudSeeds
 from drover.agent.spawner import NodeInitSpawner
+from drover.api import firmware, names
 from drover.api.kinds import pod as pods
 from drover.base.clock import RealClock
 from drover.base.ids import RealIds
@@ -44,7 +46,7 @@ def boot_id(init_pid: int) -> str:
     return f"{kernel}-{fields[19]}"  # field 22 of proc(5): start time in ticks since boot
 
 
-def facts_of(config: AgentConfig, boot: str) -> NodeFacts:
+def facts_of(config: AgentConfig, boot: str, probed: bundles.Probed) -> NodeFacts:
     return NodeFacts(
         name=config.node,
         address=config.address,
@@ -54,7 +56,14 @@ def facts_of(config: AgentConfig, boot: str) -> NodeFacts:
         pods=config.pods,
         version=f"v{__version__}-drover",
         labels=config.labels,
-        info={"kernel": platform.release(), "os": "Linux", "boot": boot, "machine": config.node},
+        annotations={names.FIRMWARE_ANNOTATION: firmware.encode(probed.offers)},
+        info={
+            "kernel": platform.release(),
+            "os": "Linux",
+            "boot": boot,
+            "machine": config.node,
+            "qemu": probed.bundles[""].version or "unknown",
+        },
     )
 
 
@@ -68,6 +77,9 @@ async def serve(config: AgentConfig) -> None:
         Path(config.client_cert_file),
         Path(config.client_key_file),
     )
+    probed = await bundles.probe(config.qemu, config.more_qemus)
+    for problem in probed.problems:
+        log.error("a firmware bundle is not offered", why=problem)
     async with TaskScope("node") as scope:
         transport = await access.transport(clock)
         settings = QemuSettings(
@@ -77,7 +89,7 @@ async def serve(config: AgentConfig) -> None:
             address=config.address,
             accel=config.accel,
             nice=config.qemu_nice,
-            bundles={"": Bundle(config.qemu)},
+            bundles=probed.bundles,
         )
         spawner = NodeInitSpawner(config.nodeinit_socket)
         hypervisor = QemuHypervisor(settings, spawner, scope, log)
@@ -99,7 +111,7 @@ async def serve(config: AgentConfig) -> None:
         )
         agent = Agent(
             ports,
-            facts_of(config, boot),
+            facts_of(config, boot, probed),
             boot,
             config.heartbeat_s,
             config.lease_duration_s,

@@ -35,6 +35,7 @@ class NodeFacts:
     pods: int
     version: str
     labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     info: dict[str, str] = field(default_factory=dict)
 
 
@@ -95,8 +96,18 @@ class NodeKeeper:
             return True  # say nothing while our evidence of life is stale
         conditions = (node.get("status") or {}).get("conditions") or []
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-        labels = node["metadata"].get("labels") or {}
-        return ready and all(labels.get(k) == v for k, v in self._labels().items())
+        return ready and not self._unmet(node)
+
+    def _unmet(self, node: Object) -> Object:
+        """What of its labels and annotations the Node lacks, by field."""
+        wanted = {"labels": self._labels(), "annotations": self._facts.annotations}
+        found: Object = {}
+        for field_name, values in wanted.items():
+            present = node["metadata"].get(field_name) or {}
+            missing = {k: v for k, v in values.items() if present.get(k) != v}
+            if missing:
+                found[field_name] = missing
+        return found
 
     def _labels(self) -> dict[str, str]:
         return {
@@ -112,7 +123,11 @@ class NodeKeeper:
         node: Object = {
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": facts.name, "labels": self._labels()},
+            "metadata": {
+                "name": facts.name,
+                "labels": self._labels(),
+                "annotations": dict(facts.annotations),
+            },
             "spec": {"taints": [{"key": names.VM_NODE_TAINT, "effect": "NoSchedule"}]},
             "status": self._status(),
         }
@@ -125,10 +140,8 @@ class NodeKeeper:
 
     async def _write_status(self, node: Object) -> None:
         name = self._facts.name
-        labels = node["metadata"].get("labels") or {}
-        missing = {k: v for k, v in self._labels().items() if labels.get(k) != v}
-        if missing:
-            await self._client.patch(scheme.NODE, name, "", {"metadata": {"labels": missing}})
+        if unmet := self._unmet(node):
+            await self._client.patch(scheme.NODE, name, "", {"metadata": unmet})
         patch = {"status": self._status()}
         answer = await self._client.patch(scheme.NODE, name, "", patch, subresource="status")
         self._informer.observe(answer)

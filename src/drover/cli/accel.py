@@ -22,6 +22,7 @@ from typing import Literal
 Accelerator = Literal["kvm", "tcg"]
 
 QEMU = os.environ.get("DROVER_QEMU") or "qemu-system-x86_64"
+BUNDLE_PROGRAM = "qemu-system-x86_64"  # in the folder that the start script has filled
 PROBE_LIMIT_S = 8
 VERSION_LIMIT_S = 10
 
@@ -60,11 +61,29 @@ def verdict(cache_dir: Path | str, image_dir: Path | str | None = None) -> Verdi
     return known
 
 
-def qemu_version() -> str | None:
+def more_qemus() -> tuple[str, ...]:
+    """Firmware bundles beside the machine's own QEMU."""
+    program = firmware_dir() / BUNDLE_PROGRAM
+    return (str(program),) if os.access(program, os.X_OK) else ()
+
+
+def firmware_dir() -> Path:
+    return Path(os.environ.get("DROVER_FIRMWARE") or "/nonexistent")
+
+
+def why_no_more() -> str:
+    """The reason that the start script has noted, if it found no second bundle."""
+    try:
+        return (firmware_dir() / "why").read_text().strip()
+    except OSError:
+        return ""
+
+
+def qemu_version(binary: str = QEMU) -> str | None:
     """Such as ``7.2.17``; None when QEMU cannot be run."""
     try:
         done = subprocess.run(
-            [QEMU, "--version"], capture_output=True, text=True, timeout=VERSION_LIMIT_S
+            [binary, "--version"], capture_output=True, text=True, timeout=VERSION_LIMIT_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -75,6 +75,7 @@ def collect(places: Places | None = None) -> list[Row]:
     return [
         check_accelerator(at),
         check_qemu(),
+        check_firmware(),
         check_engine(at),
         check_kubectl(at),
         check_image(at),
@@ -116,6 +117,18 @@ def check_qemu() -> Row:
     if version is None:
         return Row("qemu", "missing", "not installed", "apt-get install qemu-system-x86 qemu-utils")
     return Row("qemu", "ok", version)
+
+
+def check_firmware() -> Row:
+    """Whether there is a second version to upgrade guests to."""
+    found = [version for binary in accel.more_qemus() if (version := accel.qemu_version(binary))]
+    if found:
+        return Row("firmware", "ok", f"{', '.join(found)} beside it; see ./drover firmware list")
+    why = accel.why_no_more()
+    if not why:
+        return Row("firmware", "note", "one version", "the next ./drover up looks for a newer one")
+    remedy = f"guests have one version; to look again remove {accel.firmware_dir()}"
+    return Row("firmware", "note", f"one version: {why}", remedy)
 
 
 def check_engine(at: Places) -> Row:

@@ -34,7 +34,7 @@ def up(session: Session, nodes: int | None) -> None:
 
     Can be repeated: what runs is left alone, what is missing is started, powered-off nodes too.
     """
-    from drover.cli.accel import QEMU, accelerator
+    from drover.cli.accel import QEMU, accelerator, more_qemus
     from drover.lab.engine import find_engine
     from drover.lab.home import cache_dir
     from drover.lab.lab import UpOptions
@@ -46,7 +46,7 @@ def up(session: Session, nodes: int | None) -> None:
         cache_dir(), os.environ.get("DROVER_IMAGE")
     )
     progress("guests run on", accel.upper())
-    session.lab.up(UpOptions(engine, nodes, image, accel, QEMU), progress)
+    session.lab.up(UpOptions(engine, nodes, image, accel, QEMU, more_qemus()), progress)
     say()
     say(f"The lab is ready, after {progress.elapsed_s:.1f} s.", bold=True)
     if image is None:

@@ -48,6 +48,7 @@ class UpOptions:
     image: Path | None = None
     accel: str = "tcg"
     qemu: str = "qemu-system-x86_64"
+    more_qemus: tuple[str, ...] = ()
 
 
 class Lab:

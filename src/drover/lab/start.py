@@ -96,6 +96,7 @@ def _agent(home: Home, settings: Settings, number: int, options: UpOptions) -> A
         vm_gateway=topology.vm_gateway,
         accel=options.accel,
         qemu=options.qemu,
+        more_qemus=list(options.more_qemus),
         bridge=links.BRIDGE,
         uplink=links.UPLINK,
     )

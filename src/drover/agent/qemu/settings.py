@@ -13,10 +13,12 @@ from drover.agent.ports import tap_name
 
 @dataclass(frozen=True)
 class Bundle:
-    """One firmware bundle: a QEMU and its ROMs, offered under a version."""
+    """One firmware bundle: a QEMU and its ROMs, offered under a version. ``agent.qemu.bundles`` makes them."""
 
     binary: str = "qemu-system-x86_64"
     rom_dir: str = ""  # empty: the binary's own
+    version: str = ""  # empty: nobody asked it
+    machine_types: frozenset[str] = frozenset()
 
 
 def tap_netdev(copy: str) -> dict[str, object]:
@@ -40,5 +42,6 @@ class QemuSettings:
     accel: str = "tcg"
     nice: int = 10
     direct_io: bool = False  # cache.direct; must be on for network disks (safety rule 12)
+    # By version; "" is the node's default.
     bundles: Mapping[str, Bundle] = field(default_factory=lambda: {"": Bundle()})
     netdev: Callable[[str], dict[str, object]] = tap_netdev
