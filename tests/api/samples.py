@@ -156,6 +156,7 @@ _REFUSED: dict[str, list[tuple[str, str]]] = {
         ("gpus", "[{gpuClassName: a100}]"),
         ("networks", "[{type: Network, name: other}]"),
         ("networks", "[{type: ClusterNetwork, name: other}]"),
+origin: Evacuation
         ("networks", "[{type: Main}, {type: Main}]"),
         ("networks[].id", "[{type: Main, id: 2}]"),
         ("networks[].name", "[{type: Main, name: other}]"),

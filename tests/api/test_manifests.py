@@ -50,6 +50,7 @@ ENUMS: list[tuple[str, str, Any]] = [
         names.VmmPhase.SCHEDULING, names.VmmPhase.PREPARING, names.VmmPhase.READY,
         names.VmmPhase.COPYING)),
     ("VirtualMachineMigration", "status.target.phase", vmm.TargetPhase),
+    ("VirtualMachineMigration", "spec.origin", vmop.Origin),
     ("VirtualMachineClass", "spec.cpu.type", vmclass.CpuType),
     ("VirtualMachineClass", "status.phase", vmclass.ClassPhase),
     ("VirtualDisk", "status.phase", disk.DiskPhase),

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from drover.agent.context import Limits
 from drover.sim.checkers.judge import Broken, Judge
 from drover.sim.faults import Faults
 from drover.sim.loop import run
@@ -55,11 +54,11 @@ def large(**guest: int) -> Guest:
 Story = Callable[[Stage], Awaitable[None]]
 
 
-def tell(story: Story, seed: int = 0, nodes: int = 3, limits: Limits | None = None) -> World:
+def tell(story: Story, seed: int = 0, nodes: int = 3) -> World:
     """Play a scenario; afterwards everything is mended and must come to rest."""
 
     async def play() -> World:
-        world = World(seed, Shape(nodes=nodes, limits=limits or Limits()))
+        world = World(seed, Shape(nodes=nodes))
         try:
             async with world:
                 scenario = Scenario(world)

@@ -6,8 +6,7 @@ from __future__ import annotations
 import pytest
 from tests.sim.stage import Stage, large, tell
 
-from drover.agent.context import Limits
-from drover.api.scheme import NODE
+from drover.api.scheme import MODULECONFIG, NODE
 from drover.sim.faults import lease_write
 from drover.sim.scenario import Scenario
 from drover.sim.world import CONTROLLERS
@@ -304,6 +303,9 @@ def test_qemu_that_does_not_start_on_the_target_costs_the_move_only() -> None:
 def test_a_copy_that_makes_progress_but_takes_too_long_is_given_up() -> None:
     async def story(stage: Stage) -> None:
         s = stage.s
+        times = {"liveMigration": {"completionTimeoutPerGiB": 20}}
+        config = {"metadata": {"name": "virtualization"}, "spec": {"settings": times}}
+        await stage.world.user.create(MODULECONFIG, config)
         await s.running_vm("a", guest=large(dirty_bytes_per_second=0))
         before = s.lease_spec("a")
         for node in stage.world.nodes:
@@ -314,4 +316,4 @@ def test_a_copy_that_makes_progress_but_takes_too_long_is_given_up() -> None:
         stays(s, before, operation)
         assert s.operation_reason(operation) == "NotConverging"
 
-    tell(story, limits=Limits(completion_s_per_gib=20))
+    tell(story)

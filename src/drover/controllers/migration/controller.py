@@ -9,31 +9,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from drover.api import names, scheme, status, vmpod
 from drover.api.kinds import pod as pods
+from drover.api.kinds import vm as vms
 from drover.api.kinds import vml as vmls
 from drover.api.kinds import vmm as vmms
 from drover.api.meta import finalizers_of, is_deleting, with_finalizer, without_finalizer
 from drover.api.names import VmmPhase
 from drover.api.wire import Object
 from drover.base.clock import rfc3339
+from drover.controllers.current import CurrentSettings
 from drover.controllers.migration import decide as story
-from drover.controllers.migration.view import MigrationView, Slots, TargetPod
+from drover.controllers.migration.queue import SlotQueue
+from drover.controllers.migration.view import CopyLimits, MigrationView, TargetPod
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How many migrations may go on at once."""
-
-    outbound: int = 1
-    inbound: int = 1
-    cluster_least: int = 2  # else as many as there are VM nodes
 
 
 def target_name(vm: str, vmm_uid: str) -> str:
@@ -42,31 +35,31 @@ def target_name(vm: str, vmm_uid: str) -> str:
     return vmpod.pod_name(vm, "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:5]))
 
 
-def wire(manager: Manager, limits: Limits | None = None) -> None:
+def wire(manager: Manager) -> None:
     """Register the controller with ``manager``."""
-    made = MigrationController(manager, limits or Limits())
+    made = MigrationController(manager)
     controller = Controller("migration", made.reconcile)
-    controller.watch(made.migrations, lambda vmm: [scheme.key_of(vmm), *made.competitors(vmm)])
+    controller.watch(made.migrations, lambda vmm: [scheme.key_of(vmm)])
     controller.watch(made.leases, lambda vml: made.of_vm(scheme.key_of(vml)))
     controller.watch(made.vms, lambda vm: made.of_vm(scheme.key_of(vm)))
     controller.watch(made.pods, made.of_pod)
     manager.add(controller)
+    made.queue.follow(controller.add)
 
 
 class MigrationController:
     """One reconcile function and its informers."""
 
-    def __init__(self, manager: Manager, limits: Limits) -> None:
+    def __init__(self, manager: Manager) -> None:
         self._manager = manager
-        self._limits = limits
+        self._settings = CurrentSettings(manager)
         self.migrations = manager.informer(scheme.VMM)
         self.leases = manager.informer(scheme.VML)
         self.vms = manager.informer(scheme.VM)
         self.pods = manager.informer(scheme.POD, labels=names.VM_NAME_LABEL)
-        self.nodes = manager.informer(scheme.NODE)
+        self.queue = SlotQueue(manager, self._settings)
         self._since: dict[str, tuple[str, float]] = {}
         self.migrations.add_index("vm", lambda vmm: [_vm_key(vmm)])
-        self.migrations.add_index("open", lambda vmm: [] if vmms.final(vmm) else ["yes"])
 
     def of_vm(self, key: str) -> list[str]:
         return [scheme.key_of(vmm) for vmm in self.migrations.by_index("vm", key)]
@@ -74,12 +67,6 @@ class MigrationController:
     def of_pod(self, pod: Object) -> list[str]:
         name = pods.migration_name(pod)
         return [f"{pod['metadata']['namespace']}/{name}"] if name else []
-
-    def competitors(self, vmm: Object) -> list[str]:
-        """Who may wait for the slots of a migration that just ended."""
-        if not vmms.final(vmm):
-            return []
-        return [scheme.key_of(other) for other in self.migrations.by_index("open", "yes")]
 
     async def reconcile(self, key: str) -> Outcome:
         vmm = self.migrations.get(key)
@@ -116,7 +103,9 @@ class MigrationController:
             handed_over="handOverEpoch" in source,
             target_said=str(target.get("phase", "")),
             target_reason=str(target.get("message") or target.get("reason") or ""),
-            slots=self._slots(vmm),
+            wait=self.queue.wait(key),
+            limits=_limits(vmm),
+            memory_bytes=vms.memory_bytes(vm) if vm is not None else 0,
             reason=reason,
             message=str(vmms.status(vmm).get("message", "")),
             in_phase_s=self._in_phase_s(key, f"{vmms.phase(vmm)} {reason}"),
@@ -150,24 +139,6 @@ class MigrationController:
         recorded = vmms.target_pod_uid(vmm)
         return pod if pod is not None and pods.uid(pod) == (recorded or pods.uid(pod)) else None
 
-    def _slots(self, vmm: Object) -> Slots:
-        others = [
-            other
-            for other in self.migrations.by_index("open", "yes")
-            if other["metadata"]["uid"] != vmm["metadata"]["uid"]
-        ]
-        active = [o for o in others if vmms.phase(o) != VmmPhase.PENDING]
-        source, target = vmms.source_node(vmm), vmms.target_node(vmm)
-        copying = [o for o in active if vmms.phase(o) == VmmPhase.COPYING]
-        return Slots(
-            cluster=len(active),
-            outbound=sum(vmms.source_node(o) == source for o in active),
-            inbound=sum(vmms.target_node(o) == target for o in copying),
-            cluster_most=max(self._limits.cluster_least, len(self.nodes.all())),
-            outbound_most=self._limits.outbound,
-            inbound_most=self._limits.inbound,
-        )
-
     async def _act(self, vmm: Object, intent: story.Intent) -> Object:
         match intent:
             case story.AddFinalizer():
@@ -191,8 +162,12 @@ class MigrationController:
         said: Object = {"phase": intent.phase, "reason": intent.reason, "message": intent.message}
         if intent.target_node:
             said["targetNode"] = intent.target_node
+        if intent.reason in story.WAITING and "waitingSince" not in vmms.status(vmm):
+            said["waitingSince"] = now
         if intent.phase == VmmPhase.READY:
             said["startTimestamp"] = now
+        if intent.phase == VmmPhase.COPYING:
+            said["limits"] = self._limits_now()
         if intent.phase in VmmPhase.FINAL:
             said["endTimestamp"] = now
         log = self._manager.log
@@ -200,6 +175,15 @@ class MigrationController:
             f"migration.{intent.phase.lower()}", vmm=vmm["metadata"]["name"], why=intent.message
         )
         return await self._write(vmm, {"status": said}, "status")
+
+    def _limits_now(self) -> Object:
+        """For the source's agent; a change of the settings holds for copies that begin after it."""
+        now = self._settings.now()
+        return {
+            "bandwidthBytesPerSecond": now.bandwidth_bytes_per_s,
+            "completionSecondsPerGiB": now.completion_timeout_s_per_gib,
+            "progressSeconds": now.progress_timeout_s,
+        }
 
     async def _create_target(self, vmm: Object) -> Object:
         namespace = vmm["metadata"]["namespace"]
@@ -236,6 +220,17 @@ class MigrationController:
         )
         self.migrations.observe(answer)
         return answer
+
+
+def _limits(vmm: Object) -> CopyLimits:
+    said = vmms.copy_limits(vmm)
+    if not said:
+        return CopyLimits()
+    return CopyLimits(
+        bandwidth_bytes_per_s=int(said["bandwidthBytesPerSecond"]),
+        completion_s_per_gib=int(said["completionSecondsPerGiB"]),
+        progress_s=int(said["progressSeconds"]),
+    )
 
 
 def _vm_key(vmm: Object) -> str:

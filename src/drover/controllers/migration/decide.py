@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from drover.api.kinds.vm import VmPhase
 from drover.api.names import VmmPhase
+from drover.controllers.migration.slots import Wait
 from drover.controllers.migration.view import MigrationView
 
 # A target that is not scheduled or not listening for so long is given up (seconds).
@@ -13,9 +14,12 @@ TARGET_LIMIT_S = 300.0
 # A VM that does not become Migrating for so long is given up.
 READY_LIMIT_S = 300.0
 
-CLUSTER_QUEUE = "Waiting for a free migration slot: the cluster live migration limit is reached."
-OUTBOUND_QUEUE = "Waiting for a free outbound migration slot on source node {node!r}."
-INBOUND_QUEUE = "Waiting for a free inbound migration slot on target node {node!r}."
+_QUEUES = {
+    Wait.CLUSTER: "Waiting for a free migration slot: the cluster live migration limit is reached.",
+    Wait.OUTBOUND: 'Waiting for a free outbound migration slot on source node "{source}".',
+    Wait.INBOUND: 'Waiting for a free inbound migration slot on target node "{target}".',
+    Wait.SYNC: 'Target prepared; waiting for a free sync slot on source node "{source}".',
+}
 STOPPED = "VirtualMachine is stopped"
 NO_TARGET_IN_TIME = "No available nodes were found to place the target VM within the timeout period"
 
@@ -25,7 +29,8 @@ class Reason:
 
     QUEUED = "Queued"
     UNSCHEDULABLE = "TargetUnschedulable"
-    WAITING_FOR_SLOT = "WaitingForSyncSlot"
+    WAITING_FOR_INBOUND = "WaitingForInboundSlot"
+    WAITING_FOR_SYNC = "WaitingForSyncSlot"
     TARGET_FAILED = "TargetFailed"
     PREPARE_TIMEOUT = "TargetPrepareTimeout"
     VM_STOPPED = "VirtualMachineStopped"
@@ -111,18 +116,25 @@ def _over_before_copying(view: MigrationView) -> SetPhase | None:
 
 
 def _pending(view: MigrationView) -> list[Intent]:
-    slots = view.slots
-    if slots.cluster >= slots.cluster_most:
-        return _queued(view, CLUSTER_QUEUE)
-    if slots.outbound >= slots.outbound_most:
-        return _queued(view, OUTBOUND_QUEUE.format(node=view.source_node))
-    return [CreateTarget()]
+    return [CreateTarget()] if view.wait is None else _queued(view, view.wait)
 
 
-def _queued(view: MigrationView, message: str) -> list[Intent]:
-    waiting = SetPhase(VmmPhase.PENDING, Reason.QUEUED, message)
-    said = view.message == message
-    return [LookAgain(5.0)] if said else [waiting, LookAgain(5.0)]
+_WAITING = {
+    Wait.CLUSTER: Reason.QUEUED,
+    Wait.OUTBOUND: Reason.QUEUED,
+    Wait.INBOUND: Reason.WAITING_FOR_INBOUND,
+    Wait.SYNC: Reason.WAITING_FOR_SYNC,
+}
+
+WAITING = (Reason.WAITING_FOR_INBOUND, Reason.WAITING_FOR_SYNC)
+
+
+def _queued(view: MigrationView, wait: Wait) -> list[Intent]:
+    """Say it once. Whoever frees a slot wakes those who wait, so nothing is looked at again by time."""
+    message = _QUEUES[wait].format(source=view.source_node, target=view.target_node)
+    if view.message == message:
+        return []
+    return [SetPhase(view.phase, _WAITING[wait], message)]
 
 
 def _scheduling(view: MigrationView) -> list[Intent]:
@@ -151,16 +163,11 @@ def _too_late() -> list[Intent]:
 
 def _preparing(view: MigrationView) -> list[Intent]:
     if view.target_said == "Listening":
-        return [SetPhase(VmmPhase.READY)]
+        return [SetPhase(VmmPhase.READY)] if view.wait is None else _queued(view, view.wait)
     return _too_late() if _overdue(view) else [LookAgain(TARGET_LIMIT_S - view.in_phase_s)]
 
 
 def _ready(view: MigrationView) -> list[Intent]:
-    if view.slots.inbound >= view.slots.inbound_most:
-        message = INBOUND_QUEUE.format(node=view.target_node)
-        if view.message == message:
-            return [LookAgain(5.0)]
-        return [SetPhase(VmmPhase.READY, Reason.WAITING_FOR_SLOT, message), LookAgain(5.0)]
     if view.vm_phase == VmPhase.MIGRATING:
         return [SetPhase(VmmPhase.COPYING)]
     if view.in_phase_s >= READY_LIMIT_S:
@@ -186,13 +193,27 @@ def _copying(view: MigrationView) -> list[Intent]:
     return [SetPhase(VmmPhase.FAILED, Reason.VM_STOPPED, STOPPED)]
 
 
+_GIVEN_UP = {
+    "NoProgress": "Live migration stuck for {seconds} seconds and has been aborted",
+    "TooLong": "Live migration is not completed after {seconds} seconds and has been aborted",
+}
+
+
+def _limit_s(view: MigrationView) -> int:
+    """The limit that the source's agent has applied."""
+    if view.source_reason == "NoProgress":
+        return view.limits.progress_s
+    return int(view.limits.completion_s_per_gib * max(1.0, view.memory_bytes / 2**30))
+
+
 def _failure(view: MigrationView) -> SetPhase:
     if view.source_reason in ("Aborted", "PodDeleted"):
         return SetPhase(
             VmmPhase.ABORTED, Reason.ABORTED, view.source_message or "Migration aborted"
         )
-    if view.source_reason in ("NoProgress", "TooLong"):
-        return SetPhase(VmmPhase.FAILED, Reason.NOT_CONVERGING, view.source_message)
+    if view.source_reason in _GIVEN_UP:
+        message = _GIVEN_UP[view.source_reason].format(seconds=_limit_s(view))
+        return SetPhase(VmmPhase.FAILED, Reason.NOT_CONVERGING, message)
     reason = Reason.TARGET_FAILED if view.target_said == "Failed" else Reason.FAILED
     said = ": ".join(word for word in (view.source_reason, view.source_message) if word)
     return SetPhase(VmmPhase.FAILED, reason, said)

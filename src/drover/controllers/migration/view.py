@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drover.api.names import VmmPhase
+from drover.controllers.migration.slots import Wait
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,12 @@ class TargetPod:
 
 
 @dataclass(frozen=True)
-class Slots:
-    """How many other migrations run that this one would compete with, and the limits."""
+class CopyLimits:
+    """What the settings say of one transfer."""
 
-    cluster: int = 0
-    outbound: int = 0  # from the same source node
-    inbound: int = 0  # copying to the same target node
-    cluster_most: int = 2
-    outbound_most: int = 1
-    inbound_most: int = 1
+    bandwidth_bytes_per_s: int = 640 * 2**20
+    completion_s_per_gib: int = 800
+    progress_s: int = 150
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,9 @@ class MigrationView:
     handed_over: bool = False
     target_said: str = ""
     target_reason: str = ""
-    slots: Slots = Slots()
+    wait: Wait | None = None  # the slot that is not free for it
+    limits: CopyLimits = CopyLimits()  # those that the copy was let begin with
+    memory_bytes: int = 0
     reason: str = ""
     message: str = ""
     in_phase_s: float = 0.0  # with this reason, seen by this controller

@@ -151,6 +151,7 @@ class Actor:
             "sourceNode": vmls.node(lease),
             "sourcePod": source,
             "autoConverge": auto_converge,
+            "origin": str(vmops.origin(vmop)),
         }
         if vmops.node_selector(vmop):
             spec["nodeSelector"] = vmops.node_selector(vmop)

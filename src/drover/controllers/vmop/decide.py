@@ -14,6 +14,7 @@ QUEUED = (
     "The VirtualMachineOperation for migrating the virtual machine has been queued. "
     "Waiting for the queue to be processed and for this operation to be executed."
 )
+NOT_CONVERGING = "Migration is not converging: data remaining is not decreasing at maximum throttle"
 BLOCKED = "VMOP cannot be executed now. Previously created operation should finish first."
 POWER_REASON = {
     VmopType.START: VmopReason.START_IN_PROGRESS,
@@ -253,10 +254,12 @@ def _words(vmm: VmmView) -> tuple[VmopPhase, VmopReason, str, int]:
             return going, VmopReason.TARGET_UNSCHEDULABLE, message, 2
         case VmmPhase.SCHEDULING:
             return going, VmopReason.TARGET_SCHEDULING, "Scheduling the migration target", 2
+        case VmmPhase.PREPARING if vmm.reason == "WaitingForInboundSlot":
+            return pending, VmopReason.MIGRATION_PENDING, vmm.message, 0
+        case VmmPhase.PREPARING if vmm.reason == "WaitingForSyncSlot":
+            return pending, VmopReason.WAITING_FOR_SYNC_SLOT, vmm.message, 4
         case VmmPhase.PREPARING:
             return going, VmopReason.TARGET_PREPARING, "Preparing the migration target", 3
-        case VmmPhase.READY if vmm.reason == "WaitingForSyncSlot":
-            return pending, VmopReason.WAITING_FOR_SYNC_SLOT, vmm.message, 4
         case VmmPhase.READY:
             return going, VmopReason.TARGET_PREPARING, "Preparing the migration target", 4
     if vmm.target_said == "Running":
@@ -264,8 +267,10 @@ def _words(vmm: VmmView) -> tuple[VmopPhase, VmopReason, str, int]:
     if vmm.source_said in ("HandedOver", "Done"):
         message = "The virtual machine has been suspended on the source"
         return going, VmopReason.SOURCE_SUSPENDED, message, 91
-    message = f"Source and target are being synchronized: {progress.details(vmm)}"
-    return going, VmopReason.SYNCING, message, progress.copying_percent(vmm)
+    reason, words = VmopReason.SYNCING, "Source and target are being synchronized"
+    if progress.not_converging(vmm):
+        reason, words = VmopReason.NOT_CONVERGING, NOT_CONVERGING
+    return going, reason, f"{words}: {progress.details(vmm)}", progress.copying_percent(vmm)
 
 
 _FAILURES: dict[str, tuple[VmopReason, str]] = {

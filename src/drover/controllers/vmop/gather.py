@@ -143,6 +143,7 @@ class Caches:
             iteration=int(source.get("iteration", 0)),
             throttle_percent=int(source.get("throttlePercent", 0)),
             auto_converge=vmms.auto_converge(vmm),
+            stalled_s=int(source.get("stalledSeconds", 0)),
             elapsed_s=now - parse_rfc3339(str(began)) if began else 0.0,
         )
 

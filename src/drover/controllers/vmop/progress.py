@@ -14,6 +14,9 @@ from drover.controllers.vmop.view import VmmView
 MIB = 2**20
 # At this share of memory remaining the copy is about to switch over.
 _NEARLY = 0.001
+# A copy that made no progress for so long at full throttle does not converge.
+_STALLED_S = 10
+_FULL_THROTTLE = 99
 
 
 def copying_percent(vmm: VmmView) -> int:
@@ -24,6 +27,12 @@ def copying_percent(vmm: VmmView) -> int:
         return 10 + int(35 * min(1.0, vmm.transferred_bytes / vmm.total_bytes))
     left = min(1.0, max(_NEARLY, vmm.remaining_bytes / vmm.total_bytes))
     return 45 + int(45 * math.log(left) / math.log(_NEARLY))
+
+
+def not_converging(vmm: VmmView) -> bool:
+    """The passes over written memory do not get shorter, and the guest is slowed down as far as it may be."""
+    slowest = not vmm.auto_converge or vmm.throttle_percent >= _FULL_THROTTLE
+    return vmm.iteration > 1 and slowest and vmm.stalled_s >= _STALLED_S
 
 
 def details(vmm: VmmView) -> str:

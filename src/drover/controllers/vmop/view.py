@@ -50,6 +50,7 @@ class VmmView:
     iteration: int = 0
     throttle_percent: int = 0
     auto_converge: bool = False
+    stalled_s: int = 0  # without progress
     elapsed_s: float = 0.0
 
 

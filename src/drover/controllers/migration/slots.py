@@ -1,0 +1,104 @@
+"""Who may go on, and what the others wait for: ``slots(moves, settings, vm_nodes, now) -> {key: Wait}``. Pure.
+
+A slot is not an object: a move holds it because of the phase it is in, so it is freed by whatever ends the move and
+cannot be leaked by a crash of anybody.
+
+    admission   one of the cluster's and one of the source's outbound slots, from Scheduling to the end
+    transfer    one of the target's inbound and one of the source's sync slots, both or neither, from Ready to the end
+
+In order: by who asked (``Origin``), then by age. Who cannot go does not keep others from going: a move that waits for
+its node lets moves of other nodes pass. Two limits to that:
+- a move that has waited for its transfer for ``PATIENCE_S`` keeps the one slot that is free for it, so that others who
+  need only that one cannot keep it away for ever; it waits for transfers that go on already, and these end;
+- a move that no node has room for keeps no slot, since it might keep it for minutes. When a node takes it after all its
+  source may prepare one target more than its limit; memory is never sent beyond the limits. As many moves as the
+  cluster has slots may be in that state.
+
+It does not promise that a migration which was admitted by a former leader a moment ago is known: limits are kept by one
+living leader, and two would only exceed them for a while.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from drover.controllers.settings import Settings
+
+PATIENCE_S = 60.0
+
+
+class Wait(enum.Enum):
+    """The limit that a move waits for."""
+
+    CLUSTER = "cluster"
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+    SYNC = "sync"
+
+
+@dataclass(frozen=True)
+class Move:
+    """One migration that is not over."""
+
+    key: str
+    rank: int  # who asked; 0 is served first
+    created: str  # RFC 3339
+    source: str
+    target: str = ""  # the node; empty until there is one
+    admitted: bool = False  # its target Pod was made
+    homeless: bool = False  # no node has room for that Pod
+    prepared: bool = False  # its target waits for the memory
+    transferring: bool = False
+    waiting_since_s: float | None = None  # for its transfer
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        return self.rank, self.created, self.key
+
+
+def slots(
+    moves: Iterable[Move], settings: Settings, vm_nodes: int, now_s: float
+) -> dict[str, Wait]:
+    """The moves that must wait, and for what. All others may go on."""
+    ordered = sorted(moves, key=lambda move: move.order)
+    return {**_admission(ordered, settings, vm_nodes), **_transfer(ordered, settings, now_s)}
+
+
+def _admission(ordered: list[Move], settings: Settings, vm_nodes: int) -> dict[str, Wait]:
+    settled = [move for move in ordered if move.admitted and not move.homeless]
+    homeless = sum(move.admitted and move.homeless for move in ordered)
+    most = settings.cluster_most(vm_nodes)
+    taken, outbound = len(settled), Counter(move.source for move in settled)
+    waits = {}
+    for move in ordered:
+        if move.admitted:
+            continue
+        if outbound[move.source] >= settings.outbound_per_node:
+            waits[move.key] = Wait.OUTBOUND
+        elif taken >= most or homeless >= most:
+            waits[move.key] = Wait.CLUSTER
+        else:
+            taken += 1
+            outbound[move.source] += 1
+    return waits
+
+
+def _transfer(ordered: list[Move], settings: Settings, now_s: float) -> dict[str, Wait]:
+    sync = Counter(move.source for move in ordered if move.transferring)
+    inbound = Counter(move.target for move in ordered if move.transferring)
+    waits = {}
+    for move in ordered:
+        if not move.prepared or move.transferring:
+            continue
+        if inbound[move.target] >= settings.inbound_per_node:
+            waits[move.key] = Wait.INBOUND
+        elif sync[move.source] >= settings.sync_per_node:
+            waits[move.key] = Wait.SYNC
+        patient = move.waiting_since_s is not None and now_s - move.waiting_since_s < PATIENCE_S
+        if move.key not in waits or (move.waiting_since_s is not None and not patient):
+            inbound[move.target] += 1
+            sync[move.source] += 1
+    return waits

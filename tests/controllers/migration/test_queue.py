@@ -1,0 +1,269 @@
+"""Migrations that wait for a slot: what their operations say, and that they go the moment one is free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.controllers.world import NS, World, play
+
+from drover.api import names
+from drover.api.conditions import get_condition
+from drover.api.machine import GuestNetwork
+from drover.api.scheme import MODULECONFIG, NODE, POD, VM, VMM, VMOP
+from drover.api.wire import Object
+from drover.controllers.migration.controller import wire as wire_migration
+from drover.controllers.vm.act import Settings
+from drover.controllers.vm.controller import wire as wire_vm
+from drover.controllers.vmop.controller import wire as wire_vmop
+
+SOON_S = 0.5  # nothing is polled: what is to happen happens at once
+
+
+def wire(world: World) -> None:
+    network = GuestNetwork("10.66.10.254", 24)
+    wire_vm(world.manager, Settings(network, "/shared/disks", "/shared/images"))
+    wire_vmop(world.manager)
+    wire_migration(world.manager)
+
+
+async def running(world: World, *places: str) -> list[str]:
+    """One VM per place, all running; ``n1 n1 n2`` makes vm0 and vm1 on n1, vm2 on n2."""
+    await world.ready_class()
+    for node in sorted({*places, "n1", "n2", "n3", "n4"}):
+        await world.join(node)
+        label = {names.SCHEDULABLE_LABEL: "true"}
+        await world.patch(NODE, node, {"metadata": {"labels": label}})
+    vms = [f"vm{number}" for number in range(len(places))]
+    for number, (vm, node) in enumerate(zip(vms, places, strict=True)):
+        await world.ready_disk(f"d-{vm}")
+        await world.ready_address(vm, f"10.66.10.{20 + number}")
+        disk = [{"kind": "VirtualDisk", "name": f"d-{vm}"}]
+        await world.create(VM, vm, {"blockDeviceRefs": disk})
+        await world.settle()
+        await world.boot(vm, node)
+    await world.settle(12)
+    return vms
+
+
+async def evict(world: World, vm: str, name: str = "") -> None:
+    await world.create(VMOP, name or f"e-{vm}", {"type": "Evict", "virtualMachineName": vm})
+    await world.settle(1.1)  # ages differ by whole seconds
+
+
+async def told(world: World, vm: str, name: str = "") -> tuple[str, str, str, str]:
+    """Phase, progress, reason and message of its operation."""
+    vmop = await world.get(VMOP, name or f"e-{vm}")
+    completed = get_condition(vmop, "Completed") or {}
+    status = vmop["status"]
+    return status["phase"], status["progress"], completed["reason"], completed["message"]
+
+
+async def move(world: World, vm: str, name: str = "") -> Object:
+    return await world.get(VMM, f"vmop-{name or f'e-{vm}'}")
+
+
+async def prepare(world: World, vm: str, node: str, name: str = "") -> None:
+    """Scheduler and target's agent: bound, and listening."""
+    vmm = await move(world, vm, name)
+    pod = await world.get(POD, vmm["status"]["targetPod"]["name"])
+    await world.bind(pod, node)
+    await world.settle(SOON_S)
+    said = {"target": {"phase": "Listening", "address": "10.67.10.9", "port": 7000}}
+    await say(world, vmm, node, said)
+
+
+async def say(world: World, vmm: Object, node: str, said: Any) -> None:
+    await world.node(node).patch(
+        VMM, vmm["metadata"]["name"], NS, {"status": said}, subresource="status"
+    )
+    await world.settle(SOON_S)
+
+
+async def phase(world: World, vm: str, name: str = "") -> str:
+    return str((await move(world, vm, name))["status"].get("phase", ""))
+
+
+async def fail(world: World, vm: str, node: str) -> None:
+    """The source's copy ends without success."""
+    await say(world, await move(world, vm), node, {"source": {"phase": "Failed"}})
+    assert await phase(world, vm) == "Failed"
+
+
+def test_one_at_a_time_from_a_node_and_the_next_goes_at_once() -> None:
+    async def story(world: World) -> None:
+        await running(world, "n1", "n1", "n2")
+        for vm in ("vm0", "vm1", "vm2"):
+            await evict(world, vm)
+        assert [await phase(world, vm) for vm in ("vm0", "vm1", "vm2")] == [
+            "Scheduling", "Pending", "Scheduling",
+        ]  # fmt: skip
+        words = 'Waiting for a free outbound migration slot on source node "n1".'
+        assert await told(world, "vm1") == ("Pending", "0%", "MigrationPending", words)
+        await prepare(world, "vm0", "n3")
+        assert await phase(world, "vm0") == "Copying"
+        await world.settle(1000)
+        assert (await told(world, "vm1"))[3] == words  # the wait has no time limit
+        await fail(world, "vm0", "n1")
+        assert await phase(world, "vm1") == "Scheduling"
+
+    play(story, wire)
+
+
+def test_the_cluster_limit_and_a_change_of_it() -> None:
+    async def story(world: World) -> None:
+        await world.create(MODULECONFIG, "virtualization", limits(cluster=1))
+        await running(world, "n1", "n2", "n3")
+        for vm in ("vm0", "vm1", "vm2"):
+            await evict(world, vm)
+        words = "Waiting for a free migration slot: the cluster live migration limit is reached."
+        for vm in ("vm1", "vm2"):
+            assert await told(world, vm) == ("Pending", "0%", "MigrationPending", words)
+        await world.patch(MODULECONFIG, "virtualization", {"spec": limits(cluster=2)})
+        await world.settle(SOON_S)
+        assert await phase(world, "vm1") == "Scheduling"
+        assert (await told(world, "vm2"))[3] == words
+        await world.delete(VMOP, "e-vm0")  # an abort frees its slots too
+        await world.settle(SOON_S)
+        assert await phase(world, "vm2") == "Scheduling"
+
+    play(story, wire)
+
+
+def limits(**values: int) -> Object:
+    return {"settings": {"liveMigration": {"limits": values}}}
+
+
+def test_a_node_that_comes_raises_the_cluster_limit() -> None:
+    async def story(world: World) -> None:
+        await running(world, "n1", "n2", "n3", "n4", "n5")
+        for node in ("n3", "n4", "n5"):
+            unfit = {names.SCHEDULABLE_LABEL: None}
+            await world.patch(NODE, node, {"metadata": {"labels": unfit}})
+        for vm in ("vm0", "vm1", "vm2"):
+            await evict(world, vm)
+        assert await phase(world, "vm2") == "Pending"
+        fit = {names.SCHEDULABLE_LABEL: "true"}
+        await world.patch(NODE, "n5", {"metadata": {"labels": fit}})
+        await world.settle(SOON_S)
+        assert await phase(world, "vm2") == "Scheduling"
+
+    play(story, wire)
+
+
+def test_one_arrives_at_a_node_and_the_other_target_waits_prepared() -> None:
+    async def story(world: World) -> None:
+        await running(world, "n1", "n2")
+        for vm in ("vm0", "vm1"):
+            await evict(world, vm)
+            await prepare(world, vm, "n3")
+        assert [await phase(world, vm) for vm in ("vm0", "vm1")] == ["Copying", "Preparing"]
+        words = 'Waiting for a free inbound migration slot on target node "n3".'
+        assert await told(world, "vm1") == ("Pending", "3%", "MigrationPending", words)
+        assert (await world.get(VM, "vm1"))["status"]["phase"] == "Running"
+        await world.settle(1000)
+        assert await phase(world, "vm1") == "Preparing"  # a queue is no stall
+        await fail(world, "vm0", "n1")
+        assert await phase(world, "vm1") == "Copying"
+
+    play(story, wire)
+
+
+def test_one_leaves_a_node_and_the_other_waits_for_its_sync_slot() -> None:
+    async def story(world: World) -> None:
+        await world.create(MODULECONFIG, "virtualization", limits(outboundPerNode=2))
+        await running(world, "n1", "n1")
+        for vm, node in (("vm0", "n2"), ("vm1", "n3")):
+            await evict(world, vm)
+            await prepare(world, vm, node)
+        words = 'Target prepared; waiting for a free sync slot on source node "n1".'
+        assert await told(world, "vm1") == ("Pending", "4%", "WaitingForSyncSlot", words)
+        await fail(world, "vm0", "n1")
+        assert await phase(world, "vm1") == "Copying"
+        copying = await move(world, "vm1")
+        assert copying["status"]["limits"] == {
+            "bandwidthBytesPerSecond": 640 * 2**20,
+            "completionSecondsPerGiB": 800,
+            "progressSeconds": 150,
+        }
+
+    play(story, wire)
+
+
+def test_a_target_without_room_keeps_no_slot() -> None:
+    async def story(world: World) -> None:
+        await running(world, "n1", "n1")
+        for vm in ("vm0", "vm1"):
+            await evict(world, vm)
+        pod = await world.get(POD, (await move(world, "vm0"))["status"]["targetPod"]["name"])
+        why = "0/3 nodes are available: 3 Insufficient memory."
+        unfit = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": why,
+        }
+        await world.set_status(POD, pod["metadata"]["name"], {"conditions": [unfit]})
+        await world.settle(SOON_S)
+        assert await phase(world, "vm1") == "Scheduling"
+        before = await told(world, "vm0")
+        assert before[:3] == ("InProgress", "2%", "TargetUnschedulable")
+        assert why in before[3]
+        await world.settle(301)
+        after = await told(world, "vm0")
+        assert after[0] == "Failed"
+        assert after[2:] == (
+            "TargetUnschedulable",
+            "Migration failed: target pod is unschedulable: No available nodes were found to place"
+            f" the target VM within the timeout period: {why}",
+        )
+
+    play(story, wire)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("NoProgress", "Live migration stuck for 7 seconds and has been aborted"),
+        ("TooLong", "Live migration is not completed after 9 seconds and has been aborted"),
+    ],
+)
+def test_a_copy_that_is_given_up_says_after_how_long(said: str, words: str) -> None:
+    async def story(world: World) -> None:
+        times = {"progressTimeout": 7, "completionTimeoutPerGiB": 9}
+        spec = {"settings": {"liveMigration": times}}
+        await world.create(MODULECONFIG, "virtualization", spec)
+        await running(world, "n1")
+        await evict(world, "vm0")
+        await prepare(world, "vm0", "n2")
+        later = {"settings": {"liveMigration": {"progressTimeout": 100}}}
+        await world.patch(MODULECONFIG, "virtualization", {"spec": later})
+        failed = {"source": {"phase": "Failed", "reason": said, "message": "QEMU says cancelled"}}
+        await say(world, await move(world, "vm0"), "n1", failed)
+        await world.settle()
+        assert await told(world, "vm0") == (
+            "Failed", "10%", "NotConverging", f"Migration did not converge: {words}",
+        )  # fmt: skip
+
+    play(story, wire)
+
+
+def test_a_copy_that_does_not_converge_says_so_while_it_goes_on() -> None:
+    async def story(world: World) -> None:
+        await running(world, "n1")
+        await evict(world, "vm0")
+        await prepare(world, "vm0", "n2")
+        counters = {
+            "phase": "Copying", "ramTotalBytes": 2**28, "ramTransferredBytes": 2**29,
+            "ramRemainingBytes": 2**26, "iteration": 3, "stalledSeconds": 9,
+        }  # fmt: skip
+        await say(world, await move(world, "vm0"), "n1", {"source": counters})
+        assert (await told(world, "vm0"))[2] == "Syncing"
+        await say(world, await move(world, "vm0"), "n1", {"source": {"stalledSeconds": 10}})
+        got = await told(world, "vm0")
+        assert (got[0], got[2]) == ("InProgress", "NotConverging")
+        assert got[3].startswith(
+            "Migration is not converging: data remaining is not decreasing at maximum throttle: "
+        )
+
+    play(story, wire)
