@@ -49,6 +49,7 @@ class Stage:
         await world.ready_address(VM_NAME)
         for node in ("n1", "n2"):
             await world.join(node)
+            await room(world, node)
         await world.create(VM, VM_NAME, {"runPolicy": "AlwaysOn"})
         await world.settle(2)
         self.pod = await world.boot(VM_NAME, "n1")
@@ -62,6 +63,13 @@ class Stage:
 
 async def cordon(world: World, node: str, on: bool = True) -> None:
     await world.patch(NODE, node, {"spec": {"unschedulable": on}})
+
+
+async def room(world: World, node: str, memory: str = "16Gi") -> None:
+    """What its agent tells, and the node lifecycle controller after that."""
+    await world.patch(NODE, node, {"spec": {"taints": []}})
+    allocatable = {"cpu": "8", "memory": memory, "pods": "110"}
+    await world.set_status(NODE, node, {"allocatable": allocatable})
 
 
 async def operations(world: World) -> list[Object]:
@@ -303,6 +311,32 @@ def test_one_operation_whatever_the_cache_has_seen() -> None:
     }
     assert first not in others
     assert len(others) == 4
+
+
+def test_without_room_no_operation_is_made_until_there_is_some() -> None:
+    stage = Stage()
+
+    async def story(world: World) -> None:
+        await stage.begin(world)
+        await room(world, "n2", "1Gi")
+        await cordon(world, "n1")
+        began_s = world.clock.monotonic()
+        refusal = await stage.evict()
+        assert refusal is not None
+        assert "0/2 nodes are available" in refusal.message
+        assert "Insufficient memory" in refusal.message
+        assert world.clock.monotonic() - began_s < 5  # it would not change for long
+        await world.settle(600)
+        assert await operations(world) == []
+        blocked = condition(await world.get(VM, VM_NAME), "EvacuationBlocked")
+        assert blocked is not None
+        assert blocked["reason"] == "NoFeasibleNode"
+        await room(world, "n2")
+        await world.settle(1)
+        assert len(await operations(world)) == 1
+        assert condition(await world.get(VM, VM_NAME), "EvacuationBlocked") is None
+
+    play(story, stage.wire)
 
 
 def test_a_vm_that_stops_meanwhile_leaves_nothing() -> None:

@@ -16,6 +16,7 @@ from drover.api.wire import Object
 from drover.controllers.evacuation import decide as story
 from drover.controllers.evacuation import gather
 from drover.controllers.evacuation.gather import Caches, Finder
+from drover.controllers.evacuation.room import RoomFinder
 from drover.controllers.evacuation.view import Operation
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
@@ -24,17 +25,19 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _NAMES_TRIED = 5
 
 
-def wire(manager: Manager, finder: Finder | None = None) -> EvacuationController:
+def wire(manager: Manager) -> EvacuationController:
     """Register the controller with ``manager``."""
-    made = EvacuationController(manager, finder)
+    rooms = RoomFinder(manager)
+    made = EvacuationController(manager, rooms.find)
     caches = made.caches
     controller = Controller("evacuation", made.reconcile)
     controller.watch(caches.vms, lambda vm: [scheme.key_of(vm)])
     controller.watch(caches.leases, lambda vml: [scheme.key_of(vml)])
     controller.watch(caches.vmops, lambda vmop: [gather.vm_key_of_operation(vmop)])
     controller.watch(caches.migrations, lambda vmm: [gather.vm_key_of_migration(vmm)])
+    controller.watch(caches.pods, lambda pod: [gather.vm_key_of_pod(pod)])
     # Room may have become free, or a node was uncordoned.
-    controller.watch(caches.pods, lambda pod: [gather.vm_key_of_pod(pod), *caches.marked_vms()])
+    controller.watch(rooms.pods, lambda pod: caches.marked_vms())
     controller.watch(caches.nodes, lambda node: caches.marked_vms())
     manager.add(controller)
     return made
@@ -43,7 +46,7 @@ def wire(manager: Manager, finder: Finder | None = None) -> EvacuationController
 class EvacuationController:
     """One reconcile function over keys of VMs."""
 
-    def __init__(self, manager: Manager, finder: Finder | None) -> None:
+    def __init__(self, manager: Manager, finder: Finder) -> None:
         self._manager = manager
         self.caches = Caches(manager, finder)
 

@@ -24,13 +24,13 @@ from drover.controllers.evacuation import decide as story
 from drover.controllers.evacuation.view import EvacuationView, Operation, Room
 from drover.runtime.manager import Manager
 
-Finder = Callable[[Object], Room | None]  # where a copy of this Pod could run; None: cannot tell
+Finder = Callable[[Object], Room]  # where a copy of this Pod could run
 
 
 class Caches:
     """The informers of the evacuation controller, with their indices."""
 
-    def __init__(self, manager: Manager, finder: Finder | None) -> None:
+    def __init__(self, manager: Manager, finder: Finder) -> None:
         self._clock = manager.clock
         self._finder = finder
         self.vms = manager.informer(scheme.VM)
@@ -81,7 +81,7 @@ class Caches:
             marked_s=parse_rfc3339(mark.at) if mark is not None and mark.at else 0.0,
             blocked=blocked_of(pod),
         )
-        if self._finder is not None and story.wants_room(view):
+        if story.wants_room(view):
             view = replace(view, room=self._finder(pod))
         return view
 
