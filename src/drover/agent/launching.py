@@ -24,7 +24,7 @@ from drover.agent.ports import (
 )
 from drover.agent.publisher import Subject
 from drover.agent.view import LeaseState
-from drover.api import names, scheme, status
+from drover.api import firmware, names, scheme, status
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
 from drover.api.names import LastReason
@@ -47,9 +47,10 @@ class NoUserData(Exception):
 def spec_of(pod: Object) -> MachineSpec | None:
     """The machine spec of a VM Pod; None when the annotation is unusable."""
     try:
-        return msgspec.json.decode(pods.machine_json(pod), type=MachineSpec)
+        spec = msgspec.json.decode(pods.machine_json(pod), type=MachineSpec)
     except msgspec.DecodeError:
         return None
+    return replace(spec, firmware=firmware.wish_of(pod) or spec.firmware)
 
 
 async def begin(keeper: Keeper) -> None:

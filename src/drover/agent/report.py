@@ -9,7 +9,7 @@ from drover.agent import steps
 from drover.agent.decide import MOVING
 from drover.agent.ports import NO_MIGRATION, Listener, MigrationInfo, MigrationState, RunState
 from drover.agent.view import CopyView, LeaseState, Role
-from drover.api import names
+from drover.api import firmware, names
 from drover.api.kinds import pod as pods
 from drover.api.names import LastReason, VmmPhase
 from drover.api.wire import Object
@@ -70,8 +70,12 @@ def pod_not_ready(pod: Object, reason: str, message: str, now_s: float) -> Objec
     return {"status": {"conditions": _merged(pod, [ready])}}
 
 
-def pod_running(pod: Object, address: str, now_s: float, agent_ready: bool | None) -> Object:
-    """Merge patch: the guest runs. Keeps conditions of other writers and the first start time."""
+def pod_running(
+    pod: Object, address: str, now_s: float, agent_ready: bool | None, qemu: str = ""
+) -> Object:
+    """Merge patch: the guest runs, on this version of QEMU. Keeps conditions of other writers and the first start
+    time.
+    """
     since = _started_at(pod) or rfc3339(now_s)
     ready = [
         _condition(kind, "True", now_s, pod) for kind in ("Initialized", "ContainersReady", "Ready")
@@ -85,7 +89,7 @@ def pod_running(pod: Object, address: str, now_s: float, agent_ready: bool | Non
             "podIP": address,
             "podIPs": [{"ip": address}],
             "conditions": _merged(pod, ready),
-            "containerStatuses": [_container(pod, True, {"running": {"startedAt": since}})],
+            "containerStatuses": [_container(pod, True, {"running": {"startedAt": since}}, qemu)],
         }
     }
 
@@ -216,12 +220,13 @@ def _said(state: MigrationState) -> str:
     return f"QEMU says {state.value}"
 
 
-def _container(pod: Object, ready: bool, state: Object) -> Object:
+def _container(pod: Object, ready: bool, state: Object, qemu: str = "") -> Object:
     image = pod["spec"]["containers"][0].get("image", "")
+    version = qemu or firmware.running_on(pod)
     return {
         "name": names.COMPUTE_CONTAINER,
         "image": image,
-        "imageID": image,
+        "imageID": f"{firmware.RUNNING_PREFIX}{version}" if version else image,
         "containerID": f"qemu://{pod['metadata']['uid']}",
         "ready": ready,
         "started": ready,

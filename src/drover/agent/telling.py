@@ -32,7 +32,8 @@ def _tell_pod(keeper: Keeper, view: CopyView, pod: Object) -> None:
     if report.running(view) and not pods.ended(pod):
         spec = keeper.spec
         address = spec.ip if spec is not None else ""
-        said = report.pod_running(pod, address, now, keeper.memory.agent_ready)
+        qemu = spec.firmware if spec is not None else ""
+        said = report.pod_running(pod, address, now, keeper.memory.agent_ready, qemu)
     elif report.disk_failed(view):
         message = report.disk_message(keeper.memory.disk_error)
         said = report.pod_not_ready(pod, names.DISK_ERROR, message, now)
