@@ -207,6 +207,17 @@ def test_namespaces_are_named_or_selected() -> None:
     assert away(chosen=Selector()) == ("c",)
 
 
+def test_a_namespace_selector_of_absent_labels_covers_all_for_who_asks() -> None:
+    """As kube-scheduler has it: the random cases found out."""
+    no_team = Selector((Requirement("team", Operator.DOES_NOT_EXIST),))
+    term = PodTerm("kubernetes.io/hostname", Selector(), (), no_team)
+    spaces = {"blue": {"team": "sea"}}
+    there = Cluster.of([node("a")], [Pod("blue", "x", node="a")], spaces)
+    assert fit(there, pod("p", anti_affinity=(term,))).nodes == ()
+    holder = Cluster.of([node("a")], [pod("q", "a", anti_affinity=(term,))], spaces)
+    assert fit(holder, Pod("blue", "p")).nodes == ("a",)
+
+
 def test_a_selector_that_is_absent_selects_nothing_an_empty_one_everything() -> None:
     cluster = Cluster.of([node("a")], [pod("q", "a")])
     for selector, nodes in ((None, ("a",)), (Selector(), ())):

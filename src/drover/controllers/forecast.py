@@ -8,10 +8,11 @@ together, all or none. It is a forecast: kube-scheduler chooses among the nodes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drover.api.kinds import pod as pods
 from drover.api.kinds.pod import PodPhase
+from drover.api.scheme import key_of
 from drover.api.wire import Object
 from drover.controllers.planning import target_of
 from drover.planner import Cluster, Pod, place, place_group
@@ -43,33 +44,50 @@ class DrainForecast:
 
 def forecast_drain(cluster: Cluster, node: str, on_cluster: Iterable[Object]) -> DrainForecast:
     """Where the VMs of ``node`` would go. ``on_cluster``: the Pods the picture was made of, or just the node's."""
-    sources = [pod for pod in on_cluster if _runs_on(pod, node)]
-    targets = {target.key: target for target in map(target_of, sources)}
-    vm_of = {_key(pod): f"{pod['metadata']['namespace']}/{pods.vm_name(pod)}" for pod in sources}
-    alone = place(cluster, [targets[key] for key in sorted(targets)])
-    where, why = dict(alone.nodes), {key: fit.message for key, fit in alone.refused.items()}
-    picture, grouped = alone.after, dict[str, tuple[str, ...]]()
-    for group in _bound(cluster, [targets[key] for key in sorted(targets)]):
-        if not any(key in why for key in group):
-            continue
-        back = picture.moved(dict.fromkeys(group, node))
-        together = place_group(back, [targets[key] for key in group])
-        grouped |= {key: tuple(vm_of[one] for one in group) for key in group}
-        for key in group:
-            where.pop(key, None)
-            why.pop(key, None)
-        if together.nodes:
-            where |= together.nodes
-            picture = together.after
-            continue
-        reason = "; ".join(f"{vm_of[k]}: {fit.message}" for k, fit in together.refused.items())
-        why |= dict.fromkeys(group, f"no node takes all VMs bound to each other: {reason}")
-        picture = back
+    sources = {key_of(pod): pod for pod in on_cluster if _runs_on(pod, node)}
+    targets = [target_of(sources[key]) for key in sorted(sources)]
+    alone = place(cluster, targets)
+    plan = _Plan(alone.after, dict(alone.nodes), {k: f.message for k, f in alone.refused.items()})
+    for group in _bound(cluster, targets):
+        if any(pod.key in plan.why for pod in group):
+            plan.together(node, group)
     lines = [
-        VmForecast(vm_of[key], key, where.get(key, ""), why.get(key, ""), grouped.get(key, ()))
-        for key in sorted(vm_of, key=lambda key: vm_of[key])
+        VmForecast(
+            vm=_vm(pod),
+            pod=key,
+            node=plan.where.get(key, ""),
+            message=plan.why.get(key, ""),
+            group=tuple(_vm(sources[member]) for member in plan.groups.get(key, ())),
+        )
+        for key, pod in sources.items()
     ]
-    return DrainForecast(node, tuple(lines))
+    return DrainForecast(node, tuple(sorted(lines, key=lambda line: line.vm)))
+
+
+@dataclass
+class _Plan:
+    """What was found so far, by key of the Pods."""
+
+    picture: Cluster
+    where: dict[str, str]
+    why: dict[str, str]
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def together(self, source: str, group: Sequence[Pod]) -> None:
+        """Place the group at once, wherever single ones of it were put before."""
+        keys = tuple(pod.key for pod in group)
+        for key in keys:
+            self.where.pop(key, None)
+            self.why.pop(key, None)
+            self.groups[key] = keys
+        self.picture = self.picture.moved(dict.fromkeys(keys, source))
+        placed = place_group(self.picture, group)
+        if placed.nodes:
+            self.where |= placed.nodes
+            self.picture = placed.after
+            return
+        reasons = "; ".join(f"{key}: {found.message}" for key, found in placed.refused.items())
+        self.why |= dict.fromkeys(keys, f"no node takes all that must stay together: {reasons}")
 
 
 def _runs_on(pod: Object, node: str) -> bool:
@@ -78,11 +96,11 @@ def _runs_on(pod: Object, node: str) -> bool:
     return here and pods.is_vm(pod) and not pods.deleting(pod) and not arriving
 
 
-def _key(pod: Object) -> str:
-    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+def _vm(pod: Object) -> str:
+    return f"{pod['metadata']['namespace']}/{pods.vm_name(pod)}"
 
 
-def _bound(cluster: Cluster, all_pods: Sequence[Pod]) -> list[list[str]]:
+def _bound(cluster: Cluster, all_pods: Sequence[Pod]) -> list[list[Pod]]:
     """The groups, of two and more, that required affinity ties together, however indirectly."""
     leader = {pod.key: pod.key for pod in all_pods}
 
@@ -95,9 +113,9 @@ def _bound(cluster: Cluster, all_pods: Sequence[Pod]) -> list[list[str]]:
         for other in all_pods:
             if other.key != pod.key and _wants(cluster, pod, other):
                 leader[max(find(pod.key), find(other.key))] = min(find(pod.key), find(other.key))
-    groups: dict[str, list[str]] = {}
-    for key in sorted(leader):
-        groups.setdefault(find(key), []).append(key)
+    groups: dict[str, list[Pod]] = {}
+    for pod in all_pods:
+        groups.setdefault(find(pod.key), []).append(pod)
     return [members for members in groups.values() if len(members) > 1]
 
 
@@ -105,7 +123,7 @@ def _wants(cluster: Cluster, pod: Pod, other: Pod) -> bool:
     labels: Mapping[str, str] = cluster.namespace_labels(other.namespace)
     return any(
         term.selector is not None
-        and term.covers(other.namespace, labels)
+        and term.covers_asking(other.namespace, labels)
         and term.selector.matches(other.labels)
         for term in pod.affinity
     )

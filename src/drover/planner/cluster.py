@@ -7,6 +7,7 @@ what is left on the nodes, a few small arrays.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -94,10 +95,7 @@ class Cluster:
 
     def _as_placed(self, pod: Pod) -> Pod:
         node = self.node_of(pod.key)
-        if node == pod.node:
-            return pod
-        fields = {name: getattr(pod, name) for name in Pod.__slots__}
-        return Pod(**{**fields, "node": node})
+        return pod if node == pod.node else replace(pod, node=node)
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         return self.namespaces.get(name, {})

@@ -187,7 +187,7 @@ def _rows(cluster: Cluster, term: PodTerm) -> Ints:
         return cluster.pods.all_rows[:0]
     rows = cluster.pods.selected(term.selector)
     spaces = cluster.pods.namespaces
-    covered = [term.covers(name, cluster.namespace_labels(name)) for name in spaces.values]
+    covered = [term.covers_asking(name, cluster.namespace_labels(name)) for name in spaces.values]
     return rows[np.array(covered, dtype=np.bool_)[spaces.codes[rows]]] if covered else rows
 
 
@@ -218,7 +218,7 @@ def _near(cluster: Cluster, pod: Pod) -> Bools:
     labels = cluster.namespace_labels(pod.namespace)
     itself = all(
         term.selector is not None
-        and term.covers(pod.namespace, labels)
+        and term.covers_asking(pod.namespace, labels)
         and term.selector.matches(pod.labels)
         for term in pod.affinity
     )

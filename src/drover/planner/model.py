@@ -86,6 +86,11 @@ class PodTerm:
         selected = self.namespace_selector is not None and self.namespace_selector.matches(labels)
         return namespace in self.namespaces or selected
 
+    def covers_asking(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """The same for a rule of the Pod that looks for a node. kube-scheduler (1.36) then also tries the selector on
+        no labels at all, so one that only wants labels to be absent covers every namespace."""
+        return self.covers(namespace, labels) or self.covers("", {})
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:

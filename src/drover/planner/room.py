@@ -8,7 +8,7 @@ no room here might have found some had the ones before it been placed otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,8 +57,7 @@ def place(cluster: Cluster, pods: Iterable[Pod]) -> Placement:
 def _put(cluster: Cluster, pod: Pod, node: str) -> Cluster:
     if pod.key in cluster.pods.row_of:
         return cluster.moved({pod.key: node})
-    fields = {name: getattr(pod, name) for name in Pod.__slots__}
-    return cluster.with_pods([Pod(**{**fields, "node": node})])
+    return cluster.with_pods([replace(pod, node=node)])
 
 
 def place_group(cluster: Cluster, pods: Sequence[Pod]) -> Placement:
