@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import replace
 
 from drover.agent.ports import HypervisorError, Listener, Machine, MachineSpec
-from drover.agent.qemu import bundles, commandline
+from drover.agent.qemu import commandline
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.machine import QemuMachine
 from drover.agent.qemu.settings import QemuSettings
@@ -96,14 +95,13 @@ class QemuHypervisor:
         return machine
 
     def _await_copy(self, machine: QemuMachine, listener: socket.socket) -> None:
-        self._scope.spawn(self._receive(machine, listener), f"receive {machine.copy}")
+        task = self._scope.spawn(self._receive(machine, listener), f"receive {machine.copy}")
+        task.add_done_callback(lambda _: listener.close())  # also when it never began
 
     async def _receive(self, machine: QemuMachine, listener: socket.socket) -> None:
         """Hand the first connection to QEMU, whose ``fd:`` wants a connected socket. Who it is, TLS decides."""
-        try:
-            connection = await self._accepted(machine, listener)
-        finally:
-            listener.close()
+        connection = await self._accepted(machine, listener)
+        listener.close()
         if connection is None:
             return
         try:
@@ -127,10 +125,6 @@ class QemuHypervisor:
     async def _start(self, copy: str, spec: MachineSpec, incoming: bool) -> QemuMachine:
         if copy in await self._spawner.children():
             raise HypervisorError(f"{copy} runs already")
-        choice = bundles.choose(self._settings.bundles, spec)
-        if choice.why:
-            self._log.warn("not on the firmware that was wished for", vm=spec.vm, why=choice.why)
-        spec = replace(spec, firmware=choice.bundle.version)  # from here on what it is, not a wish
         files = self.files(copy)
         argv = commandline.build(copy, spec, files, self._settings, incoming)
         files.make(spec)
