@@ -8,18 +8,29 @@ nothing is left over, and the next Evict works.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from tests.faults import strikes
-from tests.faults.cells import FAULT_S, Fault, Step, may_restart, must_restart, needs_slow_link
+from tests.faults.cells import (
+    FAULT_S,
+    LASTING,
+    PROGRESS_S,
+    Fault,
+    Step,
+    may_restart,
+    must_restart,
+    needs_slow_link,
+)
 from tests.faults.marks import Mark, MarkLog, fell_into
 from tests.faults.outcome import Cell, eventually
 from tests.faults.ping import Ping
 from tests.support.guest import Guest
 
-from drover.api import scheme, status
+from drover.api import names, scheme, status
 from drover.api.wire import Object
 from drover.base.clock import rfc3339_micro
 from drover.lab import faults, processes
@@ -32,6 +43,9 @@ SLOW_BYTES = 24 * 2**20
 STEP_LIMIT_S = 90.0
 SETTLE_LIMIT_S = 120.0
 BOOT_LIMIT_S = 90.0
+# The guest's own work may stand still for so long, on a busy machine, while its kernel answers pings.
+UNSEEN_MS = 1000
+LOCK_REFUSED = re.compile(r"Failed to get .* lock")
 FINAL = ("Completed", "Failed", "Superseded")
 
 
@@ -94,13 +108,16 @@ class Story:
         source = str(vm["status"]["nodeName"])
         log = MarkLog(self.lab.home.logs)
         async with Ping(str(vm["status"]["ipAddress"])) as ping:
-            async with self._link(source, cell.step):
+            async with self._patience(cell.fault), self._link(source, cell.step):
                 with cell.timed("evict"):
                     vmop = await self.evict()
-                await self._strike(cell, log, vmop, strikes.Cast(self.lab, self.vm, source))
+                cast = strikes.Cast(self.lab, self.vm, source)
+                mend = await self._strike(cell, log, vmop, cast)
             with cell.timed("finished"):
                 wrong = await eventually(lambda: self.finished(vmop), SETTLE_LIMIT_S)
                 cell.wrong += [wrong] if wrong else []
+            if mend is not None:
+                mend()
             with cell.timed("settled"):
                 await self._settled(cell)
             with cell.timed("sees"):
@@ -116,6 +133,36 @@ class Story:
         cell.wrong += [
             f"mark {m.name}: {m.fields}" for m in log.seen if m.name.startswith("safety.")
         ]
+        cell.wrong += self._refused_locks()
+
+    def _refused_locks(self) -> list[str]:
+        """What QEMUs wrote of image locks that somebody else held: the second guard must never have to hold."""
+        logs = (self.lab.home.path / "nodes").glob("*/state/log/*/qemu.log")
+        found = []
+        for log in logs:
+            with contextlib.suppress(FileNotFoundError):
+                said = log.read_text(errors="replace")
+                found += [f"{log.parent.name}: {said[-300:]}"] if LOCK_REFUSED.search(said) else []
+        return found
+
+    @asynccontextmanager
+    async def _patience(self, fault: Fault) -> AsyncIterator[None]:
+        """A copy without progress is given up early, where that is waited for."""
+        if fault is not Fault.CUT_FOR_GOOD:
+            yield
+            return
+        settings = {"liveMigration": {"progressTimeout": PROGRESS_S}}
+        config = {
+            "apiVersion": scheme.MODULECONFIG.api_version,
+            "kind": scheme.MODULECONFIG.kind,
+            "metadata": {"name": names.MODULE_CONFIG},
+            "spec": {"version": 1, "enabled": True, "settings": settings},
+        }
+        await self.client.create(scheme.MODULECONFIG, config)
+        try:
+            yield
+        finally:
+            await self.client.delete(scheme.MODULECONFIG, names.MODULE_CONFIG)
 
     @asynccontextmanager
     async def _link(self, source: str, step: Step) -> AsyncIterator[None]:
@@ -129,7 +176,10 @@ class Story:
         finally:
             faults.slow(self.lab, source, None)
 
-    async def _strike(self, cell: Cell, log: MarkLog, vmop: str, cast: strikes.Cast) -> None:
+    async def _strike(
+        self, cell: Cell, log: MarkLog, vmop: str, cast: strikes.Cast
+    ) -> strikes.Mend | None:
+        """Returns what is left to mend when the operation has ended."""
         with cell.timed("reach"):
             held = await self._reach(cell, log, vmop, cast)
         mend, at = strikes.strike(cast, cell.fault), rfc3339_micro(time.time())
@@ -137,10 +187,12 @@ class Story:
         cell.fell, cell.held = fell_into(cell.step, log.seen, self.vm, at), bool(held)
         if held and held != strikes.FREEZES.get(cell.fault):
             cast.thaw(held)
-        if mend is not None:
-            with cell.timed("fault"):
-                await asyncio.sleep(FAULT_S)
-                mend()
+        if mend is None or cell.fault in LASTING:
+            return mend
+        with cell.timed("fault"):
+            await asyncio.sleep(FAULT_S)
+            mend()
+        return None
 
     async def _reach(self, cell: Cell, log: MarkLog, vmop: str, cast: strikes.Cast) -> str:
         """Wait for the step. Returns the role whose agent was stopped to hold the story there, if any."""
@@ -266,6 +318,9 @@ class Story:
             cell.wrong.append(f"{ledger.boots} wrote the ledger that {boot} had begun")
         if ledger.duplicates or ledger.missing or not ledger.lines:
             cell.wrong.append(f"the ledger is not whole: {ledger}")
+        if not cell.restarted and ledger.worst_pause_ms > cell.gap_ms + UNSEEN_MS:
+            seen = f"{cell.gap_ms} ms from outside"
+            cell.wrong.append(f"the guest misses {ledger.worst_pause_ms} ms, of which {seen}")
 
 
 def _fits(mark: Mark, name: str, fields: dict[str, str]) -> bool:

@@ -25,6 +25,7 @@ _PARTS = {
     Fault.FREEZE_ETCD: ("etcd", signal.SIGSTOP),
 }
 _ISOLATED = {Fault.ISOLATE_SOURCE: "source", Fault.ISOLATE_TARGET: "target"}
+_POWERED_OFF = {Fault.POWER_SOURCE: "source", Fault.POWER_TARGET: "target"}
 _QEMUS = {Fault.SOURCE_QEMU: "source", Fault.TARGET_QEMU: "target"}
 
 
@@ -84,6 +85,16 @@ def strike(cast: Cast, fault: Fault) -> Mend | None:
         node = cast.node(_ISOLATED[fault])
         faults.isolate(cast.lab, node)
         return lambda: _do(faults.rejoin, cast.lab, node)
+    if fault in _POWERED_OFF:
+        node = cast.node(_POWERED_OFF[fault])
+        faults.power_off(cast.lab, node)
+        return lambda: _do(faults.power_on, cast.lab, node)
+    if fault is Fault.CUT_FOR_GOOD:
+        faults.cut(cast.lab, cast.source, cast.target)
+        return lambda: _do(faults.mend, cast.lab, cast.source, cast.target)
+    if fault is Fault.LAST_WORD:
+        faults.lose_last_word(cast.lab, cast.target, cast.source)
+        return lambda: _do(faults.slow, cast.lab, cast.target, None)
     return None
 
 

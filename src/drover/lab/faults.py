@@ -126,6 +126,18 @@ def slow(lab: Lab, node: str, bytes_per_second: int | None) -> str:
     return f"{node} sends to other nodes {limit}."
 
 
+# A message of a migration's return path: eight bytes, as a TLS 1.3 record in one TCP segment with timestamps.
+_LAST_WORD_BYTES = 20 + 32 + 5 + 8 + 1 + 16
+
+
+def lose_last_word(lab: Lab, target: str, source: str) -> str:
+    """The target of a migration loads everything, and its word that it has never reaches the source."""
+    found, topology = _require_on(lab, target), lab.settings().topology
+    address = topology.node_address(_require_node(lab, source))
+    links.lose_small(found[target], address, _LAST_WORD_BYTES)
+    return f"{source} does not hear {target}'s last words."
+
+
 def _require_node(lab: Lab, node: str) -> int:
     """The node's number. Raises LabError for a name that is no node of this lab."""
     known = lab.settings().node_names

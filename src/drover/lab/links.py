@@ -134,6 +134,17 @@ def shape_path(pid: int, others: Sequence[str], bytes_per_second: int | None) ->
         run_tc(pid, f"filter add dev {UPLINK} parent 1: protocol ip prio 1 u32 {match}")
 
 
+def lose_small(pid: int, other: str, size_bytes: int) -> None:
+    """Lose every packet of one size that a node sends to ``other``, for ever; ``shape_path`` with no limit mends it."""
+    run_tc(pid, f"qdisc del dev {UPLINK} root", may_fail=True)
+    run_tc(pid, f"qdisc add dev {UPLINK} root handle 1: htb default 1")
+    run_tc(pid, f"class add dev {UPLINK} parent 1: classid 1:1 htb rate 40gbit")
+    run_tc(pid, f"class add dev {UPLINK} parent 1: classid 1:2 htb rate 40gbit")
+    run_tc(pid, f"qdisc add dev {UPLINK} parent 1:2 handle 2: pfifo limit 0")
+    match = f"match ip dst {other}/32 match u16 {size_bytes} 0xffff at 2 flowid 1:2"
+    run_tc(pid, f"filter add dev {UPLINK} parent 1: protocol ip prio 1 u32 {match}")
+
+
 def run_tc(pid: int, line: str, may_fail: bool = False) -> None:
     """One ``tc`` in the network namespace of ``pid``. Raises LabError."""
     command = ["nsenter", "-t", str(pid), "-n", "tc", *line.split()]

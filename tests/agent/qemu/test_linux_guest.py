@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 from dataclasses import replace
@@ -145,8 +146,8 @@ async def test_guest_stands_still_while_its_disk_is_full_and_loses_nothing(rig: 
     (node, _) = rig.nodes
     with small_disk(rig, "16m") as place:
         spec = await linux_spec(rig)
-        overlay = Path(spec.disks[0].path)
-        moved = overlay.rename(place / overlay.name)
+        overlay = spec.disks[0].path
+        moved = shutil.copy(overlay, place)
         disks = (replace(spec.disks[0], path=str(moved)), *spec.disks[1:])
         machine = await node.hypervisor.launch("copy-0", replace(spec, disks=disks))
         await machine.cont()
