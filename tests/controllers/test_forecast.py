@@ -9,7 +9,7 @@ from drover.api import machine as machines
 from drover.api import names, vmpod
 from drover.api.wire import Object
 from drover.controllers.forecast import VmForecast, forecast_drain
-from drover.controllers.planning import pod_of, requests, snapshot, target_of
+from drover.controllers.planning import Snapshots, pod_of, requests, snapshot, target_of
 from drover.planner import Operator, Requirement, Selector, fit
 
 GENERIC: Object = {"metadata": {"name": "generic"}, "spec": {"cpu": {"type": "Model"}}}
@@ -141,6 +141,23 @@ def test_requests_are_those_that_the_scheduler_counts() -> None:
     assert requests(spec)["cpu"] == 2760
     spec["resources"] = {"requests": {"cpu": "4"}}
     assert requests(spec)["cpu"] == 4010
+
+
+def test_pictures_read_what_has_changed() -> None:
+    nodes, snapshots = [node("a"), node("b")], Snapshots()
+    x, y = vm_pod("x", "a", cores=6), vm_pod("y", "a")
+    for pod in (x, y):
+        pod["metadata"]["resourceVersion"] = "1"
+    first = snapshots.take(nodes, [x, y])
+    moved = copy.deepcopy(y)
+    moved["spec"]["nodeName"] = "b"
+    moved["metadata"]["resourceVersion"] = "2"
+    second = snapshots.take(nodes, [x, moved])
+    key = "users/d8v-vm-y-aaaaa"
+    assert (first.node_of(key), second.node_of(key)) == ("a", "b")
+    assert second.pods.pods[0] is first.pods.pods[0]
+    x["status"]["phase"] = "Succeeded"
+    assert [pod.key for pod in snapshots.take(nodes, [x, moved]).pods.pods] == [key]
 
 
 def test_label_keys_are_merged_once() -> None:

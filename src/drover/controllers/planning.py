@@ -9,6 +9,7 @@ An object that is no valid Node or Pod raises KeyError or ValueError: the API se
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,11 +39,33 @@ def snapshot(
     nodes: Iterable[Object], pods: Iterable[Object], namespaces: Iterable[Object] = ()
 ) -> Cluster:
     """The cluster as these objects tell it."""
-    return Cluster.of(
-        [node_of(node) for node in nodes],
-        [pod_of(pod) for pod in pods if counts(pod)],
-        {ns["metadata"]["name"]: dict(ns["metadata"].get("labels") or {}) for ns in namespaces},
-    )
+    return _picture(nodes, [pod_of(pod) for pod in pods if counts(pod)], namespaces)
+
+
+class Snapshots:
+    """Takes one picture after another and reads only the Pods that have changed since the last."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[str, Pod]] = {}
+
+    def take(
+        self, nodes: Iterable[Object], pods: Iterable[Object], namespaces: Iterable[Object] = ()
+    ) -> Cluster:
+        """As ``snapshot``."""
+        read: dict[str, tuple[str, Pod]] = {}
+        for pod in pods:
+            if counts(pod):
+                meta = pod["metadata"]
+                known, version = self._read.get(meta["uid"]), meta["resourceVersion"]
+                same = known is not None and known[0] == version
+                read[meta["uid"]] = known if known and same else (version, pod_of(pod))
+        self._read = read
+        return _picture(nodes, [pod for _, pod in read.values()], namespaces)
+
+
+def _picture(nodes: Iterable[Object], pods: list[Pod], namespaces: Iterable[Object]) -> Cluster:
+    labels = {ns["metadata"]["name"]: dict(ns["metadata"].get("labels") or {}) for ns in namespaces}
+    return Cluster.of([node_of(node) for node in nodes], pods, labels)
 
 
 def counts(pod: Object) -> bool:
@@ -129,10 +152,12 @@ def _wanted(holder: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _amounts(texts: Mapping[str, Any] | None) -> dict[str, int]:
-    return {
-        name: cpu_milli(text) if name == "cpu" else size_bytes(text)
-        for name, text in (texts or {}).items()
-    }
+    return {name: _amount(name == "cpu", str(text)) for name, text in (texts or {}).items()}
+
+
+@functools.lru_cache(maxsize=4096)  # a cluster has few different amounts, and exact ones are slow
+def _amount(cpu: bool, text: str) -> int:
+    return cpu_milli(text) if cpu else size_bytes(text)
 
 
 def _add(total: dict[str, int], more: Mapping[str, int]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from drover.api import scheme
 from drover.api.wire import Object
 from drover.controllers.evacuation.view import Room
-from drover.controllers.planning import snapshot, target_of
+from drover.controllers.planning import Snapshots, target_of
 from drover.planner import Cluster, fit
 from drover.runtime.informer import Informer
 from drover.runtime.manager import Manager
@@ -22,6 +22,7 @@ class RoomFinder:
         self.pods: Informer = manager.informer(scheme.POD)
         self._nodes = manager.informer(scheme.NODE)
         self._namespaces = manager.informer(scheme.NAMESPACE)
+        self._snapshots = Snapshots()
         self._picture: Cluster | None = None
         for informer in (self.pods, self._nodes, self._namespaces):
             informer.add_handler(self._changed)
@@ -36,5 +37,6 @@ class RoomFinder:
 
     def _cluster(self) -> Cluster:
         if self._picture is None:
-            self._picture = snapshot(self._nodes.all(), self.pods.all(), self._namespaces.all())
+            objects = (self._nodes.all(), self.pods.all(), self._namespaces.all())
+            self._picture = self._snapshots.take(*objects)
         return self._picture
