@@ -76,6 +76,10 @@ class Rig(Protocol):
         """The target's final message is lost and the connection closed."""
         ...
 
+    def hold_last_word(self) -> None:
+        """The target's final message is lost and nobody notices."""
+        ...
+
 
 @dataclass
 class ModelNode:
@@ -147,6 +151,9 @@ class ModelRig:
 
     def swallow_last_word(self) -> None:
         self._link.loses_last_word = True
+
+    def hold_last_word(self) -> None:
+        self._link.holds_last_word = True
 
 
 @contextlib.asynccontextmanager

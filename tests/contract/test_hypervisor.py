@@ -448,6 +448,23 @@ async def test_lost_last_word_leaves_the_source_running_and_the_target_complete(
     assert await rig.runs("copy-a")
 
 
+async def test_last_word_on_its_way_for_ever_is_ended_by_cancel_and_the_source_runs(
+    rig: Rig,
+) -> None:
+    source = await running(rig)
+    target, listener = await waiting(rig)
+    where = rig.wire(listener)
+    rig.hold_last_word()
+    await source.machine.migrate(options(where))
+    await target.status(RunState.PAUSED)
+    await asyncio.sleep(0.5)
+    assert await source.machine.status() is RunState.FINISH_MIGRATE
+    await source.machine.cancel()
+    assert (await settled(source.machine)).state is not MigrationState.COMPLETED
+    await source.status(RunState.RUNNING)
+    assert await rig.runs("copy-a")
+
+
 async def test_rollback_after_a_complete_copy(rig: Rig) -> None:
     source, target = await moved(rig)
     await target.machine.kill()

@@ -108,6 +108,26 @@ def test_a_target_whose_agent_was_away_is_reached_all_the_same() -> None:
     tell(story)
 
 
+# --- the switchover ---
+
+
+def test_a_last_word_that_never_comes_holds_the_guest_for_five_seconds_only() -> None:
+    """It stood still for the 150 s that a copy without progress may take."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        operation = await stage.moving()
+        source = s.source("a")
+        stage.do(stage.f.hold_last_word(source.node, s.target("a").node, 60))
+        await stage.world.until(lambda: source.state is RunState.FINISH_MIGRATE, "it", 10, 0.002)
+        await stage.pause(6)
+        assert s.running_copies("a") == [source.copy]
+        assert await s.finished(operation) == "Failed"
+        await s.until(lambda: len(s.living("a")) == 1, "the target is gone", 10)
+
+    tell(story)
+
+
 # --- disks ---
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.sim.stage import Stage, large, tell
 
-from drover.api.scheme import VML
+from drover.api.scheme import LEASE, NODE, VML
 
 pytestmark = pytest.mark.sim
 
@@ -48,5 +48,30 @@ def test_a_lease_lost_during_a_move_is_rebuilt_and_the_vm_goes_on(step: str) -> 
         await s.until(lambda: s.runs("a"), "a runs", 60)
         started = [copy for vm, copy in stage.world.site.ledger.history if vm == "default/a"]
         assert len(dict.fromkeys(started)) <= 2, "the guest was started anew"
+
+    tell(story)
+
+
+@pytest.mark.parametrize("with_node", [False, True])
+def test_a_node_whose_own_lease_is_lost_too_is_waited_for(with_node: bool) -> None:
+    """It cannot tell what it runs; nobody may conclude that it runs nothing."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        (copy,), node = s.running_copies("a"), s.node_of("a")
+        away = stage.do(stage.f.cut_api(node, 40))
+        await stage.pause(1)
+        lose_lease(stage)
+        world.note(f"fault: the Lease of {node} vanishes{' with its Node' if with_node else ''}")
+        for kind, namespace in ((LEASE, "kube-node-lease"), (NODE, ""))[: 1 + with_node]:
+            found = world.find(kind, node, namespace)
+            assert found is not None
+            world.api.store.remove(kind, found)
+        await stage.pause(30)
+        assert s.lease("a") is None
+        await away
+        await s.until(lambda: s.lease_spec("a").get("holder") == copy, "the lease is rebuilt", 60)
+        assert s.running_copies("a") == [copy]
 
     tell(story)

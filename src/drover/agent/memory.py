@@ -12,6 +12,7 @@ from drover.agent.ports import (
     Machine,
     MigrationInfo,
     MigrationState,
+    RunState,
 )
 from drover.agent.view import HandOverState, MachineView
 
@@ -38,6 +39,7 @@ class Memory:
     copy_began: float | None = None  # when, or when we first saw it
     least_remaining: int | None = None
     progress_at: float = 0.0
+    stands_since: float | None = None  # the guest stands still for the switchover
     passes_since: float | None = None  # the first pass over memory is done since then
     allowed_ms: int = 0
     counters_at: float | None = None  # when they were told last
@@ -68,6 +70,7 @@ class Memory:
     def begin_copy(self, uid: str, now: float, limits: Limits) -> None:
         self.copy_began, self.least_remaining, self.progress_at = now, None, now
         self.began_here = True
+        self.stands_since = None
         self.passes_since, self.allowed_ms = None, limits.downtime_limit_ms
         self.counters_at = None
         self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
@@ -100,6 +103,12 @@ class Memory:
         gib = max(1.0, machine.spec.memory_bytes / 2**30)
         if self.silent_since is not None and now - self.silent_since > limits.silence_s:
             return "MonitorSilent"
+        if view.state is not RunState.FINISH_MIGRATE:
+            self.stands_since = None
+        elif self.stands_since is None:
+            self.stands_since = now
+        elif now - self.stands_since > limits.switchover_s:
+            return "NoProgress"  # until it is completed, a copy that is cancelled lets the source go on
         if now - self.progress_at > limits.progress_s:
             return "NoProgress"
         if now - self.copy_began > limits.completion_s_per_gib * gib:

@@ -186,6 +186,13 @@ class Faults:
         await asyncio.sleep(for_s)
         self.wire(a, b).loses_last_word = False
 
+    async def hold_last_word(self, a: str, b: str, for_s: float) -> None:
+        """The target loads everything, and its last message is on the way for ever."""
+        self.world.note(f"fault: {a}-{b} holds last words for {for_s:.3f} s")
+        self.wire(a, b).holds_last_word = True
+        await asyncio.sleep(for_s)
+        self.wire(a, b).holds_last_word = False
+
     async def slow_wire(self, a: str, b: str, bytes_per_second: float, for_s: float) -> None:
         self.world.note(f"fault: {a}-{b} carries {bytes_per_second:.0f} B/s for {for_s:.3f} s")
         self.wire(a, b).bytes_per_second = bytes_per_second
@@ -216,7 +223,7 @@ class Faults:
             link = world.net.link(name)
             link.lose_request = link.lose_answer = link.late = 0.0
         for wire in world.site.links.values():
-            wire.up, wire.loses_last_word = True, False
+            wire.up, wire.loses_last_word, wire.holds_last_word = True, False, False
             wire.bytes_per_second = _WIRE_BYTES_PER_SECOND
         world.site.refuse_launch.clear()
         for qemu in world.site.qemus.values():

@@ -37,7 +37,10 @@ class Link:
     up: bool = True
     bytes_per_second: float = 500 << 20
     delay_s: float = 0.0002
-    loses_last_word: bool = False  # fault: the target's final message never arrives
+    loses_last_word: bool = (
+        False  # fault: the target's final message never arrives, the connection breaks
+    )
+    holds_last_word: bool = False  # fault: it never arrives, and nobody notices
 
 
 class Transfer:
@@ -129,6 +132,8 @@ class Transfer:
         self._loaded = True
         self.target.arrive(self._source_state)
         await self._send(0)  # the last word, back to the source
+        while self._link.holds_last_word and not self.over():
+            await self._clock.sleep(_TICK_S)
         if self.over():
             return
         if self._link.loses_last_word:

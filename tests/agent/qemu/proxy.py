@@ -31,6 +31,7 @@ class Proxy:
         self.up = True
         self.bytes_per_second = 0.0  # 0: as fast as it goes
         self.swallows_last_word = False
+        self.holds_last_word = False
         self.port = 0
 
     def open(self) -> None:
@@ -83,6 +84,8 @@ class Proxy:
                 seen += kind == _APPLICATION_DATA and size == _RETURN_MESSAGE_BYTES
                 if self.swallows_last_word and seen == _LAST_WORD:
                     return
+                if self.holds_last_word and seen == _LAST_WORD:
+                    await asyncio.Event().wait()
                 await self._pass()
                 await loop.sock_sendall(source, header + body)
         except OSError:

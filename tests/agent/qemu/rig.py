@@ -174,6 +174,9 @@ class QemuRig:
     def swallow_last_word(self) -> None:
         self.proxy.swallows_last_word = True
 
+    def hold_last_word(self) -> None:
+        self.proxy.holds_last_word = True
+
 
 @contextlib.asynccontextmanager
 async def qemu_rig(count: int = 2) -> AsyncIterator[QemuRig]:

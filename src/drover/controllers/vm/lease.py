@@ -3,7 +3,7 @@
 Every write carries uid and resourceVersion of what was read; absence is a version too, whose compare-and-swap is
 create. A lost lease is rebuilt only from what *all* nodes report after the loss was seen: each node renews its Lease
 in kube-node-lease with a list of what it runs. A node's first renewal after the loss may have been on its way before
-it, so the second one counts. No clocks are compared.
+it, so the second one counts. No clocks are compared. A node that has no such Lease (any more) is waited for, too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from drover.api import names
 from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
+from drover.api.kinds import vm as vms
 from drover.api.kinds import vml as vmls
 from drover.api.meta import (
     name_of,
@@ -23,7 +24,7 @@ from drover.api.meta import (
     with_finalizer,
     without_finalizer,
 )
-from drover.api.scheme import LEASE, VM, VML, key_of
+from drover.api.scheme import LEASE, NODE, VM, VML, key_of
 from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.runtime.client import Client
@@ -144,9 +145,15 @@ class Rebuilder:
         leases, _ = await self._client.list(LEASE, namespace=names.NODE_LEASE_NAMESPACE)
         joined = [lease for lease in leases if nodes.incarnation(lease)]
         spoken = [self._count(search, lease) >= RENEWALS_NEEDED for lease in joined]
-        if not all(spoken):
+        if not all(spoken) or await self._unheard(vm, {name_of(lease) for lease in joined}):
             return None
         return [lease for lease in joined if key in (nodes.machines(lease) or {})]
+
+    async def _unheard(self, vm: Object, heard: set[str]) -> set[str]:
+        """Nodes whose own Lease is gone, so that they cannot have told: VM nodes, and where the VM was last."""
+        known, _ = await self._client.list(NODE)
+        needed = {name_of(node) for node in known if nodes.is_vm_node(node)}
+        return (needed | ({vms.node_name(vm)} - {""})) - heard
 
     @staticmethod
     def _count(search: _Search, lease: Object) -> int:
