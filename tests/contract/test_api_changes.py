@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,10 +31,10 @@ class TestStatusAndGeneration:
         controllers = await rig.controllers()
         made = await rig.admin.create(VMOP, {**operation(rig), "status": {"phase": "Failed"}})
         assert "status" not in made or made["status"].get("phase") != "Failed"
-        labelled = {**made, "status": {"phase": "Pending"}}
+        labelled = copy.deepcopy({**made, "status": {"phase": "Pending"}})
         labelled["metadata"]["labels"] = {"a": "b"}
         labelled["spec"] = {**made["spec"], "force": True}
-        after = await controllers.replace(VMOP, labelled, "status")
+        after = copy.deepcopy(await controllers.replace(VMOP, labelled, "status"))
         assert after["status"]["phase"] == "Pending"
         assert "labels" not in after["metadata"]
         assert "force" not in after["spec"]

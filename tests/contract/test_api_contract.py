@@ -6,6 +6,7 @@ other files ``test_api_*`` of this directory go on.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,7 +125,7 @@ class TestReplace:
     @pytest.mark.parametrize("kind", [LEASE, VMOP, CONFIGMAP], ids=lambda kind: kind.kind)
     async def test_another_uid_conflicts(self, rig: Rig, kind: Kind) -> None:
         bodies = {"Lease": lease, "VirtualMachineOperation": operation, "ConfigMap": config_map}
-        made = await rig.admin.create(kind, bodies[kind.kind](rig))
+        made = copy.deepcopy(await rig.admin.create(kind, bodies[kind.kind](rig)))
         made["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"
         with pytest.raises(Conflict):
             await rig.admin.replace(kind, made)
@@ -136,7 +137,7 @@ class TestReplace:
             await rig.admin.replace(LEASE, made)
 
     async def test_the_trap_a_put_without_uid_brings_a_lease_back(self, rig: Rig) -> None:
-        made = await rig.admin.create(LEASE, lease(rig))
+        made = copy.deepcopy(await rig.admin.create(LEASE, lease(rig)))
         await rig.admin.delete(LEASE, "one", rig.namespace)
         del made["metadata"]["uid"]
         code, body = await rig.raw("PUT", LEASE.path(rig.namespace, "one"), made)
@@ -144,7 +145,7 @@ class TestReplace:
 
     @pytest.mark.parametrize("named", [True, False], ids=["uid", "no-uid"])
     async def test_a_missing_object_of_ours_is_not_found(self, rig: Rig, named: bool) -> None:
-        made = await rig.admin.create(VMOP, operation(rig))
+        made = copy.deepcopy(await rig.admin.create(VMOP, operation(rig)))
         await rig.admin.delete(VMOP, "one", rig.namespace)
         if not named:
             del made["metadata"]["uid"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +35,7 @@ class TestVmLease:
         there = {"holder": "pod-2", "node": "n2", "nodeIncarnation": "n2-1"}
         handed = await turned(one, held, **there)
         back = await turned(two, handed, holder="pod-1", node="n1", nodeIncarnation="n1-1")
-        away = await turned(one, back, **there)
+        away = copy.deepcopy(await turned(one, back, **there))
         away["metadata"]["finalizers"] = []
         free = await turned(two, away, holder="", lastReason="GuestShutdown")
         assert free["spec"]["epoch"] == 5

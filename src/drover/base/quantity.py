@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _SUFFIX = {
     "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000),
@@ -23,6 +24,7 @@ class BadQuantity(ValueError):
     """The text is no quantity."""
 
 
+@lru_cache(maxsize=4096)  # the same few quantities are read again and again
 def parse(text: str | int) -> Fraction:
     """The exact value. Raises BadQuantity."""
     match = _FORM.fullmatch(str(text))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from drover.api.wire import Object
     from drover.base.clock import Clock
     from drover.sim.api import ApiModel
+    from drover.sim.api.store import Change
 
 USER = "system:serviceaccount:kube-system:generic-garbage-collector"
 PAUSE_S = 0.1  # between two sweeps; the real one is as quick
@@ -34,23 +35,26 @@ class Collector:
 
     async def run(self) -> None:
         """For ever."""
-        seen = -1
+        store = self._api.store
+        seen, again = 0, True
         while True:
-            if self._api.store.revision == seen:
-                await self._api.store.wait_changed()
+            if store.revision == seen:
+                await store.wait_changed()
             await self._clock.sleep(PAUSE_S)
-            seen = self._api.store.revision
-            await self._sweep()
+            news = seen < store.compacted or any(map(_matters, store.since(seen)))
+            seen = store.revision
+            if news or again:
+                again = not await self._sweep()
 
-    async def _sweep(self) -> None:
+    async def _sweep(self) -> bool:
+        """False: something was refused, so the next change asks for another look."""
         doomed = [
             (kind, obj)
             for kind in self._api.store.kinds()
             for obj in self._api.objects(kind)
             if self._left_behind(obj)
         ]
-        for kind, obj in doomed:
-            await self._delete(kind, obj)
+        return all([await self._delete(kind, obj) for kind, obj in doomed])
 
     def _left_behind(self, obj: Object) -> bool:
         meta = obj["metadata"]
@@ -66,11 +70,22 @@ class Collector:
         found = self._api.store.get(kind, namespace if kind.namespaced else "", owner["name"])
         return found is not None and found["metadata"]["uid"] == owner["uid"]
 
-    async def _delete(self, kind: Kind, obj: Object) -> None:
+    async def _delete(self, kind: Kind, obj: Object) -> bool:
         meta = obj["metadata"]
         try:
             await self._client.delete(
                 kind, meta["name"], meta.get("namespace", ""), uid=meta["uid"]
             )
         except ApiError:
-            return  # changed or refused; the next change brings another look
+            return False
+        return True
+
+
+def _matters(change: Change) -> bool:
+    """Something went away, or names owners that were not looked for yet."""
+    if change.new is None:
+        return True
+    owners = change.new["metadata"].get("ownerReferences")
+    return bool(owners) and (
+        change.old is None or change.old["metadata"].get("ownerReferences") != owners
+    )

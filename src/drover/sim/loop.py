@@ -26,7 +26,6 @@ import threading
 from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -58,24 +57,10 @@ class Forbidden(Exception):
     """The code under simulation reached for threads, executors or the real world."""
 
 
-class _Timer(asyncio.TimerHandle):
-    """Equal deadlines fire in the order in which they were set."""
-
-    __slots__ = ("number",)
-    number: int
-
-    def __lt__(self, other: object) -> bool:
-        if not isinstance(other, _Timer):
-            return NotImplemented
-        return (self.when(), self.number) < (other.when(), other.number)
-
-
 class VirtualLoop(asyncio.BaseEventLoop):
     """Use through ``run``; tests of worlds reach it with ``asyncio.get_running_loop()``."""
 
     _ready: deque[asyncio.Handle]
-    _scheduled: list[_Timer]
-    _timer_cancelled_count: int
     _stopping: bool
     _thread_id: int | None
 
@@ -84,9 +69,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0  # ticks
         self._limit_s = limit_s
         self._chance = random.Random(f"loop-{seed}")
-        self._births: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self._born = 0
-        self._timers = 0
+        # Due tick and number: equal deadlines fire in the order in which they were set.
+        self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
+        self._timers_set = 0
+        self._timers_cancelled = 0
         self._steps_now = 0
         self._frozen: dict[str, list[asyncio.Handle]] = {}
         self._killed: dict[str, list[asyncio.Handle]] = {}
@@ -108,12 +95,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         self._check_closed()  # type: ignore[attr-defined]
-        timer = _Timer(when, callback, args, self, context)
-        self._timers += 1
-        timer.number = self._timers
-        heapq.heappush(self._scheduled, timer)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_set += 1
+        heapq.heappush(self._timers, (_ticks(when), self._timers_set, timer))
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self._timers_cancelled += 1
 
     @contextmanager
     def process(self, name: str) -> Iterator[None]:
@@ -141,12 +130,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._drop_cancelled_timers()
         if not self._ready:
             self._jump()
-        while self._scheduled and _ticks(self._scheduled[0].when()) <= self._now:
-            timer = heapq.heappop(self._scheduled)
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][0] <= self._now:
+            timer = heapq.heappop(timers)[2]
             timer._scheduled = False  # type: ignore[attr-defined]
-            self._ready.append(timer)
-        for handle in self._shuffled_batch():
-            if not handle.cancelled():
+            ready.append(timer)
+        batch = self._shuffled_batch() if len(ready) > 1 else self._only_one()
+        for handle in batch:
+            if not handle._cancelled:
                 handle._run()
                 self._steps_now += 1
         if self._steps_now > MAX_STEPS_PER_INSTANT:
@@ -155,28 +146,36 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _jump(self) -> None:
         if self._stopping:
             return
-        if not self._scheduled:
+        if not self._timers:
             raise Deadlock("nothing will ever happen; waiting: " + ", ".join(self.waiting()))
-        due = _ticks(self._scheduled[0].when())
+        due = self._timers[0][0]
         if due > self._now:
             self._now = due
             self._steps_now = 0
         if self.time() > self._limit_s:
             raise Livelock(f"not done after {self._limit_s} s; waiting: {self.waiting()}")
 
+    def _only_one(self) -> list[asyncio.Handle]:
+        """The commonest batch by far: there is nothing to shuffle."""
+        batch = [handle for handle in self._ready if not self._held(handle)]
+        self._ready.clear()
+        return batch
+
     def _shuffled_batch(self) -> list[asyncio.Handle]:
         chains: dict[int, deque[asyncio.Handle]] = {}
         while self._ready:
             handle = self._ready.popleft()
-            if self._held(handle):
-                continue
-            chains.setdefault(self._chain_of(handle), deque()).append(handle)
+            if not self._held(handle):
+                chains.setdefault(_chain_of(handle), deque()).append(handle)
+        if len(chains) == 1:
+            return list(chains.popitem()[1])
         order = [chain for chain in sorted(chains) for _ in chains[chain]]
-        if len(chains) > 1:
-            self._chance.shuffle(order)
+        self._chance.shuffle(order)
         return [chains[chain].popleft() for chain in order]
 
     def _held(self, handle: asyncio.Handle) -> bool:
+        if not self._killed and not self._frozen:
+            return False
         context: contextvars.Context = handle._context  # type: ignore[attr-defined]
         name = context.get(_process, "")
         for held in (self._killed, self._frozen):
@@ -185,31 +184,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 return True
         return False
 
-    def _chain_of(self, handle: asyncio.Handle) -> int:
-        """Birth number of the task that a handle continues; 0 for plain callbacks."""
-        owner = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
-        return self._births.get(owner, 0) if isinstance(owner, asyncio.Task) else 0
-
     def _drop_cancelled_timers(self) -> None:
-        if self._timer_cancelled_count > _PURGE_AT:
-            self._timer_cancelled_count = 0
-            self._scheduled = [timer for timer in self._scheduled if not timer.cancelled()]
-            heapq.heapify(self._scheduled)
-        while self._scheduled and self._scheduled[0].cancelled():
-            heapq.heappop(self._scheduled)
+        timers = self._timers
+        if self._timers_cancelled > max(_PURGE_AT, len(timers) // 2):
+            self._timers_cancelled = 0
+            timers[:] = [timer for timer in timers if not timer[2].cancelled()]
+            heapq.heapify(timers)
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         # Set before the task exists: an eager first step could create tasks of its own.
         self._born += 1
         birth = self._born
         task: asyncio.Task[Any] = super().create_task(coro, **options)
-        self._births[task] = birth
+        task._birth = birth  # type: ignore[attr-defined]
         return task
 
     def waiting(self) -> list[str]:
         """Names of the tasks that are not done, oldest first."""
-        tasks = sorted(asyncio.all_tasks(self), key=lambda task: self._births.get(task, 0))
-        return [task.get_name() for task in tasks]
+        return [task.get_name() for task in sorted(asyncio.all_tasks(self), key=_birth)]
 
     def cancel_all(self) -> list[asyncio.Task[Any]]:
         """The world is over: cancel every task, youngest first, frozen and killed ones too."""
@@ -217,7 +211,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._ready.extend(held)
         self._frozen.clear()
         self._killed.clear()
-        tasks = sorted(asyncio.all_tasks(self), key=lambda task: -self._births.get(task, 0))
+        tasks = sorted(asyncio.all_tasks(self), key=_birth, reverse=True)
         for task in tasks:
             task.cancel()
         return tasks
@@ -231,6 +225,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _process_events(self, event_list: Any) -> None:
         raise Forbidden("real input or output")
+
+
+def _birth(task: asyncio.Task[Any]) -> int:
+    return getattr(task, "_birth", 0)
+
+
+def _chain_of(handle: asyncio.Handle) -> int:
+    """Birth number of the task that a handle continues; 0 for plain callbacks."""
+    owner = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+    return _birth(owner) if isinstance(owner, asyncio.Task) else 0
 
 
 def _ticks(when_s: float) -> int:

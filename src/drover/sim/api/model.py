@@ -17,10 +17,11 @@ from drover.api.status import ApiError, BadRequest, NotFound
 from drover.api.wire import Response
 from drover.sim.api import reads, writes
 from drover.sim.api.admission import Caller, Review
+from drover.sim.api.frozen import copied
 from drover.sim.api.policies import default_admissions
 from drover.sim.api.routes import Call, parse
 from drover.sim.api.schema import priority_classes
-from drover.sim.api.store import HISTORY, Store, copied
+from drover.sim.api.store import HISTORY, Store
 from drover.sim.api.transport import ModelTransport
 from drover.sim.api.watch import Watch, status_body
 
@@ -90,16 +91,16 @@ class ApiModel:
             if call.subresource == "eviction" and self.eviction_review is not None:
                 pod = reads.get(self, call)
                 await self.eviction_review(pod)
-            code, body = self._carry_out(call, copied(request.body))
+            code, body = self._carry_out(call, request.body)
         except ApiError as error:
             return Response(error.code, status_body(error))
-        return Response(code, copied(body))
+        return Response(code, body)
 
     def _carry_out(self, call: Call, body: Any) -> tuple[int, Object]:
         if call.method == "GET":
             return 200, reads.get(self, call) if call.name else reads.list_all(self, call)
         if call.method == "POST":
-            return 201, self._post(call, body or {})
+            return 201, self._post(call, copied(body or {}))
         if call.method == "PUT":
             return writes.replace(self, call, body)
         if call.method == "PATCH":

@@ -1,24 +1,25 @@
-"""JSON merge patch (RFC 7396) and JSON patch (RFC 6902) on decoded JSON; inputs are not changed."""
+"""JSON merge patch (RFC 7396) and JSON patch (RFC 6902) on decoded JSON; inputs are not changed,
+and what stays the same is shared with them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from drover.api.status import BadRequest, Invalid
-from drover.sim.api.store import copied
+from drover.sim.api.frozen import copied
 
 
 def merge(target: Any, patch: Any) -> Any:
     """RFC 7396: null removes, lists are replaced whole."""
     if not isinstance(patch, dict):
-        return copied(patch)
+        return patch
     result = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)
         else:
             result[key] = merge(result.get(key), value)
-    return copied(result)
+    return result
 
 
 def json_patch(target: Any, operations: Any) -> Any:

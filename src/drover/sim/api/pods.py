@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from drover.api.scheme import PRIORITYCLASS
 from drover.api.status import Conflict, Forbidden, Invalid
-from drover.sim.api.store import copied
+from drover.sim.api.frozen import copied
 
 if TYPE_CHECKING:
     from drover.api.wire import Object

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from drover.api import scheme
 from drover.api.status import Invalid
-from drover.sim.api.store import copied
 
 if TYPE_CHECKING:
     from drover.api.scheme import Kind
@@ -60,7 +59,7 @@ def prepare_update(kind: Kind, old: Object, new: Object, subresource: str) -> Ob
     """The object to store: ``new`` with what this door may not change taken from ``old``."""
     rules = rules_of(kind)
     if subresource == "status":
-        result: Object = copied(old)
+        result = dict(old)
         result["metadata"] = _kept_meta(old, new, everything=rules.custom)
         result.pop("status", None)
         if "status" in new:
@@ -70,7 +69,7 @@ def prepare_update(kind: Kind, old: Object, new: Object, subresource: str) -> Ob
     if rules.status:
         result.pop("status", None)
         if "status" in old:
-            result["status"] = copied(old["status"])
+            result["status"] = old["status"]
     if rules.generation and _content(old, rules) != _content(result, rules):
         result["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
     return result
@@ -91,7 +90,7 @@ _SERVER_META = (
 def _kept_meta(old: Object, new: Object, everything: bool) -> Object:
     """Metadata with the server's own fields from ``old``; ``everything``: all of them."""
     if everything:
-        return dict(copied(old["metadata"]))
+        return dict(old["metadata"])
     meta = {key: value for key, value in new["metadata"].items() if key not in _SERVER_META}
     for key in ("labels", "annotations", "finalizers", "ownerReferences"):
         if not meta.get(key):

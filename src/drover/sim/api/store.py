@@ -1,6 +1,7 @@
 """What the modelled API server keeps: objects by kind, one revision counter, and a bounded history.
 
-Stored objects are never changed in place; every write stores a new dict and appends a ``Change``.
+Stored objects are frozen (``frozen``): every write stores a new one and appends a ``Change``, and all
+who read share it.
 The history is what watches resume from; what falls out of it is *compacted*, and a watch that
 begins before it, or has missed a change of its kind, is Gone. Nothing here knows rules of kinds;
 ``model`` does.
@@ -11,8 +12,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from drover.sim.api.frozen import frozen
 
 if TYPE_CHECKING:
     from drover.api.scheme import Kind
@@ -29,12 +31,6 @@ class Change:
     kind: Kind
     old: Object | None
     new: Object | None
-
-    @cached_property
-    def told(self) -> Object:
-        """The object as watches tell it: one copy for all of them, who only read it."""
-        told: Object = copied(self.old if self.new is None else self.new)
-        return told
 
 
 class Store:
@@ -69,17 +65,16 @@ class Store:
         if old is not None and _same(old, obj):
             return old
         self.revision += 1
-        obj["metadata"]["resourceVersion"] = str(self.revision)
-        self._objects[kind][key] = obj
-        self._append(Change(self.revision, kind, old, obj))
-        return obj
+        stored = at_revision(obj, self.revision)
+        self._objects[kind][key] = stored
+        self._append(Change(self.revision, kind, old, stored))
+        return stored
 
     def remove(self, kind: Kind, obj: Object) -> Object:
         """Forget ``obj``; return its last state at the revision of the removal."""
         self.revision += 1
         self._objects[kind].pop(_key(obj))
-        last: Object = copied(obj)
-        last["metadata"]["resourceVersion"] = str(self.revision)
+        last = at_revision(obj, self.revision)
         self._append(Change(self.revision, kind, last, None))
         return last
 
@@ -147,10 +142,8 @@ def _same(old: Object, new: Object) -> bool:
     return {**old, "metadata": old_meta} == {**new, "metadata": new_meta}
 
 
-def copied(value: Any) -> Any:
-    """A deep copy of decoded JSON."""
-    if isinstance(value, dict):
-        return {key: copied(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [copied(item) for item in value]
-    return value
+def at_revision(obj: Object, revision: int) -> Object:
+    """The object, frozen, as of a revision."""
+    meta = {**obj["metadata"], "resourceVersion": str(revision)}
+    whole: Object = frozen({**obj, "metadata": meta})
+    return whole

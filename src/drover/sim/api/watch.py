@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drover.api.status import Gone, Unanswered
-from drover.sim.api.store import Change, Store, copied
+from drover.sim.api.store import Change, Store, at_revision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -46,11 +46,10 @@ class Selection:
             return None
         before, after = self.has(change.old), self.has(change.new)
         if after:
-            return {"type": "MODIFIED" if before else "ADDED", "object": change.told}
+            return {"type": "MODIFIED" if before else "ADDED", "object": change.new}
         if before:
-            last = copied(change.old)
-            last["metadata"]["resourceVersion"] = str(change.revision)
-            return {"type": "DELETED", "object": last}
+            assert change.old is not None
+            return {"type": "DELETED", "object": at_revision(change.old, change.revision)}
         return None
 
 
@@ -78,7 +77,7 @@ class Watch:
         ends = _now() + timeout_s
         quiet_until = _now() + BOOKMARK_S
         for obj in self._initial:
-            yield {"type": "ADDED", "object": copied(obj)}
+            yield {"type": "ADDED", "object": obj}
         while True:
             if self._after < self._store.forgotten(self._selection.kind):
                 yield {"type": "ERROR", "object": status_body(expired(self._after))}

@@ -18,10 +18,10 @@ from drover.api.wire import JSON_PATCH, MERGE_PATCH
 from drover.base.clock import rfc3339
 from drover.sim.api import pods
 from drover.sim.api.admission import Review
+from drover.sim.api.frozen import copied
 from drover.sim.api.patch import json_patch, merge
 from drover.sim.api.rules import check_update, prepare_create, prepare_update, rules_of
 from drover.sim.api.schema import conform
-from drover.sim.api.store import copied
 
 if TYPE_CHECKING:
     from drover.api.wire import Object
@@ -46,7 +46,7 @@ def create(api: ApiModel, call: Call, body: Object) -> Object:
     name = obj["metadata"]["name"]
     if api.store.get(call.kind, call.namespace, name) is not None:
         raise AlreadyExists(f'{call.kind.plural} "{name}" already exists', "AlreadyExists")
-    conform(call.kind, obj)
+    obj = conform(call.kind, obj)
     api.admit(Review("CREATE", call.caller, call.kind, None, obj))
     return obj if call.dry else api.store.put(call.kind, obj)
 
@@ -76,7 +76,8 @@ def replace(api: ApiModel, call: Call, body: Any) -> tuple[int, Object]:
     """PUT. Without resourceVersion it overwrites where the kind allows that."""
     if not isinstance(body, dict):
         raise BadRequest("the body is no object", "BadRequest")
-    meta = body.setdefault("metadata", {})
+    meta = dict(body.get("metadata") or {})
+    body = {**body, "metadata": meta}
     if meta.setdefault("name", call.name) != call.name:
         raise BadRequest("the name of the object does not match the name on the URL", "BadRequest")
     old = api.store.get(call.kind, call.namespace, call.name)
@@ -87,7 +88,7 @@ def replace(api: ApiModel, call: Call, body: Any) -> tuple[int, Object]:
         if meta.get("uid"):  # without it, the deleted object comes back
             raise _uid_conflict(meta["uid"], "")
         meta.pop("resourceVersion", None)
-        return 201, create(api, call, body)
+        return 201, create(api, call, copied(body))
     if meta.get("uid") and meta["uid"] != old["metadata"]["uid"]:
         raise _uid_conflict(meta["uid"], old["metadata"]["uid"])
     if call.namespace:
@@ -123,7 +124,7 @@ def _update(api: ApiModel, call: Call, old: Object, new: Object) -> Object:
     check_update(call.kind, old, result)
     if call.kind == scheme.POD and not call.subresource:
         pods.check_pod_update(old, result)
-    conform(call.kind, result)
+    result = conform(call.kind, result)
     api.admit(Review("UPDATE", call.caller, call.kind, old, result, call.subresource))
     if call.dry:
         return result
@@ -156,12 +157,14 @@ def delete(api: ApiModel, call: Call, options: Object) -> Object:
         return _success()
     if meta.get("deletionTimestamp") and grace_s >= meta.get("deletionGracePeriodSeconds", 0):
         return old
-    doomed = copied(old)
-    doomed["metadata"]["deletionTimestamp"] = rfc3339(api.clock.wall() + grace_s)
-    doomed["metadata"]["deletionGracePeriodSeconds"] = grace_s
+    doomed = {
+        **meta,
+        "deletionTimestamp": rfc3339(api.clock.wall() + grace_s),
+        "deletionGracePeriodSeconds": grace_s,
+    }
     if rules_of(call.kind).generation:
-        doomed["metadata"]["generation"] = meta.get("generation", 0) + 1
-    return api.store.put(call.kind, doomed)
+        doomed["generation"] = meta.get("generation", 0) + 1
+    return api.store.put(call.kind, {**old, "metadata": doomed})
 
 
 def _grace(call: Call, old: Object, options: Object) -> int:
