@@ -18,7 +18,7 @@ from drover.api.meta import (
     without_finalizer,
 )
 from drover.api.wire import Object
-from drover.controllers.vmop import decide as story
+from drover.controllers.vmop import intents as story
 from drover.controllers.vmop.gather import (
     REQUESTS,
     SIGNAL_ANNOTATION,
@@ -56,8 +56,10 @@ class Actor:
                 return await self._set_status(vmop, intent)
             case story.SendSignal():
                 return await self._send_signal(vmop)
-            case story.CreateMigration(auto_converge):
-                return await self._create_migration(vmop, auto_converge)
+            case story.WithdrawSignal():
+                return await self._withdraw_signal(vmop)
+            case story.CreateMigration():
+                return await self._create_migration(vmop, intent)
             case story.DeleteMigration():
                 return await self._delete_migration(vmop)
             case story.DropFinalizer():
@@ -139,7 +141,18 @@ class Actor:
         patch = {"metadata": {"uid": meta["uid"], "annotations": {annotation: text}}}
         await self._manager.client.patch(scheme.VM, meta["name"], meta["namespace"], patch)
 
-    async def _create_migration(self, vmop: Object, auto_converge: bool) -> Object:
+    async def _withdraw_signal(self, vmop: Object) -> Object:
+        """On the VM as it was seen: one that has taken the request in since refuses this, and is looked at again."""
+        vm = self._caches.vms.get(vm_key(vmop))
+        if vm is not None:
+            meta = vm["metadata"]
+            patch: Object = {"metadata": {"annotations": {REQUESTS[vmops.type_of(vmop)]: None}}}
+            await self._manager.client.patch(
+                scheme.VM, meta["name"], meta["namespace"], patch, version=vm
+            )
+        return vmop
+
+    async def _create_migration(self, vmop: Object, wanted: story.CreateMigration) -> Object:
         meta, vm = vmop["metadata"], self._caches.vms.get(vm_key(vmop))
         lease = self._caches.leases.get(vm_key(vmop))
         if vm is None or lease is None:
@@ -150,12 +163,12 @@ class Actor:
             "operationName": meta["name"],
             "sourceNode": vmls.node(lease),
             "sourcePod": source,
-            "autoConverge": auto_converge,
+            "autoConverge": wanted.auto_converge,
             "origin": str(vmops.origin(vmop)),
         }
         if vmops.node_selector(vmop):
             spec["nodeSelector"] = vmops.node_selector(vmop)
-        wanted: Object = {
+        made: Object = {
             "apiVersion": scheme.VMM.api_version,
             "kind": scheme.VMM.kind,
             "metadata": {
@@ -167,11 +180,10 @@ class Actor:
             "spec": spec,
         }
         with contextlib.suppress(status.AlreadyExists):
-            self._caches.migrations.observe(await self._manager.client.create(scheme.VMM, wanted))
-        policy = vms.live_migration_policy(vm)
+            self._caches.migrations.observe(await self._manager.client.create(scheme.VMM, made))
         words = (
             f"Migration settings for operation type {vmops.type_of(vmop)}: "
-            f"liveMigrationPolicy {policy}, autoConverge {str(auto_converge).lower()}"
+            f"liveMigrationPolicy {wanted.policy}, autoConverge {str(wanted.auto_converge).lower()}"
         )
         self._manager.recorder.event(vmop, "Normal", str(VmopEvent.STARTED), words)
         return vmop

@@ -12,6 +12,7 @@ from drover.api.kinds.vmop import VmopType
 from drover.api.meta import annotations_of, has_finalizer, is_deleting
 from drover.api.wire import Object
 from drover.base.clock import Clock, parse_rfc3339
+from drover.controllers.current import CurrentSettings
 from drover.controllers.vmop import rules
 from drover.controllers.vmop.view import Other, VmmView, VmopView, VmView
 from drover.runtime.manager import Manager
@@ -41,6 +42,7 @@ class Caches:
 
     def __init__(self, manager: Manager) -> None:
         self._clock: Clock = manager.clock
+        self.settings = CurrentSettings(manager)
         self.vmops = manager.informer(scheme.VMOP)
         self.vms = manager.informer(scheme.VM)
         self.leases = manager.informer(scheme.VML)
@@ -58,7 +60,7 @@ class Caches:
         vm, vmm = self.vms.get(vm_key(vmop)), self.own_migration(vmop)
         older, newer = self._others(vmop)
         me = Other(meta["name"], vmops.type_of(vmop), bool(vmops.force(vmop)))
-        takers = [other for other in newer if rules.supersedes(other, me)]
+        takers = [other for other in newer if rules.supersedes(other, me) and _fits(other, vm)]
         return VmopView(
             name=meta["name"],
             namespace=meta["namespace"],
@@ -75,15 +77,16 @@ class Caches:
             vmm=self._vmm(vmm),
             older=tuple(older),
             superseded_by=takers[0] if takers else None,
+            system_policy=self.settings.now().migration_policy,
             foreign_migration=self._foreign(vmop, vm),
         )
 
     def _others(self, vmop: Object) -> tuple[list[Other], list[Other]]:
-        """Unfinished operations on the same VM, older and newer ones; ties by name."""
+        """Unfinished operations on the same VM, older and newer ones, each oldest first; ties by name."""
         older: list[Other] = []
         newer: list[Other] = []
         mine = _age(vmop)
-        for other in self.vmops.by_index("open", vm_key(vmop)):
+        for other in sorted(self.vmops.by_index("open", vm_key(vmop)), key=_age):
             meta = other["metadata"]
             if meta["uid"] == vmop["metadata"]["uid"]:
                 continue
@@ -156,6 +159,11 @@ class Caches:
             vmm["metadata"]["name"] != own and not vmms.final(vmm)
             for vmm in self.migrations.by_index("vm", key)
         )
+
+
+def _fits(other: Other, vm: Object | None) -> bool:
+    """An operation that will be refused takes nobody's place."""
+    return vm is None or rules.run_policy_fits(other.type, vms.run_policy(vm))
 
 
 def _age(vmop: Object) -> tuple[str, str]:

@@ -31,6 +31,10 @@ PHASES: dict[VmopType, tuple[VmPhase, ...]] = {
 }
 
 
+def run_policy_fits(kind: VmopType, policy: RunPolicy) -> bool:
+    return policy in RUN_POLICIES[kind]
+
+
 def phase_fits(kind: VmopType, force: bool, phase: str) -> bool:
     """Stop and Restart also end a VM that is stopping, when forced."""
     if phase in PHASES[kind]:

@@ -71,6 +71,7 @@ class VmopView:
     vmm: VmmView | None
     older: tuple[Other, ...] = ()
     superseded_by: Other | None = None  # a newer operation that may take this one's place
+    system_policy: LiveMigrationPolicy | None = None  # replaces the VM's, and force
     foreign_migration: bool = False  # an open vmm of this VM that is not ours
 
     @property
