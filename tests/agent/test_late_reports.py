@@ -66,7 +66,7 @@ class Stage:
         self.controllers = Client(api.transport(user, (user,)))
         self.node = Client(api.transport(node, (names.NODES_GROUP,)))
         self.line = Slow(api.transport(node, (names.NODES_GROUP,)))
-        self.publisher = Publisher(Client(self.line), Log(clock, lambda entry: None))
+        self.publisher = Publisher(Client(self.line), clock, Log(clock, lambda entry: None))
 
     async def seen(self) -> Object:
         return await self.node.get(VMM, "one", "default")

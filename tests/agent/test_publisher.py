@@ -31,6 +31,7 @@ class Server:
         self.refusals = list(refusals)
         self.taken: dict[str, Object] = {}
         self.asked = 0
+        self.others_refuse = 0
 
     async def send(self, request: Request) -> Response:
         name = request.path.split("/")[-2]
@@ -38,6 +39,9 @@ class Server:
             self.asked += 1
             if self.refusals:
                 return Response(self.refusals.pop(0), {"message": "no"})
+        elif self.others_refuse:
+            self.others_refuse -= 1
+            return Response(500, {"message": "no"})
         self.taken[name] = request.body
         return Response(200, {"metadata": {"name": name}})
 
@@ -50,7 +54,8 @@ class Server:
 
 @asynccontextmanager
 async def publishing_to(server: Server) -> AsyncIterator[Publisher]:
-    publisher = Publisher(Client(server), Log(RealClock(), sink=lambda entry: None))
+    log = Log(RealClock(), sink=lambda entry: None)
+    publisher = Publisher(Client(server), RealClock(), log)
     async with TaskScope("test") as scope:
         scope.guard(publisher.run(), "publisher")
         yield publisher
@@ -88,4 +93,17 @@ async def test_what_is_refused_holds_up_nothing_else(monkeypatch: pytest.MonkeyP
         publisher.wish(SUBJECT, REPORT)
         await until(lambda: server.asked == 1)
         publisher.wish(OTHER, REPORT)
-        await until(lambda: set(server.taken) == {"move", "other"})
+        await until(lambda: set(server.taken) == {"other"})
+
+
+async def test_who_fails_for_long_does_not_slow_down_who_fails_once() -> None:
+    server = Server(*[500] * 100)
+    async with publishing_to(server) as publisher:
+        publisher.wish(SUBJECT, REPORT)
+        await until(lambda: server.asked >= 5)
+        server.others_refuse = 1
+        async with asyncio.timeout(0.5):  # after 50 ms; the first one waits for more than a second
+            publisher.wish(OTHER, REPORT)
+            while "other" not in server.taken:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    assert server.asked == 5

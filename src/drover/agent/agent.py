@@ -90,7 +90,7 @@ class Agent:
             network=ports.network,
             seeds=ports.seeds,
             journal=ports.journal,
-            publisher=Publisher(ports.client, self.log),
+            publisher=Publisher(ports.client, ports.clock, self.log),
             recorder=manager.recorder,
             clock=ports.clock,
             ids=ports.ids,

@@ -2,7 +2,7 @@
 
 A report never holds up a copy: ``wish`` returns at once, one task writes. Level, not edge: a wish that equals the last
 acknowledged one is not written again, unless an older report of ours, sent before it and answered never, has landed
-after it. A failed write is tried again with back-off. At most ``MOST`` objects wait; the
+after it. A failed write is tried again with a back-off of its own. At most ``MOST`` objects wait; the
 objects are those of copies on this node, so that the bound is never met while copies are bounded.
 
 Not promised: that every intermediate state is seen by others.
@@ -20,6 +20,7 @@ from drover.api.scheme import Kind
 from drover.api.wire import Object
 from drover.base.backoff import Backoff
 from drover.base.checks import require
+from drover.base.clock import Clock
 from drover.base.log import Log
 from drover.runtime.client import Client
 
@@ -43,12 +44,16 @@ class Subject:
 class Publisher:
     """One task per agent; see the module's header."""
 
-    def __init__(self, client: Client, log: Log) -> None:
+    def __init__(self, client: Client, clock: Clock, log: Log) -> None:
         self._client = client
+        self._clock = clock
         self._log = log
         self._wishes: dict[Subject, Object] = {}
         self._acked: dict[Subject, tuple[Object, int]] = {}  # with the version of the answer
         self._refusals: dict[Subject, int] = {}
+        self._failures: dict[
+            Subject, tuple[int, float]
+        ] = {}  # how often in a row, and when it is due again
         self._wake = asyncio.Event()
 
     def wish(self, subject: Subject, patch: Object, seen: Object | None = None) -> None:
@@ -72,29 +77,36 @@ class Publisher:
         self._acked.pop(subject, None)
         self._wishes.pop(subject, None)
         self._refusals.pop(subject, None)
+        self._failures.pop(subject, None)
 
     async def run(self) -> None:
         """Write wishes for ever."""
-        failures = 0
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            for subject in list(self._wishes):
+            await self._pause()
+            now = self._clock.monotonic()
+            for subject in [each for each in self._wishes if self._due_s(each) <= now]:
                 patch = self._wishes.get(subject)  # a newer one may have come, or it was forgotten
                 if patch is not None and not await self._write(subject, patch):
-                    failures += 1
-            if any(True for _ in self._wishes):
-                await self._pause(_RETRY.delay_s(failures))
-            else:
-                failures = 0
+                    self._failed(subject)
 
-    async def _pause(self, delay_s: float) -> None:
-        """What fails does not hold up what is new."""
+    async def _pause(self) -> None:
+        """Until there is a new wish, or one that failed is due."""
+        due = [self._due_s(subject) for subject in self._wishes]
+        wait_s = max(0.0, min(due) - self._clock.monotonic()) if due else None
         try:
-            async with asyncio.timeout(delay_s):
+            async with asyncio.timeout(wait_s):
                 await self._wake.wait()
         except TimeoutError:
-            self._wake.set()
+            pass
+        self._wake.clear()
+
+    def _due_s(self, subject: Subject) -> float:
+        return self._failures[subject][1] if subject in self._failures else 0.0
+
+    def _failed(self, subject: Subject) -> None:
+        """What fails waits by itself, longer each time; others are not held up."""
+        count = self._failures[subject][0] + 1 if subject in self._failures else 1
+        self._failures[subject] = (count, self._clock.monotonic() + _RETRY.delay_s(count))
 
     async def _write(self, subject: Subject, patch: Object) -> bool:
         """True when nothing is left to do for this wish."""
@@ -126,5 +138,6 @@ class Publisher:
 
     def _done(self, subject: Subject, patch: Object) -> None:
         self._refusals.pop(subject, None)
+        self._failures.pop(subject, None)
         if self._wishes.get(subject) == patch:
             del self._wishes[subject]
