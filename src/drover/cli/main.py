@@ -39,6 +39,8 @@ COMMANDS = {
     "restart": Entry("lifecycle", "restart", "Restart a VM."),
     "evict": Entry("lifecycle", "evict", "Move a VM to another node while it runs."),
     "migrate": Entry("lifecycle", "migrate", "Move a VM to a node of your choice while it runs."),
+    "drain": Entry("drain", "drain", "Free a node for maintenance: its VMs move away."),
+    "uncordon": Entry("drain", "uncordon", "End the maintenance of a node."),
     "console": Entry("console", "command", "Serial console of a VM."),
     "ssh": Entry("ssh", "command", "Log in to a VM by SSH."),
     "demo": Entry("demo", "command", "Play the stories on real guests."),

@@ -38,6 +38,10 @@ class Client:
         self._transport = transport
         self._timeout_s = timeout_s
 
+    def patient(self, timeout_s: float) -> Client:
+        """For requests that are answered late on purpose, over the same transport."""
+        return Client(self._transport, timeout_s)
+
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         return await self._call("GET", kind.path(namespace, name))
 

@@ -7,12 +7,13 @@ from typing import Any
 from tests.controllers.world import NS, World, play
 
 from drover.api import names
-from drover.api.evacuation import mark_of
+from drover.api.evacuation import Blocked, BlockedReason, blocked_patch, mark_of
 from drover.api.machine import GuestNetwork
 from drover.api.scheme import BUDGET, NODE, POD, VM, VML, VMM, VMOP
 from drover.api.wire import Object
 from drover.base.tasks import TaskScope
 from drover.controllers.current import CurrentSettings
+from drover.controllers.evacuation import review
 from drover.controllers.evacuation.budgets import NAME
 from drover.controllers.evacuation.budgets import wire as wire_budgets
 from drover.controllers.evacuation.controller import operation_name
@@ -337,6 +338,21 @@ def test_without_room_no_operation_is_made_until_there_is_some() -> None:
         assert condition(await world.get(VM, VM_NAME), "EvacuationBlocked") is None
 
     play(story, stage.wire)
+
+
+def test_the_words_for_a_vm_that_cannot_move() -> None:
+    pod = {
+        "metadata": {
+            "name": "d8v-vm-linux-vm-abcde",
+            "labels": {names.VM_NAME_LABEL: VM_NAME},
+            **blocked_patch(Blocked(BlockedReason.NOT_MIGRATABLE, "its disk is local"))["metadata"],
+        },
+        "status": {"phase": "Running"},
+    }
+    assert review.words(f"{NS}/{VM_NAME}", pod, None, "") == (
+        "VMI linux-vm is configured with an eviction strategy but is not live-migratable: "
+        "its disk is local"
+    )
 
 
 def test_a_vm_that_stops_meanwhile_leaves_nothing() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import enum
 
-from drover.api.evacuation import Blocked, Mark, blocked_of, mark_of
+from drover.api.evacuation import BlockedReason, Mark, blocked_of, mark_of
 from drover.api.kinds import pod as pods
 from drover.api.meta import uid_of
 from drover.api.wire import Object
@@ -28,15 +28,13 @@ class Next(enum.Enum):
     MARK = enum.auto()  # and wait
 
 
-def judge(pod: Object | None, uid: str, holder: str, migratable: bool) -> Next:
+def judge(pod: Object | None, uid: str, holder: str) -> Next:
     """``uid`` is the Pod that the review began with; ``holder`` has the VM's lease."""
     if pod is None or uid_of(pod) != uid or pods.ended(pod):
         return Next.ALLOW
     if pods.deleting(pod):
         return Next.WAIT
     if pods.migration_name(pod) and uid != holder:
-        return Next.REFUSE
-    if not migratable:
         return Next.REFUSE
     return Next.WAIT if mark_of(pod) is not None else Next.MARK
 
@@ -46,10 +44,14 @@ def refusal(text: str) -> Refusal:
     return Refusal(text, 429, "TooManyRequests")
 
 
-def words(key: str, pod: Object, before: Mark | None, blocked: Blocked | None, doing: str) -> str:
+def words(key: str, pod: Object, before: Mark | None, doing: str) -> str:
     """``before``: the mark that stood when the eviction came; ``doing``: of the operation under way."""
     if pods.deleting(pod):
         return STOPS.format(key=key)
+    blocked = blocked_of(pod)
+    if blocked is not None and blocked.reason == BlockedReason.NOT_MIGRATABLE:
+        text = NOT_MIGRATABLE.format(vm=pods.vm_name(pod))
+        return f"{text}: {blocked.message}" if blocked.message else text
     text = TRIGGERED.format(key=key)
     if before is not None:
         text = f"Evacuation in progress: {text}"

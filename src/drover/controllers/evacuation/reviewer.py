@@ -11,12 +11,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from drover.api import conditions, names, scheme
-from drover.api.evacuation import Mark, blocked_of, mark_of, mark_patch
+from drover.api import names, scheme
+from drover.api.evacuation import Mark, mark_of, mark_patch
 from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vml as vmls
-from drover.api.kinds.vm import VmCondition
 from drover.api.meta import uid_of
 from drover.api.status import ApiError, Conflict, NotFound, Unanswered
 from drover.api.wire import Object
@@ -44,7 +43,6 @@ class Reviewer:
         self._settings = settings
         self._doing = doing  # message of the evacuation under way, by key of the VM
         self._pods = manager.informer(scheme.POD, labels=names.VM_NAME_LABEL)
-        self._vms = manager.informer(scheme.VM)
         self._leases = manager.informer(scheme.VML)
         self._held: dict[int, tuple[str, asyncio.Event]] = {}
         self._pods.add_handler(self._changed)
@@ -77,7 +75,7 @@ class Reviewer:
             case Next.ALLOW:
                 return None
             case Next.REFUSE:
-                return review.refusal(self._why_refused(pod))
+                return review.refusal(review.TARGET)
             case Next.MARK if not _dry(request):
                 await self._mark(key, uid)
         if not _dry(request):
@@ -90,21 +88,12 @@ class Reviewer:
     def _judge(self, pod: Object | None, uid: str) -> Next:
         if pod is None:
             return Next.ALLOW
-        vm = self._vms.get(_vm_key(pod))
         lease = self._leases.get(_vm_key(pod))
-        holder = vmls.holder(lease) if lease is not None else ""
-        condition = conditions.get_condition(vm or {}, VmCondition.MIGRATABLE)
-        migratable = condition is None or condition["status"] != conditions.FALSE
-        return review.judge(pod, uid, holder, migratable)
-
-    def _why_refused(self, pod: Object) -> str:
-        if pods.migration_name(pod):
-            return review.TARGET
-        return review.NOT_MIGRATABLE.format(vm=pods.vm_name(pod))
+        return review.judge(pod, uid, vmls.holder(lease) if lease is not None else "")
 
     def _words(self, pod: Object, before: Mark | None) -> str:
         vm = _vm_key(pod)
-        return review.words(vm, pod, before, blocked_of(pod), self._doing(vm))
+        return review.words(vm, pod, before, self._doing(vm))
 
     async def _pod(self, key: str) -> Object | None:
         """From the cache; what is not there is asked for, since only a Pod that is gone may be let go."""

@@ -1,0 +1,128 @@
+"""Which Pods of a node a drain asks to leave, and how long that may take. Pure.
+
+The choice follows `kubectl drain`: DaemonSets' Pods stay, Pods that nobody would make again and Pods with an emptyDir
+need an explicit word. The estimate takes what is known of each VM's memory, how fast it is written to and how fast
+earlier copies went; nothing is promised by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from drover.api import selectors
+from drover.api.kinds import pod as pods
+from drover.api.kinds import vm as vms
+from drover.api.kinds import vmm as vmms
+from drover.api.scheme import key_of
+from drover.api.wire import Object
+
+MIRROR = "kubernetes.io/config.mirror"
+GUESSED_BYTES_PER_S = 100 * 2**20  # of a link that no copy has gone over yet
+AROUND_S = 1.5  # of each move, besides its copy
+LEAST_SHARE = 0.1  # of the link that is left for progress, however fast the guest writes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line allows."""
+
+    vms_only: bool = False
+    selector: str = ""
+    force: bool = False
+    delete_emptydir_data: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    pods: tuple[Object, ...]
+    stay: tuple[str, ...] = ()  # DaemonSets' and static Pods
+    refused: tuple[str, ...] = ()  # sentences
+
+
+def choose(found: Iterable[Object], options: Options) -> Choice:
+    """Of the Pods on the node."""
+    chosen: list[Object] = []
+    stay: list[str] = []
+    refused: list[str] = []
+    for pod in found:
+        if options.vms_only and not pods.is_vm(pod):
+            continue
+        if options.selector and not selectors.matches_labels(options.selector, pod):
+            continue
+        owner = _controller(pod)
+        if owner.get("kind") == "DaemonSet" or MIRROR in (pod["metadata"].get("annotations") or {}):
+            stay.append(key_of(pod))
+            continue
+        why = "" if pods.ended(pod) else _needs_a_word(pod, owner, options)
+        if why:
+            refused.append(f"Pod {key_of(pod)} {why}")
+        else:
+            chosen.append(pod)
+    return Choice(tuple(chosen), tuple(stay), tuple(refused))
+
+
+def _needs_a_word(pod: Object, owner: Mapping[str, Any], options: Options) -> str:
+    if not owner and not options.force:
+        return "has no controller, nobody would make it again: --force deletes it"
+    volumes = pod["spec"].get("volumes") or []
+    if any("emptyDir" in volume for volume in volumes) and not options.delete_emptydir_data:
+        return "has an emptyDir, whose data would be lost: --delete-emptydir-data allows that"
+    return ""
+
+
+def _controller(pod: Object) -> Mapping[str, Any]:
+    owners: list[Mapping[str, Any]] = pod["metadata"].get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one VM's move has to carry."""
+
+    vm: str
+    bytes: float
+    dirty_bytes_per_s: float = 0.0
+
+
+def load_of(vm: Object, moves: Iterable[Object]) -> Load:
+    """``moves`` are the VM's migrations; what the newest one told is taken, as far as it told anything."""
+    told = [said for move in moves if (said := vmms.source_report(move)).get("ramTotalBytes")]
+    if not told:
+        return Load(key_of(vm), float(vms.memory_bytes(vm)))
+    last = told[-1]
+    size, dirty = float(last["ramTotalBytes"]), float(last.get("dirtyBytesPerSecond", 0))
+    return Load(key_of(vm), size, dirty)
+
+
+def link_bytes_per_s(moves: Iterable[Object]) -> float:
+    """The median speed of the copies so far."""
+    rates = sorted(
+        float(said["mbps"]) * 1e6 / 8
+        for move in moves
+        if (said := vmms.source_report(move)).get("mbps")
+    )
+    return rates[len(rates) // 2] if rates else GUESSED_BYTES_PER_S
+
+
+def seconds(load: Load, link: float) -> float:
+    """Of one move over an otherwise free link."""
+    return AROUND_S + load.bytes / max(link - load.dirty_bytes_per_s, link * LEAST_SHARE)
+
+
+def estimate_s(loads: Sequence[Load], link: float, at_once: int) -> float:
+    """Moves in a row, ``at_once`` of them side by side; their copies share the link."""
+    slots = [0.0] * max(1, at_once)
+    for load in sorted(loads, key=lambda load: -load.bytes):
+        slots.sort()
+        slots[0] += seconds(load, link)
+    copies_s = sum(seconds(load, link) - AROUND_S for load in loads)
+    return max(max(slots), copies_s + AROUND_S) if loads else 0.0
+
+
+def duration(seconds_left: float) -> str:
+    """For people: ``40 s``, ``3 min``."""
+    if seconds_left < 90:
+        return f"{max(1, round(seconds_left))} s"
+    return f"{round(seconds_left / 60)} min"
