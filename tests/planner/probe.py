@@ -120,19 +120,16 @@ async def _prepare(client: Client) -> None:
 class Extender:
     """The scheduler's extender: which nodes it was shown, by name of the Pod."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.shown: dict[str, frozenset[str]] = {}
-        self.port = 0
+        self._port = port
         application = web.Application(client_max_size=2**24)
         application.router.add_post("/filter", self._filter)
         self._runner = web.AppRunner(application)
 
     async def start(self) -> None:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        assert site._server is not None
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
 
     async def stop(self) -> None:
         await self._runner.cleanup()
@@ -214,7 +211,7 @@ class Probe:
         found: dict[str, Answer] = {}
         async with asyncio.timeout(VERDICT_S):
             while waiting:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02 if len(waiting) < 10 else 0.2)
                 pods, _ = await self._client.list(scheme.POD, labels=ROLE)
                 for pod in pods:
                     name, message = pod["metadata"]["name"], _message(pod)
