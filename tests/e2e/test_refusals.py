@@ -76,7 +76,11 @@ def stays_pending(vm: Vm, condition: str, *words: str) -> None:
 
 
 def test_unknown_class(lab, vm):
-    lab.apply(manifest(vm.name, virtualMachineClassName="no-such-class"))
+    said_by = lab.k(
+        "apply", "-f", "-", stdin=manifest(vm.name, virtualMachineClassName="no-such-class")
+    )
+    assert said_by.code == 0, said_by.err
+    assert 'Warning: The VM class "no-such-class" does not exist' in said_by.err
     stays_pending(vm, "VirtualMachineClassReady", "False", "no-such-class")
 
 

@@ -35,6 +35,7 @@ from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
+from drover.controllers.vm.review import Reviewer as VmReviewer
 from drover.controllers.vmop.controller import wire as wire_vmop
 from drover.controllers.webhook import Refusal, Rule, WebhookServer, WebhookSettings
 from drover.runtime import process
@@ -65,7 +66,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
         why = operations.review(request)
         return None if why is None else Refusal(why)
 
-    return {"/vmop": vmop_rule, "/evict": reviewer.review}
+    return {"/vmop": vmop_rule, "/vm": VmReviewer(manager).review, "/evict": reviewer.review}
 
 
 async def serve(config: ControllersConfig) -> None:

@@ -1,9 +1,9 @@
 """The admission webhook: rules that look at other objects, which CEL cannot say.
 
-One HTTPS server in the controllers' process; each rule gives a refusal or none for a review's request, when it likes:
-reviews of evictions are held for a while. It reads the controllers' caches, so it may lag behind: what a rule keeps
-out is kept out or checked again elsewhere too, and a webhook that is away blocks nobody by itself (failurePolicy
-Ignore). Only the API server can reach it in a lab; it holds no secrets.
+One HTTPS server in the controllers' process; each rule gives a refusal, a caution or nothing for a review's request,
+when it likes: reviews of evictions are held for a while. It reads the controllers' caches, so it may lag behind: what a
+rule keeps out is kept out or checked again elsewhere too, and a webhook that is away blocks nobody by itself
+(failurePolicy Ignore). Only the API server can reach it in a lab; it holds no secrets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ class Refusal:
     reason: str = "Forbidden"
 
 
-Rule = Callable[[Mapping[str, Any]], Awaitable[Refusal | None]]
+@dataclass(frozen=True)
+class Caution:
+    """The request is allowed, and the caller told this."""
+
+    message: str
+
+
+Rule = Callable[[Mapping[str, Any]], Awaitable[Refusal | Caution | None]]
 
 
 @dataclass(frozen=True)
@@ -72,15 +79,17 @@ def _handler(rule: Rule) -> Callable[[web.Request], Any]:
     return handle
 
 
-def answer(review: Mapping[str, Any], refusal: Refusal | None) -> dict[str, Any]:
+def answer(review: Mapping[str, Any], said: Refusal | Caution | None) -> dict[str, Any]:
     """The AdmissionReview to send back."""
     request = review["request"]
-    response: dict[str, Any] = {"uid": request["uid"], "allowed": refusal is None}
-    if refusal is not None:
+    response: dict[str, Any] = {"uid": request["uid"], "allowed": not isinstance(said, Refusal)}
+    if isinstance(said, Caution):
+        response["warnings"] = [said.message]
+    if isinstance(said, Refusal):
         response["status"] = {
             "status": "Failure",
-            "code": refusal.code,
-            "reason": refusal.reason,
-            "message": refusal.message,
+            "code": said.code,
+            "reason": said.reason,
+            "message": said.message,
         }
     return {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}

@@ -17,8 +17,8 @@ NAME = "drover-controllers"
 
 
 def configuration(url: str, ca: bytes) -> Object:
-    """Reviews of new operations and of evictions. Away, they block nobody by themselves: the vmop controller checks the
-    same again, and the controllers' PodDisruptionBudgets refuse evictions of VM Pods with "try again"."""
+    """Reviews of new operations, VMs and evictions. Away, they block nobody by themselves: the vmop controller checks
+    the same again, and the controllers' PodDisruptionBudgets refuse evictions of VM Pods with "try again"."""
     trust = base64.b64encode(ca).decode()
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -38,6 +38,22 @@ def configuration(url: str, ca: bytes) -> Object:
                         "apiVersions": ["*"],
                         "operations": ["CREATE"],
                         "resources": ["virtualmachineoperations"],
+                    }
+                ],
+            },
+            {
+                "name": "vm.drover.dev",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "failurePolicy": "Ignore",  # it only warns
+                "timeoutSeconds": 2,
+                "clientConfig": {"url": f"{url}/vm", "caBundle": trust},
+                "rules": [
+                    {
+                        "apiGroups": [VIRTUALIZATION],
+                        "apiVersions": ["*"],
+                        "operations": ["CREATE"],
+                        "resources": ["virtualmachines"],
                     }
                 ],
             },

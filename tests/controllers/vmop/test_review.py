@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from drover.controllers.vmop.review import refusal
-from drover.controllers.webhook import Refusal, answer
+from drover.controllers.webhook import Caution, Refusal, answer
 
 
 def vmop(kind: str, name: str = "old", phase: str = "InProgress", force: bool | None = None) -> Any:
@@ -54,3 +54,5 @@ def test_the_answer_names_the_review() -> None:
     assert refused["response"]["allowed"] is False
     assert refused["response"]["status"]["code"] == 429
     assert answer(review, None)["response"] == {"uid": "7", "allowed": True}
+    cautioned = answer(review, Caution("well"))["response"]
+    assert cautioned == {"uid": "7", "allowed": True, "warnings": ["well"]}
