@@ -93,15 +93,15 @@ def play(pairs: list[Pair], lanes: int) -> Iterator[Cell]:
     processes = [context.Process(target=_lane, args=(todo, done)) for _ in range(lanes)]
     for process in processes:
         process.start()
+    living = lanes
     try:
-        living = lanes
         while living:
             cell = done.get()
             living -= cell is None
             if cell is not None:
                 yield cell
     finally:
-        for process in processes:
+        for process in processes if living else ():
             process.terminate()
         for process in processes:
             process.join()
