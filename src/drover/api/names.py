@@ -22,6 +22,8 @@ VIMAGE_FINALIZER = "virtualization.deckhouse.io/vi-cleanup"
 # On operations of the evacuation controller, until they are finished.
 EVACUATION_FINALIZER = "virtualization.deckhouse.io/vmop-protection-by-evacuation-controller"
 EVACUATION_PREFIX = "evacuation-"
+FIRMWARE_UPDATE_PREFIX = "firmware-update-"
+PLACEMENT_UPDATE_PREFIX = "nodeplacement-update-"
 
 # On operations that controllers make.
 EVACUATION_ANNOTATION = "virtualization.deckhouse.io/evacuation"

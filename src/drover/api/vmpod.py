@@ -4,8 +4,8 @@ A Pod is one incarnation of its VM. Its requests reserve room with the scheduler
 the overhead of QEMU), its machine annotation tells the node all it needs. Both kinds are owned by the VM alone: a
 Pod owned by a migration would be collected with it while its guest runs (safety rule 13).
 
-A target is the source's Pod again, word for word, except that it must not land on the source's node. Placement
-follows the VM as it was started: wishes that need a restart do not slip in through a migration.
+A target is the source's Pod again, word for word, except that it must not land on the source's node, and for what
+applies without a restart: where it may run, and its firmware. Wishes that need a restart do not slip in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drover.api import machine as machines
-from drover.api import names
+from drover.api import names, placement
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmclass as classes
 from drover.api.kinds import vmm as vmms
@@ -38,7 +38,6 @@ USER_DATA_VOLUME = "user-data"
 # Changing one of these applies at once; every other field of spec waits for a restart.
 LIVE_FIELDS = ("runPolicy", "disruptions", "liveMigrationPolicy")
 
-_TOLERATED_FOR_EVER = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _PRIVATE_PREFIXES = ("drover.dev/", "kubectl.kubernetes.io/", "virtualization.deckhouse.io/")
 
 
@@ -82,8 +81,10 @@ def applied_spec(vm: Object) -> dict[str, Any]:
     return {name: value for name, value in vms.spec(vm).items() if name not in LIVE_FIELDS}
 
 
-def build_pod(name: str, vm: Object, vmclass: Object, machine: dict[str, Any]) -> Object:
-    """The Pod that starts ``vm``."""
+def build_pod(
+    name: str, vm: Object, vmclass: Object, machine: dict[str, Any], firmware: str = ""
+) -> Object:
+    """The Pod that starts ``vm``, on this firmware if its node has it."""
     meta = vm["metadata"]
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -91,19 +92,12 @@ def build_pod(name: str, vm: Object, vmclass: Object, machine: dict[str, Any]) -
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": vms.grace_s(vm),
         "priorityClassName": vms.priority_class(vm) or names.VM_PRIORITY_CLASS,
-        "tolerations": _tolerations(vm, vmclass),
         "containers": [_container(resources_of(vm, vmclass))],
+        **placement.of(vm, vmclass),
     }
-    selector = {**(vms.spec(vm).get("nodeSelector") or {}), **classes.node_labels(vmclass)}
-    affinity = _affinity(vm, vmclass)
     spread = vms.spec(vm).get("topologySpreadConstraints")
-    for field, value in (
-        ("nodeSelector", selector),
-        ("affinity", affinity),
-        ("topologySpreadConstraints", spread),
-    ):
-        if value:
-            spec[field] = copy.deepcopy(value)
+    if spread:
+        spec["topologySpreadConstraints"] = copy.deepcopy(spread)
     if machine["seed_secret"]:
         spec["volumes"] = [
             {"name": USER_DATA_VOLUME, "secret": {"secretName": machine["seed_secret"]}}
@@ -119,14 +113,18 @@ def build_pod(name: str, vm: Object, vmclass: Object, machine: dict[str, Any]) -
                 **pod_annotations(vm),
                 PROPAGATED_ANNOTATION: _propagated(vm),
                 names.MACHINE_ANNOTATION: machines.encode(machine),
-                APPLIED_SPEC_ANNOTATION: json.dumps(
-                    applied_spec(vm), sort_keys=True, separators=(",", ":")
-                ),
+                APPLIED_SPEC_ANNOTATION: _json(applied_spec(vm)),
+                placement.DIGEST_ANNOTATION: placement.digest(vm, vmclass),
+                **({names.FIRMWARE_ANNOTATION: firmware} if firmware else {}),
             },
             "ownerReferences": [owner_reference(vm)],
         },
         "spec": spec,
     }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def owner_reference(vm: Object) -> Object:
@@ -202,70 +200,43 @@ def _container(need: Resources) -> dict[str, Any]:
     }
 
 
-def _tolerations(vm: Object, vmclass: Object) -> list[Any]:
-    ours: list[dict[str, Any]] = [
-        {"key": names.VM_NODE_TAINT, "operator": "Exists", "effect": "NoSchedule"}
-    ]
-    # Without seconds: for ever. Eviction by time-out proves nothing about the guest (design: only fencing does).
-    ours += [
-        {"key": key, "operator": "Exists", "effect": "NoExecute"} for key in _TOLERATED_FOR_EVER
-    ]
-    return [*ours, *(vms.spec(vm).get("tolerations") or []), *classes.tolerations(vmclass)]
+@dataclass(frozen=True)
+class Now:
+    """What a target takes from the present and not from its source."""
+
+    vm: Object
+    vmclass: Object
+    firmware: str = ""  # empty: that of the source
+    not_on: tuple[str, ...] = ()  # nodes besides the source's
 
 
-def _affinity(vm: Object, vmclass: Object) -> dict[str, Any]:
-    wish = vms.spec(vm).get("affinity") or {}
-    affinity: dict[str, Any] = {}
-    for ours, theirs in (
-        ("virtualMachineAndPodAffinity", "podAffinity"),
-        ("virtualMachineAndPodAntiAffinity", "podAntiAffinity"),
-    ):
-        if wish.get(ours):
-            affinity[theirs] = wish[ours]
-    node = copy.deepcopy(wish.get("nodeAffinity") or {})
-    expressions = [dict(expression) for expression in classes.node_expressions(vmclass)]
-    if expressions:
-        _require(node, "matchExpressions", expressions)
-    if node:
-        affinity["nodeAffinity"] = node
-    return affinity
-
-
-def _require(node_affinity: dict[str, Any], field: str, wanted: list[Any]) -> None:
-    """Terms are alternatives, so what must hold is added to every one of them, or to a new one."""
-    required = node_affinity.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
-    terms = required.setdefault("nodeSelectorTerms", [])
-    if not terms:
-        terms.append({})
-    for term in terms:
-        term[field] = [*(term.get(field) or []), *copy.deepcopy(wanted)]
-
-
-def target_pod(source: Object, vmm: Object, name: str) -> Object:
+def target_pod(source: Object, vmm: Object, name: str, now: Now | None = None) -> Object:
     """The Pod that receives the guest of ``source`` in the migration ``vmm``: never on the same node.
 
     A node selector of the operation is added as a requirement and not merged into the VM's own: where both
-    contradict, no node fits and the scheduler says so, instead of one of them winning silently.
+    contradict, no node fits and the scheduler says so, instead of one of them winning silently. Without ``now`` the
+    target may run where its source might.
     """
     meta = source["metadata"]
     spec = copy.deepcopy(source["spec"])
     for assigned in ("nodeName", "priority", "preemptionPolicy", "hostname"):
         spec.pop(assigned, None)
     annotations = dict(meta.get("annotations") or {})
-    own = annotations.get(AFFINITY_ANNOTATION) or json.dumps(
-        spec.get("affinity") or {}, sort_keys=True
-    )
-    annotations[AFFINITY_ANNOTATION] = own
-    spec["affinity"] = json.loads(own)  # the rules of an earlier migration end with it
+    annotations.setdefault(AFFINITY_ANNOTATION, _json(spec.get("affinity") or {}))
+    if now is not None:
+        _bring_up_to_date(spec, annotations, now)
+    # The rules of an earlier migration end with it.
+    spec["affinity"] = json.loads(annotations[AFFINITY_ANNOTATION])
     node_affinity = spec["affinity"].setdefault("nodeAffinity", {})
-    off_source = [{"key": "metadata.name", "operator": "NotIn", "values": [vmms.source_node(vmm)]}]
-    _require(node_affinity, "matchFields", off_source)
+    nodes = (vmms.source_node(vmm), *(now.not_on if now is not None else ()))
+    elsewhere = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    placement.require(node_affinity, "matchFields", elsewhere)
     selector = vmms.spec(vmm).get("nodeSelector") or {}
     wanted = [
         {"key": key, "operator": "In", "values": [value]} for key, value in sorted(selector.items())
     ]
     if wanted:
-        _require(node_affinity, "matchExpressions", wanted)
+        placement.require(node_affinity, "matchExpressions", wanted)
     for ends_with_the_source in (
         names.STOP_ANNOTATION,
         names.EVICTION_ANNOTATION,
@@ -286,3 +257,21 @@ def target_pod(source: Object, vmm: Object, name: str) -> Object:
         },
         "spec": spec,
     }
+
+
+def _bring_up_to_date(spec: dict[str, Any], annotations: dict[str, str], now: Now) -> None:
+    wished = placement.of(now.vm, now.vmclass)
+    for field in placement.FIELDS:
+        spec.pop(field, None)
+    spec |= wished
+    annotations[AFFINITY_ANNOTATION] = _json(wished.get("affinity") or {})
+    annotations[placement.DIGEST_ANNOTATION] = placement.digest(now.vm, now.vmclass)
+    if APPLIED_SPEC_ANNOTATION in annotations:
+        applied = json.loads(annotations[APPLIED_SPEC_ANNOTATION])
+        for field in placement.FIELDS:
+            applied.pop(field, None)
+        present = vms.spec(now.vm)
+        applied |= {field: present[field] for field in placement.FIELDS if field in present}
+        annotations[APPLIED_SPEC_ANNOTATION] = _json(applied)
+    if now.firmware:
+        annotations[names.FIRMWARE_ANNOTATION] = now.firmware

@@ -11,7 +11,7 @@ import pytest
 
 from drover.agent.ports import Disk, MachineSpec
 from drover.api import machine as machines
-from drover.api import names, vmpod
+from drover.api import names, placement, vmpod
 from drover.api.machine import BadMachine, GuestNetwork
 
 VM: dict[str, Any] = {
@@ -117,6 +117,7 @@ def test_metadata() -> None:
     assert "runPolicy" not in applied
     assert applied["cpu"] == VM["spec"]["cpu"]
     annotations.pop("drover.dev/propagated")
+    assert annotations.pop("drover.dev/placement") == placement.digest(VM, CLASS)
     assert annotations == {
         "note": "hello",
         "kubectl.kubernetes.io/default-container": "d8v-compute",

@@ -95,6 +95,7 @@ class VmCondition:
 class VmReason:
     """Reasons of those conditions."""
 
+    FIRMWARE_OUT_OF_DATE = "FirmwareOutOfDate"  # of FirmwareUpToDate
     # Running
     RUNNING = "Running"
     NOT_RUNNING = "NotRunning"

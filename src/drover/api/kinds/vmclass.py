@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from drover.api import names
@@ -42,6 +42,16 @@ def cpu_model(vmclass: Obj) -> str:
 def is_default(vmclass: Obj) -> bool:
     annotations = vmclass["metadata"].get("annotations") or {}
     return annotations.get(names.DEFAULT_CLASS_ANNOTATION) == "true"
+
+
+def chosen(name: str, everything: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The class of this name; with no name the default one, if there is exactly one."""
+    found = [one for one in everything if _is(one, name)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is(vmclass: Obj, name: str) -> bool:
+    return bool(vmclass["metadata"]["name"] == name) if name else is_default(vmclass)
 
 
 def node_labels(vmclass: Obj) -> dict[str, str]:

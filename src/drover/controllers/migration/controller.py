@@ -22,6 +22,7 @@ from drover.base.clock import rfc3339
 from drover.controllers.current import CurrentSettings
 from drover.controllers.migration import decide as story
 from drover.controllers.migration.queue import SlotQueue
+from drover.controllers.migration.target import Targets
 from drover.controllers.migration.view import CopyLimits, MigrationView, TargetPod
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
@@ -57,6 +58,7 @@ class MigrationController:
         self.leases = manager.informer(scheme.VML)
         self.vms = manager.informer(scheme.VM)
         self.pods = manager.informer(scheme.POD, labels=names.VM_NAME_LABEL)
+        self._targets = Targets(manager, self._settings)
         self.queue = SlotQueue(manager, self._settings)
         self._since: dict[str, tuple[str, float]] = {}
         self.migrations.add_index("vm", lambda vmm: [_vm_key(vmm)])
@@ -192,7 +194,8 @@ class MigrationController:
             gone = story.SetPhase(VmmPhase.FAILED, story.Reason.VM_STOPPED, story.STOPPED)
             return await self._set_phase(vmm, gone)
         name = target_name(vmms.vm_name(vmm), vmm["metadata"]["uid"])
-        wanted = vmpod.target_pod(source, vmm, name)
+        now = self._targets.now(vmm, source, self.vms.get(_vm_key(vmm)))
+        wanted = vmpod.target_pod(source, vmm, name, now)
         try:
             pod = await self._manager.client.create(scheme.POD, wanted)
         except status.AlreadyExists:

@@ -150,7 +150,7 @@ class Actor:
             secret,
         )
         name = vmpod.pod_name(name_of(view.vm), self._ids.suffix())
-        wanted = vmpod.build_pod(name, view.vm, view.vmclass, machine)
+        wanted = vmpod.build_pod(name, view.vm, view.vmclass, machine, view.wanted_firmware)
         try:
             pod = await self._client.create(POD, wanted)
         except (Forbidden, Invalid, BadRequest) as error:

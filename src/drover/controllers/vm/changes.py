@@ -1,10 +1,14 @@
-"""Which changes of the spec wait for a restart: what the running Pod was built from against what is wished now."""
+"""Which changes of the spec wait for a restart: what the running Pod was built from against what is wished now.
+
+Changes of placement wait for none: the placement controller moves a VM whose node does not satisfy them.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from drover.api import placement
 from drover.api.meta import annotations_of
 from drover.api.vmpod import APPLIED_SPEC_ANNOTATION, applied_spec
 from drover.api.wire import Object
@@ -16,11 +20,15 @@ MOST_CHANGES = 32
 def pending(view: VmView) -> list[dict[str, Any]]:
     """As ``status.restartAwaitingChanges``; empty while nothing runs."""
     pod = view.active_pod
-    return _since(pod, view)[:MOST_CHANGES] if pod is not None else []
+    found = _since(pod, view) if pod is not None else []
+    return [one for one in found if not placement.is_placement(one["path"])][:MOST_CHANGES]
 
 
 def outdated(pod: Object, view: VmView) -> bool:
-    """The spec has changed since this Pod was made."""
+    """What it was made from has changed: the spec, or where its class allows it to run."""
+    made_from = annotations_of(pod).get(placement.DIGEST_ANNOTATION)
+    if made_from and view.vmclass is not None:
+        return made_from != placement.digest(view.vm, view.vmclass) or bool(_since(pod, view))
     return bool(_since(pod, view))
 
 

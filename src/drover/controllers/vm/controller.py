@@ -15,8 +15,10 @@ from drover.api.meta import (
     namespace_of,
     uid_of,
 )
-from drover.api.scheme import VM, key_of
+from drover.api.scheme import MODULECONFIG, VM, key_of
 from drover.api.wire import Object
+from drover.controllers.current import CurrentSettings
+from drover.controllers.settings import is_settings
 from drover.controllers.vm import moves, status
 from drover.controllers.vm.act import Actor, Settings
 from drover.controllers.vm.decide import decide
@@ -38,6 +40,7 @@ class VmReconciler:
         self._manager = manager
         self._caches = caches
         self._actor = Actor(manager, caches, settings)
+        self._cluster = CurrentSettings(manager)
         self._writer = Writer(manager.client, manager.clock, caches.vms)
 
     async def reconcile(self, key: str) -> Outcome:
@@ -49,7 +52,10 @@ class VmReconciler:
             await self._writer.add_finalizer(vm, names.VM_FINALIZER)
             return Done()
         refusal = self._actor.refusals.get(uid_of(vm))
-        view = await gather(self._caches, self._manager.client, self._manager.clock, vm, refusal)
+        wanted = self._cluster.now().firmware_version
+        view = await gather(
+            self._caches, self._manager.client, self._manager.clock, vm, refusal, wanted
+        )
         if view.own_lease is not None:
             self._actor.lease_found(key)
         decision = decide(view)
@@ -99,6 +105,10 @@ def wire(manager: Manager, settings: Settings) -> None:
     controller.watch(
         caches.classes,
         lambda vmclass: _keys(caches, "class", name_of(vmclass)) + _keys(caches, "class", ""),
+    )
+    controller.watch(
+        manager.informer(MODULECONFIG),
+        lambda found: [key_of(vm) for vm in caches.vms.all()] if is_settings(found) else [],
     )
     manager.add(controller)
 

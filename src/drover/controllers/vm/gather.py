@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drover.api import firmware
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmclass as classes
+from drover.api.kinds import vml as vmls
 from drover.api.kinds.vm import DeviceKind, DeviceRef
 from drover.api.meta import name_of, namespace_of, uid_of
 from drover.api.names import VM_NAME_LABEL
 from drover.api.scheme import (
     CVIMAGE,
-    NODE,
     POD,
     SECRET,
     VDISK,
@@ -72,7 +73,6 @@ class Caches:
     disks: Informer
     images: Informer
     cluster_images: Informer
-    nodes: Informer
 
     @staticmethod
     def of(manager: Manager) -> Caches:
@@ -86,7 +86,6 @@ class Caches:
             disks=manager.informer(VDISK),
             images=manager.informer(VIMAGE),
             cluster_images=manager.informer(CVIMAGE),
-            nodes=manager.informer(NODE),
         )
         caches.pods.add_index("vm", lambda pod: [vm_key_of_pod(pod)])
         caches.moves.add_index("vm", lambda move: [vm_key_of_move(move)])
@@ -102,22 +101,11 @@ class Caches:
         cache = self.disks if ref.kind is DeviceKind.DISK else self.images
         return cache.get(f"{namespace}/{ref.name}")
 
-    def qemu_version(self, node_name: str) -> str:
-        """As its agent tells it: ``qemu://7.2``."""
-        node = self.nodes.get(node_name) or {}
-        info = (node.get("status") or {}).get("nodeInfo") or {}
-        version = str(info.get("containerRuntimeVersion", "")).removeprefix("qemu://")
-        return "" if version == "unknown" else version
-
     def class_name(self, vm: Object) -> str:
         """The one the VM names, else the default one."""
         named = vms.class_name(vm)
-        if named:
-            return named
-        defaults = [
-            name_of(vmclass) for vmclass in self.classes.all() if classes.is_default(vmclass)
-        ]
-        return defaults[0] if len(defaults) == 1 else ""
+        found = None if named else classes.chosen("", self.classes.all())
+        return named or (name_of(found) if found is not None else "")
 
 
 def _holder_uid(disk: Object) -> list[str]:
@@ -130,7 +118,12 @@ def _age(obj: Object) -> tuple[str, str]:
 
 
 async def gather(
-    caches: Caches, client: Client, clock: Clock, vm: Object, refusal: Refusal | None
+    caches: Caches,
+    client: Client,
+    clock: Clock,
+    vm: Object,
+    refusal: Refusal | None,
+    wanted_firmware: str,
 ) -> VmView:
     """One look at one VM."""
     key, namespace = key_of(vm), namespace_of(vm)
@@ -138,9 +131,9 @@ async def gather(
     claim_key = claim_key_of(vm)
     lease = caches.leases.get(key)
     own_pods = [pod for pod in caches.pods.by_index("vm", key) if _owned(pod, vm)]
-    node = (
-        str(lease["spec"].get("node", "")) if lease is not None and lease["spec"]["holder"] else ""
-    )
+    holder = vmls.holder(lease) if lease is not None else ""
+    told = [firmware.running_on(pod) for pod in own_pods if uid_of(pod) == holder]
+    before = str((vms.status(vm).get("versions") or {}).get("qemu", "")) if holder else ""
     under_way = any(not pods.ended(pod) for pod in own_pods)
     started = (vms.status(vm).get("stats") or {}).get("lastStartTime")
     return VmView(
@@ -155,7 +148,8 @@ async def gather(
         secret_problem="" if under_way else await _secret_problem(client, vm),
         refusal=refusal.message if refusal is not None else "",
         refusal_wait_s=refusal.until_s - clock.monotonic() if refusal is not None else 0.0,
-        qemu_version=caches.qemu_version(node) if node else "",
+        qemu_version="".join(told) or before,  # a guest that has just arrived is not told of yet
+        wanted_firmware=wanted_firmware,
         lease=lease,
         pods=tuple(sorted(own_pods, key=_age)),
         moves=tuple(sorted(caches.moves.by_index("vm", key), key=_age)),

@@ -26,6 +26,8 @@ from drover.controllers.vm.intents import Decision
 from drover.controllers.vm.power import Power
 from drover.controllers.vm.view import Device, VmView, stop_wish
 
+_WITHOUT_FIRMWARE = (VmPhase.PENDING, VmPhase.STARTING, VmPhase.STOPPED)
+
 
 def build(view: VmView, decision: Decision) -> dict[str, Any]:
     """The full status; ``power`` is the memory of the power decision."""
@@ -150,6 +152,9 @@ def _conditions(view: VmView, power: Power, phase: VmPhase) -> list[Object]:
         wanted.append(_migratable(view))
     wanted += _awaiting_restart(view)
     wanted += moves.eviction(view)
+    outdated = view.qemu_version and view.wanted_firmware not in ("", view.qemu_version)
+    if outdated and phase not in _WITHOUT_FIRMWARE:
+        wanted.append(_firmware(view))
     migrating = moves.condition(view)
     if migrating is not None:
         wanted.append(migrating)
@@ -220,6 +225,16 @@ def _agent_ready(view: VmView) -> Object:
 def _migratable(view: VmView) -> Object:
     """All disks are in the shared directory, so every held VM can move."""
     return cond.condition(VmCondition.MIGRATABLE, True, VmReason.MIGRATABLE)
+
+
+def _firmware(view: VmView) -> Object:
+    """Present only when False."""
+    message = (
+        f"The virtual machine runs on QEMU {view.qemu_version}, and "
+        f"QEMU {view.wanted_firmware} is wanted."
+    )
+    kind, reason = VmCondition.FIRMWARE_UP_TO_DATE, VmReason.FIRMWARE_OUT_OF_DATE
+    return cond.condition(kind, False, reason, message)
 
 
 def _awaiting_restart(view: VmView) -> list[Object]:

@@ -55,7 +55,8 @@ class VmView:
     lease: Object | None = None
     pods: tuple[Object, ...] = ()
     moves: tuple[Object, ...] = ()
-    qemu_version: str = ""  # of the node it is on
+    qemu_version: str = ""  # what the guest runs on, as its agent tells it
+    wanted_firmware: str = ""  # what it shall run on; empty: whatever its node has
     started_s: float | None = None  # status.stats.lastStartTime
 
     @property
