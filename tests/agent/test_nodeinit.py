@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -142,3 +143,75 @@ async def test_agent_is_started_again_and_children_stay(tmp_path: Path) -> None:
     finally:
         node.process.terminate()
         node.process.wait(10)
+
+
+def boottime(in_s: float = 0.0) -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) + in_s
+
+
+async def gone(pid: int, limit_s: float = 5.0) -> None:
+    async with asyncio.timeout(limit_s):
+        while running(pid):  # noqa: ASYNC110 - another process ends it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_deadline_that_is_not_put_off_kills_every_child_and_shuts_the_door(
+    node: Node,
+) -> None:
+    node.spawner.life = "life-1"
+    pids = [await node.spawner.spawn(name, SLEEP, node.stdio) for name in ("a", "b")]
+    await node.spawner.judge("live", "life-1", boottime(0.4))
+    await node.spawner.judge("live", "life-1", boottime(0.8))
+    until = boottime(0.4)
+    await node.spawner.judge("live", "life-1", boottime(0.1))  # never shortened
+    await asyncio.sleep(until - boottime() - 0.1)
+    assert all(map(running, pids))
+    for pid in pids:
+        await gone(pid)
+    assert boottime() - until < 2
+    assert await node.spawner.ended() == ["life-1"]
+    # An agent that was frozen meanwhile cannot start anything, nor put the deadline off.
+    with pytest.raises(HypervisorError, match="is over"):
+        await node.spawner.spawn("c", SLEEP, node.stdio)
+    with pytest.raises(HypervisorError, match="is over"):
+        await node.spawner.judge("live", "life-1", boottime(60))
+    with pytest.raises(HypervisorError, match="is over"):
+        await node.spawner.judge("free", "life-1")
+    node.spawner.life = "life-2"
+    await node.spawner.judge("live", "life-2", boottime(60))
+    await node.spawner.spawn("c", SLEEP, node.stdio)
+
+
+async def test_nothing_is_started_for_another_life_than_the_present(node: Node) -> None:
+    await node.spawner.judge("live", "life-2", boottime(60))
+    for life in ("life-1", ""):
+        node.spawner.life = life
+        with pytest.raises(HypervisorError, match="life-2"):
+            await node.spawner.spawn("a", SLEEP, node.stdio)
+    with pytest.raises(HypervisorError, match="life-2"):
+        await node.spawner.judge("live", "life-1", boottime(60))
+
+
+async def test_a_life_that_is_ended_by_word_ends_at_once(node: Node) -> None:
+    node.spawner.life = "life-1"
+    await node.spawner.judge("live", "life-1", boottime(60))
+    pid = await node.spawner.spawn("a", SLEEP, node.stdio)
+    await node.spawner.judge("end", "life-1")
+    await gone(pid)
+    with pytest.raises(HypervisorError, match="is over"):
+        await node.spawner.spawn("a", SLEEP, node.stdio)
+
+
+async def test_a_life_that_is_freed_has_no_deadline(node: Node) -> None:
+    node.spawner.life = "life-1"
+    await node.spawner.judge("live", "life-1", boottime(0.3))
+    pid = await node.spawner.spawn("a", SLEEP, node.stdio)
+    await node.spawner.judge("free", "life-1")
+    await asyncio.sleep(0.6)
+    assert running(pid)
+
+
+async def test_a_deadline_that_passed_before_it_was_told_kills(node: Node) -> None:
+    pid = await node.spawner.spawn("a", SLEEP, node.stdio)
+    await node.spawner.judge("live", "life-1", boottime(-1))
+    await gone(pid)

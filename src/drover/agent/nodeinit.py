@@ -4,9 +4,14 @@ It keeps the agent running (again after a back-off), starts QEMUs on request, re
 So a QEMU outlives the agent that asked for it, never the node: every child dies with this process, by the kernel's hand
 when it is killed (PR_SET_PDEATHSIG, and the PID namespace), by its own when it gets SIGTERM.
 
+It is the node's *deadline watchdog* too: told that a life of the node may last until an instant, it kills every QEMU
+at that instant unless it was told a later one, and starts none for that life ever after (safety rule 8). A frozen agent
+that thaws finds its guests dead and the door shut; only a new life opens it.
+
 Requests come over a unix socket: one JSON line, one JSON line back, one connection each. Ops: ``spawn`` (copy, argv,
-stdio, nice; gives pid or error), ``kill`` and ``wait`` (copy; give status once it is reaped), ``status`` (agent's pid,
-children). A status is that of os.waitstatus_to_exitcode; null when no such child is known.
+stdio, nice, life; gives pid or error), ``kill`` and ``wait`` (copy; give status once it is reaped), ``status`` (agent's
+pid, children, ended lives), ``live`` (life, until: of CLOCK_BOOTTIME), ``free`` (life: no deadline any more), ``end``
+(life: now). A status is that of os.waitstatus_to_exitcode; null when no such child is known.
 
 Standard library only and one thread: it must start in milliseconds and fork safely. It does not promise to log
 requests, to remember exit codes beyond the last 256, or to tell clients apart: the socket is the node's own, mode 0600.
@@ -32,6 +37,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _CHILDREN_MAX = 256
 _CLIENTS_MAX = 1024
 _LINE_MAX = 256 * 1024
+_ENDED_MAX = 256
 _TERM_GRACE_S = 3.0
 _RESTART_FIRST_S = 0.2
 _RESTART_MAX_S = 5.0
@@ -40,13 +46,48 @@ _STEADY_S = 30.0  # an agent that ran this long starts the back-off anew
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class SpawnGate:
-    """May a QEMU be started now? The deadline watchdog of fenced nodes takes this place (safety
-    rule 8).
+class Deadline:
+    """How long the present life of the node may last, and which lives are over. Times are of ``_now_s``.
+
+    ``until_s`` only ever grows within a life. A life that is over stays over: that is the latch.
     """
 
-    def refusal(self) -> str:
-        """The reason not to start anything, or empty."""
+    def __init__(self) -> None:
+        self.life = ""  # empty: nobody asked for a deadline
+        self.until_s = 0.0
+        self.ended: list[str] = []
+
+    def due(self, now_s: float) -> bool:
+        """The present life has passed its deadline."""
+        return bool(self.life) and now_s >= self.until_s
+
+    def end(self, life: str) -> None:
+        """For good."""
+        if life not in self.ended:
+            self.ended.append(life)
+            del self.ended[:-_ENDED_MAX]
+        if self.life == life:
+            self.life = ""
+
+    def refusal(self, life: str, now_s: float) -> str:
+        """The reason to start nothing for this life, or empty."""
+        if life in self.ended:
+            return f"the life {life} of this node is over"
+        if self.due(now_s):
+            return "the deadline of this node has passed"
+        if self.life and life != self.life:
+            return f"this node lives its life {self.life}, not {life!r}"
+        return ""
+
+    def live(self, life: str, until_s: float, now_s: float, children: int) -> str:
+        """Begin to hold a life to a deadline, or put it off. The reason not to, or empty."""
+        if life != self.life and self.ended and children:
+            return "QEMUs of a former life are not reaped yet"
+        refusal = self.refusal(life, now_s)
+        if refusal:
+            return refusal
+        self.until_s = max(self.until_s, until_s) if self.life else until_s
+        self.life = life
         return ""
 
 
@@ -103,10 +144,10 @@ class _Client:
 class NodeInit:
     """The loop. ``run`` returns when everything has ended after SIGTERM or SIGINT."""
 
-    def __init__(self, path: str, agent: list[str], gate: SpawnGate) -> None:
+    def __init__(self, path: str, agent: list[str]) -> None:
         self._path = path
         self._agent = agent
-        self._gate = gate
+        self._deadline = Deadline()
         self._agent_pid = 0
         self._agent_since = 0.0
         self._restart_s = _RESTART_FIRST_S
@@ -138,6 +179,7 @@ class NodeInit:
                 else:
                     self._read(key.data)
             self._kill_if_due()
+            self._end_if_due()
         os.unlink(self._path)
         _log("node down")
         return 0
@@ -184,8 +226,21 @@ class NodeInit:
             self._signal_all(signal.SIGKILL)
             self._term_at = _now_s() + _TERM_GRACE_S
 
+    def _end_if_due(self) -> None:
+        if self._deadline.due(_now_s()):
+            self._end(self._deadline.life, "its deadline has passed")
+
+    def _end(self, life: str, why: str) -> None:
+        """SIGKILL to every QEMU; the agent is not ours to judge."""
+        if life not in self._deadline.ended:
+            _log("a life of the node ends", life=life, why=why, killed=list(self._pids))
+        self._deadline.end(life)
+        for pid in self._pids.values():
+            os.kill(pid, signal.SIGKILL)
+
     def _next_timer_s(self) -> float | None:
-        timers = [at for at in (self._restart_at, self._term_at) if at is not None]
+        until = self._deadline.until_s if self._deadline.life else None
+        timers = [at for at in (self._restart_at, self._term_at, until) if at is not None]
         return max(0.0, min(timers) - _now_s()) if timers else None
 
     # --- children ---
@@ -254,7 +309,10 @@ class NodeInit:
             case "spawn":
                 return self._spawn(request)
             case "status":
-                return {"agent": self._agent_pid, "children": dict(self._pids)}
+                ended = list(self._deadline.ended)
+                return {"agent": self._agent_pid, "children": dict(self._pids), "ended": ended}
+            case "live" | "free" | "end" as op:
+                return self._judge(op, str(request["life"]), request)
             case "kill" | "wait" as op:
                 copy = request["copy"]
                 if copy not in self._pids:
@@ -266,9 +324,26 @@ class NodeInit:
             case other:
                 return {"error": f"unknown request {other!r}"}
 
+    def _judge(self, op: str, life: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What the agent tells of the node's life. A deadline that has passed meanwhile comes first."""
+        self._end_if_due()
+        refusal = ""
+        if op == "end":
+            self._end(life, "it was told to")
+        elif op == "live":
+            children = len(self._pids)
+            refusal = self._deadline.live(life, float(request["until"]), _now_s(), children)
+        elif self._deadline.life == life:
+            self._deadline.life = ""
+        else:
+            refusal = self._deadline.refusal(life, _now_s())
+        return {"error": refusal} if refusal else {"ended": list(self._deadline.ended)}
+
     def _spawn(self, request: dict[str, Any]) -> dict[str, Any]:
         copy = request["copy"]
-        refusal = "the node is shutting down" if self._term_at is not None else self._gate.refusal()
+        refusal = self._deadline.refusal(str(request.get("life", "")), _now_s())
+        if self._term_at is not None:
+            refusal = "the node is shutting down"
         if refusal:
             return {"error": refusal}
         if copy in self._pids:
@@ -300,7 +375,7 @@ def main(argv: list[str]) -> int:
     if not argv:
         sys.stderr.write("usage: nodeinit SOCKET [AGENT ARG...]\n")
         return 2
-    return NodeInit(argv[0], argv[1:], SpawnGate()).run()
+    return NodeInit(argv[0], argv[1:]).run()
 
 
 if __name__ == "__main__":

@@ -47,13 +47,15 @@ class Spawner(Protocol):
 
 
 class NodeInitSpawner:
-    """The real one. ``path`` is nodeinit's socket."""
+    """The real one. ``path`` is nodeinit's socket; ``life`` the node's incarnation for which processes are started."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, life: str = "") -> None:
         self._path = path
+        self.life = life
 
     async def spawn(self, copy: str, argv: list[str], stdio: Path, nice: int = 0) -> int:
         request = {"op": "spawn", "copy": copy, "argv": argv, "stdio": str(stdio), "nice": nice}
+        request["life"] = self.life
         return int((await self._call(request, _CALL_LIMIT_S))["pid"])
 
     async def children(self) -> dict[str, int]:
@@ -66,6 +68,15 @@ class NodeInitSpawner:
 
     async def kill(self, copy: str) -> None:
         await self._call({"op": "kill", "copy": copy}, _REAP_LIMIT_S)
+
+    async def ended(self) -> list[str]:
+        """Lives of the node that are over."""
+        return list((await self._call({"op": "status"}, _CALL_LIMIT_S))["ended"])
+
+    async def judge(self, op: str, life: str, until_s: float = 0.0) -> None:
+        """``live``, ``free`` or ``end`` a life; see nodeinit. ``until_s`` is of CLOCK_BOOTTIME. Raises HypervisorError
+        when it is refused."""
+        await self._call({"op": op, "life": life, "until": until_s}, _CALL_LIMIT_S)
 
     async def _call(self, request: dict[str, Any], limit_s: float | None) -> dict[str, Any]:
         try:

@@ -33,6 +33,10 @@ class RealClock:
     def monotonic(self) -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) + self._offset_s
 
+    def boottime(self, moment_s: float) -> float:
+        """A ``monotonic`` moment on CLOCK_BOOTTIME, as another process of this host counts it."""
+        return moment_s - self._offset_s
+
     def wall(self) -> float:
         return time.time()
 
