@@ -199,3 +199,19 @@ def test_a_copy_that_does_not_converge_says_so_while_it_goes_on() -> None:
         )
 
     play(story, wire)
+
+
+def test_a_target_that_does_not_get_ready_is_given_up() -> None:
+    async def story(world: World) -> None:
+        await running(world, "n1")
+        await evict(world, "vm0")
+        pod = await world.get(POD, (await move(world, "vm0"))["status"]["targetPod"]["name"])
+        await world.settle(290)
+        await world.bind(pod, "n2")
+        await world.settle(290)  # each step has its own five minutes
+        assert (await told(world, "vm0"))[:3] == ("InProgress", "3%", "TargetPreparing")
+        await world.settle(12)
+        words = "Timed out preparing the migration target."
+        assert await told(world, "vm0") == ("Failed", "3%", "OperationFailed", words)
+
+    play(story, wire)

@@ -228,3 +228,38 @@ def test_a_request_that_was_not_taken_in_is_taken_back() -> None:
     assert words_of(sent)[0] is VmopPhase.SUPERSEDED
     taken = decide(op("Restart", vm=vm(requests=("op;t",), handled=("op;t",)), **old))
     assert [type(intent) for intent in taken] == [SetStatus]
+
+
+FAILURES = {
+    # vmm: (reason, message) -> vmop: (reason, message)
+    ("TargetUnschedulable", "0/3 nodes"): (
+        "TargetUnschedulable",
+        "Migration failed: target pod is unschedulable: 0/3 nodes",
+    ),
+    ("NotConverging", "Live migration stuck for 150 seconds and has been aborted"): (
+        "NotConverging",
+        "Migration did not converge: Live migration stuck for 150 seconds and has been aborted",
+    ),
+    ("TargetPrepareTimeout", "Timed out preparing the migration target."): (
+        "OperationFailed",
+        "Timed out preparing the migration target.",
+    ),
+    ("Aborted", "Migration aborted"): ("Aborted", "Migration aborted"),
+    ("VirtualMachineStopped", "VirtualMachine is stopped"): (
+        "Failed",
+        "Migration failed: VirtualMachine is stopped",
+    ),
+    ("Failed", ""): ("Failed", "Migration failed"),
+}
+
+
+@pytest.mark.parametrize("told", FAILURES)
+def test_how_a_failure_reads(told: tuple[str, str]) -> None:
+    vmm = VmmView(VmmPhase.FAILED, False, *told)
+    assert refusal(decide(op("Evict", phase=VmopPhase.IN_PROGRESS, vmm=vmm))) == FAILURES[told]
+
+
+def test_a_vm_that_cannot_move_is_not_tried() -> None:
+    words = "VirtualMachine is not migratable, cannot be processed."
+    said = decide(op("Evict", vm=vm(migratable=False)))
+    assert refusal(said) == ("OperationFailed", words)

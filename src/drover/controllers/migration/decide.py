@@ -172,7 +172,7 @@ def _ready(view: MigrationView) -> list[Intent]:
         return [SetPhase(VmmPhase.COPYING)]
     if view.in_phase_s >= READY_LIMIT_S:
         message = "Timed out waiting for the VirtualMachine to become ready to migrate."
-        return [SetPhase(VmmPhase.FAILED, Reason.FAILED, message)]
+        return [SetPhase(VmmPhase.FAILED, Reason.PREPARE_TIMEOUT, message)]
     return [LookAgain(READY_LIMIT_S - view.in_phase_s)]
 
 

@@ -24,6 +24,7 @@ from drover.controllers.vmop.intents import (
 from drover.controllers.vmop.view import Other, VmopView, VmView
 
 BLOCKED = "VMOP cannot be executed now. Previously created operation should finish first."
+NOT_MIGRATABLE = "VirtualMachine is not migratable, cannot be processed."
 POWER_REASON = {
     VmopType.START: VmopReason.START_IN_PROGRESS,
     VmopType.STOP: VmopReason.STOP_IN_PROGRESS,
@@ -196,6 +197,8 @@ def _migration(view: VmopView, vm: VmView) -> list[Intent]:
             f"VM liveMigrationPolicy {policy}"
         )
         return [_failed(VmopReason.NOT_APPLICABLE_FOR_LIVE_MIGRATION_POLICY, message)]
+    if not vm.migratable:
+        return [_failed(VmopReason.OPERATION_FAILED, NOT_MIGRATABLE)]
     if view.foreign_migration:
         words = "Other Migrations are in progress"
         return [_failed(VmopReason.OTHER_MIGRATION_IN_PROGRESS, words)]

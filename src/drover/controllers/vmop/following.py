@@ -79,14 +79,15 @@ _FAILURES: dict[str, tuple[VmopReason, str]] = {
         "Migration failed: target pod is unschedulable",
     ),
     "NotConverging": (VmopReason.NOT_CONVERGING, "Migration did not converge"),
-    "TargetPrepareTimeout": (VmopReason.OPERATION_FAILED, "Migration failed"),
+    "TargetPrepareTimeout": (VmopReason.OPERATION_FAILED, ""),
     "Aborted": (VmopReason.ABORTED, "Migration aborted"),
 }
 
 
 def _failure(view: VmopView, vmm: VmmView) -> SetStatus:
     reason, words = _FAILURES.get(vmm.reason, (VmopReason.FAILED, "Migration failed"))
-    message = f"{words}: {vmm.message}" if vmm.message and vmm.message != words else words
+    told = [text for text in (words, vmm.message) if text]
+    message = ": ".join(dict.fromkeys(told))
     return SetStatus(
         VmopPhase.FAILED, reason, message, view.progress_percent, done=True, signalled=True
     )

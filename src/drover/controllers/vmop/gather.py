@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from drover.api import names, scheme
+from drover.api.conditions import FALSE, get_condition
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vml as vmls
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
+from drover.api.kinds.vm import VmCondition
 from drover.api.kinds.vmop import VmopType
 from drover.api.meta import annotations_of, has_finalizer, is_deleting
 from drover.api.wire import Object
@@ -115,6 +117,7 @@ class Caches:
             handled=tuple((power.get("handled") or {}).values()),
             requests=tuple(annotations_of(vm).get(name, "") for name in REQUESTS.values()),
             restarting=bool(power.get("restart")),
+            migratable=(get_condition(vm, VmCondition.MIGRATABLE) or {}).get("status") != FALSE,
         )
 
     def pod_name(self, uid: str) -> str:

@@ -30,6 +30,7 @@ class VmView:
     handled: tuple[str, ...] = ()  # request texts that the vm controller has taken in
     requests: tuple[str, ...] = ()  # request texts that stand on the VM
     restarting: bool = False
+    migratable: bool = True
 
 
 @dataclass(frozen=True)
