@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from drover.agent import nodeinit
+from drover.agent import nodeinit, spawner
 from drover.agent.ports import HypervisorError, MonitorSilent
 from drover.agent.spawner import NodeInitSpawner
 
@@ -89,6 +89,20 @@ async def test_one_process_per_copy(node: Node) -> None:
     await node.spawner.spawn("a", SLEEP, node.stdio)
     with pytest.raises(HypervisorError, match="a runs already"):
         await node.spawner.spawn("a", SLEEP, node.stdio)
+
+
+async def test_process_that_nobody_waits_for_any_more_is_not_started(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request was read late: it would run without anybody knowing."""
+    monkeypatch.setattr(spawner, "_CALL_LIMIT_S", 0.2)
+    node.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(MonitorSilent):
+        await node.spawner.spawn("a", SLEEP, node.stdio)
+    node.process.send_signal(signal.SIGCONT)
+    monkeypatch.undo()
+    await node.spawner.spawn("b", SLEEP, node.stdio)
+    assert list(await node.spawner.children()) == ["b"]
 
 
 async def test_program_that_cannot_be_started_ends_with_its_reason(node: Node) -> None:

@@ -306,6 +306,10 @@ class NodeInit:
     def _handle(self, client: _Client, request: dict[str, Any]) -> dict[str, Any] | None:
         """The answer, or None when it comes later."""
         match request["op"]:
+            case "spawn" if self._hung_up(client):
+                # Who asked has given up, looked for what it asked for, and found nothing: it must stay so.
+                self._drop(client)
+                return None
             case "spawn":
                 return self._spawn(request)
             case "status":
@@ -338,6 +342,14 @@ class NodeInit:
         else:
             refusal = self._deadline.refusal(life, _now_s())
         return {"error": refusal} if refusal else {"ended": list(self._deadline.ended)}
+
+    def _hung_up(self, client: _Client) -> bool:
+        try:
+            return client.connection.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _spawn(self, request: dict[str, Any]) -> dict[str, Any]:
         copy = request["copy"]
