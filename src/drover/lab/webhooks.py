@@ -19,68 +19,43 @@ NAME = "drover-controllers"
 def configuration(url: str, ca: bytes) -> Object:
     """Reviews of new operations, VMs and evictions. Away, they block nobody by themselves: the vmop controller checks
     the same again, and the controllers' PodDisruptionBudgets refuse evictions of VM Pods with "try again"."""
-    trust = base64.b64encode(ca).decode()
+    eviction = {
+        **_webhook("evict", url, ca, "", "pods/eviction"),
+        "sideEffects": "NoneOnDryRun",
+        "timeoutSeconds": 30,  # a review is held for a while; evictionHold stays below it
+        # An Eviction has no labels of its Pod; only VM Pods may have such a name (policy drover-vm-pod).
+        "matchConditions": [
+            {"name": "vm-pods", "expression": f"request.name.startsWith('{POD_PREFIX}')"}
+        ],
+    }
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": NAME},
         "webhooks": [
-            {
-                "name": "vmop.drover.dev",
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "failurePolicy": "Ignore",
-                "timeoutSeconds": 2,
-                "clientConfig": {"url": f"{url}/vmop", "caBundle": trust},
-                "rules": [
-                    {
-                        "apiGroups": [VIRTUALIZATION],
-                        "apiVersions": ["*"],
-                        "operations": ["CREATE"],
-                        "resources": ["virtualmachineoperations"],
-                    }
-                ],
-            },
-            {
-                "name": "vm.drover.dev",
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "failurePolicy": "Ignore",  # it only warns
-                "timeoutSeconds": 2,
-                "clientConfig": {"url": f"{url}/vm", "caBundle": trust},
-                "rules": [
-                    {
-                        "apiGroups": [VIRTUALIZATION],
-                        "apiVersions": ["*"],
-                        "operations": ["CREATE"],
-                        "resources": ["virtualmachines"],
-                    }
-                ],
-            },
-            {
-                "name": "evict.drover.dev",
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "NoneOnDryRun",
-                "failurePolicy": "Ignore",
-                "timeoutSeconds": 30,  # a review is held for a while; evictionHold stays below it
-                "clientConfig": {"url": f"{url}/evict", "caBundle": trust},
-                "rules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE"],
-                        "resources": ["pods/eviction"],
-                    }
-                ],
-                # An Eviction has no labels of its Pod; only VM Pods may have such a name (policy drover-vm-pod).
-                "matchConditions": [
-                    {
-                        "name": "vm-pods",
-                        "expression": f"request.name.startsWith('{POD_PREFIX}')",
-                    }
-                ],
-            },
+            _webhook("vmop", url, ca, VIRTUALIZATION, "virtualmachineoperations"),
+            _webhook("vm", url, ca, VIRTUALIZATION, "virtualmachines"),
+            eviction,
         ],
+    }
+
+
+def _webhook(name: str, url: str, ca: bytes, group: str, resource: str) -> Object:
+    """A review of each creation of a resource."""
+    rule = {
+        "apiGroups": [group],
+        "apiVersions": ["*"],
+        "operations": ["CREATE"],
+        "resources": [resource],
+    }
+    return {
+        "name": f"{name}.drover.dev",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": 2,
+        "clientConfig": {"url": f"{url}/{name}", "caBundle": base64.b64encode(ca).decode()},
+        "rules": [rule],
     }
 
 
