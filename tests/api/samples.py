@@ -136,6 +136,18 @@ lastReason: GuestReset
 disks: [root]
 """,
     ],
+    "NodeGroup": [
+        "{nodeType: Static, fencing: {mode: Watchdog, maxUnhealthy: 1, watchdog: {timeout: 6s}}}",
+        "fencing: {mode: Notify}",
+    ],
+    "NodeFence": ["{node: virtlab-pt-1, incarnation: a1, group: worker}"],
+    "NodeRoster": [
+        """
+generation: 2
+members: [{node: virtlab-pt-1, address: 10.67.10.11, port: 10260}]
+previous: [{node: virtlab-pt-2, address: 10.67.10.12, port: 10260}]
+""",
+    ],
     "VirtualMachineMigration": [
         """
 virtualMachineName: linux-vm
@@ -144,6 +156,7 @@ sourceNode: virtlab-pt-1
 sourcePod: {name: d8v-vm-linux-vm-abcde, uid: 5c2a2d0e-0000-4000-8000-000000000001}
 nodeSelector: {disk: ssd}
 autoConverge: true
+origin: Evacuation
 """,
     ],
 }
@@ -156,7 +169,6 @@ _REFUSED: dict[str, list[tuple[str, str]]] = {
         ("gpus", "[{gpuClassName: a100}]"),
         ("networks", "[{type: Network, name: other}]"),
         ("networks", "[{type: ClusterNetwork, name: other}]"),
-origin: Evacuation
         ("networks", "[{type: Main}, {type: Main}]"),
         ("networks[].id", "[{type: Main, id: 2}]"),
         ("networks[].name", "[{type: Main, name: other}]"),

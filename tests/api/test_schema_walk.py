@@ -109,7 +109,10 @@ def kept(wanted: Any, found: Any) -> bool:
 @pytest.mark.engine
 @pytest.mark.parametrize("kind", CRDS)
 async def test_what_works_is_accepted_and_kept(kind: str, cluster: Cluster) -> None:
-    ours = ("VirtualMachineLease", "VirtualMachineMigration", "VirtualMachineIPAddressLease")
+    ours = (
+        "VirtualMachineLease", "VirtualMachineMigration", "VirtualMachineIPAddressLease",
+        "NodeFence", "NodeRoster",
+    )  # fmt: skip
     writer = cluster.controllers if kind in ours else cluster.admin
     for spec in samples.works(kind):
         made = await writer.create_dry(KINDS[kind], an_object(kind, spec))

@@ -11,9 +11,9 @@ DROVER = "drover.dev"
 DECKHOUSE = "deckhouse.io"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
-    """Group, version and names of one resource."""
+    """Group, version and names of one resource; there is one of each, so identity is equality."""
 
     group: str
     version: str
@@ -49,6 +49,9 @@ VMIPLEASE = Kind(
 )
 VML = Kind(DROVER, "v1alpha1", "VirtualMachineLease", "virtualmachineleases")
 VMM = Kind(DROVER, "v1alpha1", "VirtualMachineMigration", "virtualmachinemigrations")
+NODEGROUP = Kind(DECKHOUSE, "v1", "NodeGroup", "nodegroups", False)
+NODEFENCE = Kind(DROVER, "v1alpha1", "NodeFence", "nodefences", False)
+NODEROSTER = Kind(DROVER, "v1alpha1", "NodeRoster", "noderosters", False)
 MODULECONFIG = Kind(DECKHOUSE, "v1alpha1", "ModuleConfig", "moduleconfigs", False)
 
 POD = Kind("", "v1", "Pod", "pods")

@@ -44,6 +44,7 @@ COMMANDS = {
     "console": Entry("console", "command", "Serial console of a VM."),
     "ssh": Entry("ssh", "command", "Log in to a VM by SSH."),
     "demo": Entry("demo", "command", "Play the stories on real guests."),
+    "timing": Entry("timing", "command", "Show the times of fencing and their sums."),
     "doctor": Entry("doctor", "command", "Check what this machine offers."),
     "sim": Entry("sim", "command", "Run a whole cluster on virtual time, from a seed."),
     "version": Entry("lab_commands", "version", "Show versions."),

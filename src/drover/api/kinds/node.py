@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drover.api import names
+from drover.api.fencing import Evidence
 
 Obj = Mapping[str, Any]
 
@@ -45,6 +46,25 @@ def allocatable(node: Obj) -> dict[str, str]:
 def incarnation(lease: Obj) -> str:
     """The node's present life, from its heartbeat Lease; empty: never joined."""
     return str((lease["metadata"].get("annotations") or {}).get(names.INCARNATION_ANNOTATION, ""))
+
+
+def epoch(lease: Obj) -> int:
+    """Raised each time a life of the node is condemned."""
+    return int((lease["metadata"].get("annotations") or {}).get(names.EPOCH_ANNOTATION, "0"))
+
+
+def condemned(lease: Obj) -> str:
+    """The life that must end, or empty."""
+    return str((lease["metadata"].get("annotations") or {}).get(names.CONDEMNED_ANNOTATION, ""))
+
+
+def evidence(lease: Obj) -> Evidence | None:
+    """What the last renewal says; None when it says nothing that we understand."""
+    text = (lease["metadata"].get("annotations") or {}).get(names.EVIDENCE_ANNOTATION)
+    try:
+        return None if text is None else Evidence.load(text)
+    except ValueError:
+        return None
 
 
 def machines(lease: Obj) -> dict[str, str] | None:

@@ -10,13 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from drover.api import names
 from drover.api.names import CONTROLLERS_USER, NODE_LEASE_NAMESPACE, NODE_USER_PREFIX
-from drover.api.scheme import DECKHOUSE, LEASE, POD, VIRTUALIZATION, VM, VMIPLEASE, VML, VMM, VMOP
+from drover.api.scheme import (
+    DECKHOUSE,
+    LEASE,
+    NODEFENCE,
+    NODEROSTER,
+    POD,
+    VIRTUALIZATION,
+    VM,
+    VMIPLEASE,
+    VML,
+    VMM,
+    VMOP,
+)
 from drover.api.status import Invalid
 from drover.sim.api.admission import Admission, Review, forbid, node_restriction
 
 if TYPE_CHECKING:
     from drover.api.wire import Object
 
+_FENCE_KEYS = (names.EPOCH_ANNOTATION, names.CONDEMNED_ANNOTATION)
 MASTERS_GROUP = "system:masters"
 SCHEDULER_USER = "system:kube-scheduler"
 MANAGER_USER = "system:kube-controller-manager"
@@ -35,7 +48,7 @@ def default_admissions() -> list[Admission]:
     return [
         vml_schema, fixed_specs, node_restriction, vml_writers, vml_by_node, vml_by_controllers,
         vml_finalizer, vmm_writers, vmm_sides, own_status, own_spec, address_leases, vm_pods,
-        machine_of_pod, no_preemption, node_lease, vm_metadata,
+        machine_of_pod, no_preemption, node_lease, node_fence_marks, fencing_objects, vm_metadata,
     ]  # fmt: skip
 
 
@@ -211,6 +224,33 @@ def node_lease(review: Review) -> None:
     lives = [(meta.get("annotations") or {}).get(key) for meta in (review.old_meta, review.meta)]
     if review.update and lives[0] != lives[1]:
         raise forbid(f"annotation {key} belongs to node {name}")
+
+
+def node_fence_marks(review: Review) -> None:
+    """Who condemns a life of a node, and that nobody else does."""
+    if review.kind != LEASE or review.meta.get("namespace") != NODE_LEASE_NAMESPACE:
+        return
+    if review.operation == "DELETE":
+        return
+    old = review.old_meta.get("annotations") or {}
+    new = review.meta.get("annotations") or {}
+    kept = all(old.get(key) == new.get(key) for key in _FENCE_KEYS)
+    if review.caller.user != CONTROLLERS_USER:
+        if not kept:
+            raise forbid(f"annotations {' and '.join(_FENCE_KEYS)} belong to {CONTROLLERS_USER}")
+        return
+    rest = [{k: v for k, v in marks.items() if k not in _FENCE_KEYS} for marks in (old, new)]
+    key = names.EPOCH_ANNOTATION
+    raised = int(new.get(key, "0")) > int(old.get(key, "0"))
+    untouched = rest[0] == rest[1] and review.old_spec == review.spec
+    if not review.update or not untouched or not (kept or raised):
+        raise forbid(f"{CONTROLLERS_USER} may only condemn a life of a node, with a higher epoch")
+
+
+def fencing_objects(review: Review) -> None:
+    """Evidence that VMs are dead, and whose word counts."""
+    if review.kind in (NODEFENCE, NODEROSTER) and review.caller.user != CONTROLLERS_USER:
+        raise forbid(f"only {CONTROLLERS_USER} may write {review.kind.plural}")
 
 
 def vm_metadata(review: Review) -> None:

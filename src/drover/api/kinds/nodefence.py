@@ -1,0 +1,91 @@
+"""NodeFence: the fencing of one life of a node, and its evidence. NodeRoster: who may vouch. Read-only views."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Obj = Mapping[str, Any]
+
+
+class FencePhase(enum.StrEnum):
+    """In order. From Suspect a node comes back by renewing; from Condemned on only as a new life."""
+
+    SUSPECT = "Suspect"
+    CONDEMNED = "Condemned"
+    FENCED = "Fenced"  # the evidence that all of this life's VMs are dead
+    RELEASED = "Released"  # its Pods and Node object are gone
+    REJOINED = "Rejoined"  # a later life of the node is Ready
+
+
+PROVED = (FencePhase.FENCED, FencePhase.RELEASED, FencePhase.REJOINED)
+
+
+def name_for(node_name: str, life: str) -> str:
+    """One object per life, so that creating it twice is refused."""
+    return f"{node_name}-{life[:8]}"
+
+
+def node(fence: Obj) -> str:
+    return str(fence["spec"]["node"])
+
+
+def incarnation(fence: Obj) -> str:
+    return str(fence["spec"]["incarnation"])
+
+
+def phase(fence: Obj) -> FencePhase:
+    """A fence that says nothing yet is a suspicion."""
+    return FencePhase((fence.get("status") or {}).get("phase") or FencePhase.SUSPECT)
+
+
+def proves_dead(fence: Obj) -> bool:
+    """Whether it is evidence that nothing of that life runs."""
+    return phase(fence) in PROVED
+
+
+def inquest(fence: Obj) -> str:
+    """Peers that promise this give no voucher for the node; empty: none is open."""
+    return str(((fence.get("status") or {}).get("inquest") or {}).get("id", ""))
+
+
+@dataclass(frozen=True)
+class Member:
+    """A node that may vouch."""
+
+    node: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Roster:
+    """``previous`` are the members before the last change, until all members go by this generation."""
+
+    generation: int
+    members: tuple[Member, ...]
+    previous: tuple[Member, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(member.node for member in self.members)
+
+    @property
+    def former(self) -> tuple[str, ...]:
+        return tuple(member.node for member in self.previous)
+
+
+def roster(obj: Obj) -> Roster:
+    """The roster that a NodeRoster object holds."""
+    spec = obj["spec"]
+    return Roster(
+        int(spec["generation"]),
+        _members(spec.get("members")),
+        _members(spec.get("previous")),
+    )
+
+
+def _members(said: Any) -> tuple[Member, ...]:
+    return tuple(Member(str(m["node"]), str(m["address"]), int(m["port"])) for m in said or ())

@@ -1,0 +1,56 @@
+"""NodeGroup: the switch and the times of fencing, as users of the reference platform know them. Read-only views."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+from drover.api import fencing, names
+
+Obj = Mapping[str, Any]
+
+# Presence is enough; on a Node or on the group itself.
+PAUSE_ANNOTATIONS = (
+    "update.node.deckhouse.io/disruption-approved",
+    "update.node.deckhouse.io/approved",
+    names.FENCING_DISABLE_ANNOTATION,
+)
+
+
+class FencingMode(enum.StrEnum):
+    WATCHDOG = "Watchdog"  # a lost node's VMs die on time and start elsewhere
+    NOTIFY = "Notify"  # only told
+
+
+def _fencing(group: Obj) -> dict[str, Any]:
+    return dict((group.get("spec") or {}).get("fencing") or {})
+
+
+def mode(group: Obj) -> FencingMode | None:
+    """None: off."""
+    said = _fencing(group).get("mode")
+    return FencingMode(said) if said else None
+
+
+def timeout_s(group: Obj) -> float:
+    """Raises ValueError for a text that is no duration."""
+    said = (_fencing(group).get("watchdog") or {}).get("timeout")
+    return fencing.parse_duration_s(said) if said else fencing.DEFAULT_TIMEOUT_S
+
+
+def max_unhealthy(group: Obj) -> int | None:
+    """How many nodes may be lost at once; None: fewer than half, at least one."""
+    said = _fencing(group).get("maxUnhealthy")
+    return None if said is None else int(said)
+
+
+def paused_by(obj: Obj) -> str:
+    """The maintenance annotation of a Node or group that pauses fencing, or empty."""
+    there = obj["metadata"].get("annotations") or {}
+    return next((name for name in PAUSE_ANNOTATIONS if name in there), "")
+
+
+def group_of(node: Obj) -> str:
+    """The NodeGroup that a Node belongs to, or empty."""
+    return str((node["metadata"].get("labels") or {}).get(names.NODE_GROUP_LABEL, ""))

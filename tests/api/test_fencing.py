@@ -1,0 +1,85 @@
+"""The times of fencing: the figures of the page, and the inequalities for every timeout that is accepted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drover.api import fencing
+from drover.api.fencing import Armed, Evidence, Timing
+
+
+def test_the_figures_of_the_page() -> None:
+    lab = Timing(timeout_s=6)
+    assert lab.problems() == []
+    assert (lab.renew_s, lab.ask_s, lab.hold_s, lab.pause_s) == (2, 3, 6, 0.5)
+    assert lab.fence_s == pytest.approx(9.06, abs=0.01)
+    assert lab.window_s == pytest.approx(6.06, abs=0.01)
+    host = Timing(timeout_s=16, kick_s=5, io_s=5)
+    assert host.age_s == 6
+    assert host.fence_s == pytest.approx(22.16, abs=0.01)
+
+
+def test_a_timeout_that_breaks_the_inequality_is_refused_with_the_arithmetic() -> None:
+    (said,) = Timing(timeout_s=10, kick_s=5).problems()
+    assert "10 s - 2 x 5 s = 0 s" in said
+    short = Timing(timeout_s=1.2).problems()
+    assert any("B + R + P + 2 rtt" in line for line in short)
+
+
+@given(st.floats(0.1, 3600), st.floats(0, 60))
+def test_what_is_accepted_holds(timeout_s: float, kick_s: float) -> None:
+    timing = Timing(timeout_s, kick_s)
+    if timing.problems():
+        return
+    armed = Armed.of(timing, "deadline")
+    assert timing.fence_s > timeout_s
+    assert armed.dead_s() == pytest.approx(timing.dead_s)
+    assert timing.fence_s - timing.dead_s == pytest.approx(timing.kill_s + timing.io_s)
+    assert timing.suspect_s <= timing.dead_s
+    assert 2 * timing.renew_s <= timing.age_s
+
+
+def test_durations() -> None:
+    assert [fencing.parse_duration_s(text) for text in ("60s", "2m", "1h", "500ms")] == [
+        60, 120, 3600, 0.5,
+    ]  # fmt: skip
+    for bad in ("", "5", "s", "-1s", "1.5s", "6 s"):
+        with pytest.raises(ValueError, match="is no duration"):
+            fencing.parse_duration_s(bad)
+
+
+@given(st.integers(1, 7), st.booleans())
+def test_who_vouches_and_who_is_clean_share_a_node(members: int, inside: bool) -> None:
+    peers = members - 1 if inside else members
+    vouchers, clean = fencing.vouchers_needed(members, inside), fencing.clean_needed(members)
+    assert vouchers + clean > peers
+
+
+ages = st.floats(0, 1e6)
+
+
+@given(
+    st.none() | st.builds(Armed, st.just("deadline"), ages, ages, ages),
+    ages,
+    st.dictionaries(st.sampled_from("abc"), ages),
+)
+def test_evidence_survives_the_wire_and_errs_to_the_safe_side(
+    armed: Armed | None, life_s: float, vouched: dict[str, float]
+) -> None:
+    said = Evidence("a1", "boot", "machine", 7, armed, life_s, vouched, {"b": "i1"}, 3)
+    heard = Evidence.load(said.dump())
+    assert (heard.attempt, heard.seq, heard.roster, heard.promises) == ("a1", 7, 3, {"b": "i1"})
+    for node in "abcd":
+        assert heard.voucher_age_s(node) <= said.voucher_age_s(node)
+    if armed is not None:
+        assert heard.armed is not None
+        assert heard.armed.dead_s() >= armed.dead_s()
+        assert heard.armed.window_s() >= armed.window_s()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"attempt": 1}', "nonsense", "null"])
+def test_what_is_no_evidence_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Evidence.load(text)
