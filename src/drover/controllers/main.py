@@ -27,17 +27,20 @@ from drover.controllers.disks.controller import wire as wire_disks
 from drover.controllers.evacuation.budgets import wire as wire_budgets
 from drover.controllers.evacuation.controller import wire as wire_evacuation
 from drover.controllers.evacuation.reviewer import Reviewer
+from drover.controllers.firmware.controller import wire as wire_firmware
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.images.controller import wire as wire_images
 from drover.controllers.images.fetch import UrlFetcher
+from drover.controllers.metrics.exposition import CONTENT_TYPE, Exposition
 from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
+from drover.controllers.pictures import ClusterPicture
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vm.review import Reviewer as VmReviewer
 from drover.controllers.vmop.controller import wire as wire_vmop
-from drover.controllers.webhook import Refusal, Rule, WebhookServer, WebhookSettings
+from drover.controllers.webhook import Page, Refusal, Rule, WebhookServer, WebhookSettings
 from drover.runtime import process
 from drover.runtime.client import Client
 from drover.runtime.kubeconfig import from_files
@@ -60,6 +63,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     wire_moduleconfig(manager)
     wire_budgets(manager)
     evacuation = wire_evacuation(manager)
+    wire_firmware(manager, ClusterPicture(manager))
     reviewer = Reviewer(manager, CurrentSettings(manager), evacuation.caches.doing)
 
     async def vmop_rule(request: Mapping[str, Any]) -> Refusal | None:
@@ -83,6 +87,7 @@ async def serve(config: ControllersConfig) -> None:
     try:
         manager = Manager(Client(transport), clock, RealIds(), log, component="drover-controllers")
         rules = wire_all(manager, config)
+        exposition = Exposition(manager)
         async with TaskScope("controllers") as scope:
             if config.webhook_cert_file:
                 settings = WebhookSettings(
@@ -91,7 +96,8 @@ async def serve(config: ControllersConfig) -> None:
                     config.webhook_cert_file,
                     config.webhook_key_file,
                 )
-                scope.guard(WebhookServer(settings, rules).run(), "webhook")
+                pages = {"/metrics": Page(exposition.text, CONTENT_TYPE)}
+                scope.guard(WebhookServer(settings, rules, pages).run(), "webhook")
             scope.guard(manager.run(), "manager")
             raise await scope.wait_broken()
     finally:

@@ -1,4 +1,4 @@
-"""The admission webhook: rules that look at other objects, which CEL cannot say.
+"""The admission webhook: rules that look at other objects, which CEL cannot say. Also pages to read: the metrics.
 
 One HTTPS server in the controllers' process; each rule gives a refusal, a caution or nothing for a review's request,
 when it likes: reviews of evictions are held for a while. It reads the controllers' caches, so it may lag behind: what a
@@ -40,6 +40,14 @@ Rule = Callable[[Mapping[str, Any]], Awaitable[Refusal | Caution | None]]
 
 
 @dataclass(frozen=True)
+class Page:
+    """What a GET gives to everybody who reaches the port."""
+
+    text: Callable[[], Awaitable[bytes]]
+    content_type: str
+
+
+@dataclass(frozen=True)
 class WebhookSettings:
     address: str
     port: int
@@ -48,17 +56,25 @@ class WebhookSettings:
 
 
 class WebhookServer:
-    """Serves ``rules`` by path, for example ``/vmop``."""
+    """Serves ``rules`` and ``pages`` by path, for example ``/vmop`` and ``/metrics``."""
 
-    def __init__(self, settings: WebhookSettings, rules: Mapping[str, Rule]) -> None:
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        rules: Mapping[str, Rule],
+        pages: Mapping[str, Page] | None = None,
+    ) -> None:
         self._settings = settings
         self._rules = rules
+        self._pages = pages or {}
 
     async def run(self) -> None:
         """Serve for ever."""
         app = web.Application(client_max_size=BODY_MOST_BYTES)
         for path, rule in self._rules.items():
             app.router.add_post(path, _handler(rule))
+        for path, page in self._pages.items():
+            app.router.add_get(path, _reader(page))
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
         try:
@@ -77,6 +93,14 @@ def _handler(rule: Rule) -> Callable[[web.Request], Any]:
         return web.json_response(answer(review, await rule(review["request"])))
 
     return handle
+
+
+def _reader(page: Page) -> Callable[[web.Request], Any]:
+    async def read(_: web.Request) -> web.Response:
+        headers = {"Content-Type": page.content_type}
+        return web.Response(body=await page.text(), headers=headers)
+
+    return read
 
 
 def answer(review: Mapping[str, Any], said: Refusal | Caution | None) -> dict[str, Any]:

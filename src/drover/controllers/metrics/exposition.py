@@ -1,0 +1,87 @@
+"""All families of one moment, as the text that Prometheus reads.
+
+The caches are read at once; the text of a large cluster takes seconds to make, so that is done beside the loop, one
+scrape at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from drover.api import scheme
+from drover.api.wire import Object
+from drover.controllers.metrics import moves, operations, others, vms
+from drover.runtime.manager import Manager
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Everything that is counted."""
+
+    vms: Sequence[Object] = ()
+    vmops: Sequence[Object] = ()
+    moves: Sequence[Object] = ()
+    classes: Sequence[Object] = ()
+    disks: Sequence[Object] = ()
+    images: Sequence[Object] = ()
+    cluster_images: Sequence[Object] = ()
+
+
+def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[Metric]:
+    """In the order in which they are shown."""
+    return [
+        *vms.families(objects.vms),
+        *operations.families(objects.vmops),
+        *others.class_families(objects.classes),
+        *others.disk_families(objects.disks),
+        *others.image_families(objects.images, objects.cluster_images),
+        *moves.waiting_families(objects.vmops, now_s),
+        *moves.backlog_families(objects.vms),
+        *moves.copy_families(objects.moves),
+        *finished.families(objects.moves),
+    ]
+
+
+class Exposition:
+    """One per process; reads the caches when it is asked."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._clock = manager.clock
+        self._informers = [
+            manager.informer(kind)
+            for kind in (
+                *(scheme.VM, scheme.VMOP, scheme.VMM, scheme.VMCLASS),
+                *(scheme.VDISK, scheme.VIMAGE, scheme.CVIMAGE),
+            )
+        ]
+        self._finished = moves.Finished()
+        self._one_at_a_time = asyncio.Lock()
+
+    async def text(self) -> bytes:
+        """A scrape before the caches have synced finds nothing yet."""
+        async with self._one_at_a_time:
+            objects = Objects(*(informer.all() for informer in self._informers))
+            now_s = self._clock.wall()
+            return await asyncio.to_thread(render, objects, self._finished, now_s)
+
+
+def render(objects: Objects, finished: moves.Finished, now_s: float) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Given(families(objects, finished, now_s)))
+    return generate_latest(registry)
+
+
+class _Given(Collector):
+    def __init__(self, given: Iterable[Metric]) -> None:
+        self._given = given
+
+    def collect(self) -> Iterable[Metric]:
+        return self._given

@@ -1,0 +1,299 @@
+"""Every metric of the papers is made, with the labels that they name, and says what the objects say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from drover.api.wire import Object
+from drover.controllers.metrics.exposition import Objects, families, render
+from drover.controllers.metrics.moves import Finished
+
+PAPER = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
+NOW_S = 1_767_225_600.0 + 3600  # 2026-01-01T01:00:00Z
+AT = "2026-01-01T00:00:00Z"
+COMMON = {
+    "virtualmachine": {"name", "namespace", "uid", "node"},
+    "virtualmachineoperation": {"name", "namespace", "uid", "type", "virtualmachine"},
+    "virtualmachineclass": {"name", "uid"},
+    "virtualdisk": {"name", "uid", "namespace"},
+    "virtualimage": {"name", "uid", "namespace"},
+    "clustervirtualimage": {"name", "uid"},
+}
+
+
+def obj(name: str, namespace: str = "users", **parts: object) -> Object:
+    place = {"namespace": namespace} if namespace else {}
+    meta = {"name": name, "uid": f"uid-{name}", "creationTimestamp": AT, **place}
+    return {"metadata": {**meta, **parts.pop("metadata", {})}, **parts}  # type: ignore[dict-item]
+
+
+def condition(kind: str, status: str = "True", reason: str = "", at: str = AT) -> Object:
+    return {"type": kind, "status": status, "reason": reason, "lastTransitionTime": at}
+
+
+VM = obj(
+    "my-vm",
+    metadata={
+        "labels": {"app.kubernetes.io/name": "db"},
+        "annotations": {"note": "hi", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+    },
+    spec={
+        "cpu": {"cores": 4, "coreFraction": "50%"},
+        "memory": {"size": "4Gi"},
+        "runPolicy": "AlwaysOn",
+        "virtualMachineClassName": "generic",
+    },
+    status={
+        "phase": "Running",
+        "nodeName": "n1",
+        "resources": {
+            "cpu": {"cores": 2, "coreFraction": "25%", "runtimeOverhead": "0"},
+            "memory": {"size": "2Gi", "runtimeOverhead": "284Mi"},
+        },
+        "virtualMachinePods": [{"name": "old", "active": False}, {"name": "new", "active": True}],
+        "conditions": [
+            condition("AwaitingRestartToApplyConfiguration"),
+            condition("ConfigurationApplied", "False"),
+            condition("AgentReady"),
+            condition("Migratable"),
+            condition("FirmwareUpToDate", "False"),
+            condition("EvictionRequired"),
+            condition("EvacuationBlocked"),
+        ],
+    },
+)
+FRESH_VM = obj("fresh", spec={"cpu": {"cores": 1}, "memory": {"size": "1Gi"}})
+
+
+def vmop(name: str, phase: str, kind: str = "Evict", *conditions: Object, **meta: object) -> Object:
+    spec = {"type": kind, "virtualMachineName": "my-vm"}
+    status = {"phase": phase, "conditions": list(conditions)} if phase else {}
+    return obj(name, metadata=meta, spec=spec, status=status)
+
+
+WAITING = condition("Completed", "False", "MigrationPending")
+VMOPS = [
+    vmop("evict", "Pending", "Evict", WAITING),
+    vmop(
+        "evacuation-x",
+        "Pending",
+        "Evict",
+        WAITING,
+        annotations={"virtualization.deckhouse.io/evacuation": "true"},
+        creationTimestamp="2026-01-01T00:59:00Z",
+    ),
+    vmop("done", "Completed", "Migrate", condition("SignalSent"), condition("Completed")),
+    vmop("refused", "Failed", "Start", condition("Completed", "False", at="2026-01-01T00:00:09Z")),
+    vmop("new", "", "Stop"),
+    vmop("copying", "InProgress", "Evict", condition("Completed", "False", "Syncing")),
+]
+
+
+def move(name: str, phase: str, seconds: int, downtime_ms: int | None = None) -> Object:
+    source = {} if downtime_ms is None else {"source": {"downtimeMs": downtime_ms}}
+    ended = {"endTimestamp": f"2026-01-01T00:00:{seconds:02}Z"} if seconds else {}
+    return obj(name, spec={}, status={"phase": phase, **ended, **source})
+
+
+MOVES = [
+    move("a", "Succeeded", 2, 20),
+    move("b", "Succeeded", 8, 300),
+    move("c", "Failed", 59, 5000),
+    obj(
+        "d",
+        spec={"virtualMachineName": "my-vm", "sourceNode": "n1"},
+        status={
+            "phase": "Copying",
+            "source": {
+                "ramTotalBytes": 1000,
+                "ramTransferredBytes": 600,
+                "ramRemainingBytes": 500,
+                "dirtyBytesPerSecond": 70,
+                "mbps": 8.0,
+            },
+        },
+    ),
+]
+OBJECTS = Objects(
+    vms=[VM, FRESH_VM],
+    vmops=VMOPS,
+    moves=MOVES,
+    classes=[
+        obj(
+            "generic",
+            "",
+            spec={"cpu": {"type": "Model", "model": "Nehalem"}},
+            status={"phase": "Ready", "availableNodes": ["n1", "n2"]},
+        )
+    ],
+    disks=[
+        obj(
+            "root",
+            metadata={"labels": {"a": "b"}, "annotations": {"c-d": "e"}},
+            status={
+                "phase": "Ready",
+                "capacity": "10Gi",
+                "heldBy": {"name": "my-vm"},
+                "conditions": [condition("InUse")],
+            },
+        )
+    ],
+    images=[obj("iso", status={"phase": "Failed"})],
+    cluster_images=[obj("linux", "", status={"phase": "Ready"})],
+)
+
+
+def documented() -> dict[str, set[str]]:
+    """Per metric of the tables: all of its labels."""
+    found = {}
+    for line in PAPER.read_text().splitlines():
+        if match := re.match(r"\| `(\w+)` \|([^|]*)\|", line):
+            name, labels = match.groups()
+            kind = name.removeprefix("d8_virtualization_").split("_")[0]
+            common = set() if "_migration_" in name else COMMON.get(kind, set())
+            found[name] = {*re.findall(r"`([^`]+)`", labels), *common}
+    return found
+
+
+def test_the_papers_name_every_metric_and_its_labels() -> None:
+    made = families(OBJECTS, Finished(), NOW_S)
+    paper = documented()
+    assert sorted(family.name for family in made) == sorted(paper)
+    for family in made:
+        assert family.samples, family.name
+        for sample in family.samples:
+            labels = {re.sub(r"^(label|annotation)_.*", r"\1_*", key) for key in sample.labels}
+            wanted = paper[family.name] - ({"label_*", "annotation_*"} - labels)
+            assert labels - {"le"} == wanted, family.name
+
+
+ONE_NODE = replace(OBJECTS, classes=())
+
+
+def samples(objects: Objects = ONE_NODE) -> dict[tuple[str, str], float]:
+    """By name and the labels that are not its object's base, through the text and back."""
+    found = {}
+    base = {"namespace", "uid", "node"}
+    for family in text_string_to_metric_families(render(objects, Finished(), NOW_S).decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()) if k not in base)
+            assert (sample.name, labels) not in found
+            found[(sample.name, labels)] = sample.value
+    return found
+
+
+VALUES = [
+    ("virtualmachine_status_phase", "name=my-vm,phase=Running", 1),
+    ("virtualmachine_status_phase", "name=my-vm,phase=Stopped", 0),
+    ("virtualmachine_status_phase", "name=fresh,phase=Pending", 1),
+    ("virtualmachine_cpu_cores", "name=my-vm", 2),
+    ("virtualmachine_configuration_cpu_cores", "name=my-vm", 4),
+    ("virtualmachine_cpu_core_fraction", "name=my-vm", 25),
+    ("virtualmachine_configuration_cpu_core_fraction", "name=my-vm", 50),
+    ("virtualmachine_configuration_memory_size_bytes", "name=my-vm", 4 * 2**30),
+    ("virtualmachine_configuration_memory_runtime_overhead_bytes", "name=my-vm", 284 * 2**20),
+    ("virtualmachine_awaiting_restart_to_apply_configuration", "name=my-vm", 1),
+    ("virtualmachine_configuration_applied", "name=my-vm", 0),
+    ("virtualmachine_configuration_run_policy", "name=my-vm,runPolicy=AlwaysOn", 1),
+    ("virtualmachine_configuration_run_policy", "name=my-vm,runPolicy=Manual", 0),
+    ("virtualmachine_agent_ready", "name=my-vm", 1),
+    ("virtualmachine_pod", "name=my-vm,pod=new", 1),
+    ("virtualmachine_pod", "name=my-vm,pod=old", 0),
+    ("virtualmachine_labels", "label_app_kubernetes_io_name=db,name=my-vm", 1),
+    ("virtualmachine_annotations", "annotation_note=hi,name=my-vm", 1),
+    ("virtualmachine_firmware_up_to_date", "name=my-vm", 0),
+    ("virtualmachine_firmware_up_to_date", "name=fresh", 1),
+    ("virtualmachine_info", "name=my-vm,virtualmachineclass=generic", 1),
+    ("virtualmachine_migratable", "name=my-vm", 1),
+    ("virtualdisk_capacity_bytes", "name=root", 10 * 2**30),
+    ("virtualdisk_info", "name=root,virtualmachine=my-vm", 1),
+    ("virtualdisk_status_in_use", "name=root", 1),
+    ("virtualimage_status_phase", "name=iso,phase=Failed", 1),
+    ("clustervirtualimage_status_phase", "name=linux,phase=Ready", 1),
+]
+
+
+def test_values_are_those_of_the_objects() -> None:
+    found = samples()
+    for name, labels, value in VALUES:
+        assert found[(f"d8_virtualization_{name}", labels)] == value, (name, labels)
+
+
+def test_operations_have_the_times_of_their_steps() -> None:
+    found = samples(Objects(vmops=VMOPS))
+
+    def of(metric: str) -> Iterator[tuple[str, float]]:
+        for (name, labels), value in found.items():
+            if name == f"d8_virtualization_virtualmachineoperation_{metric}":
+                yield labels.split(",")[0], value - (NOW_S - 3600)
+
+    assert dict(of("started_timestamp_seconds")) == {"name=done": 0}
+    assert dict(of("finished_timestamp_seconds")) == {"name=done": 0, "name=refused": 9}
+    assert len(dict(of("created_timestamp_seconds"))) == len(VMOPS)
+    pending = ("d8_virtualization_virtualmachineoperation_status_phase",)
+    labels = "name=new,phase=Pending,type=Stop,virtualmachine=my-vm"
+    assert found[(*pending, labels)] == 1
+
+
+def test_the_queue_and_the_backlog() -> None:
+    found = samples()
+    assert found[("drover_migrations_waiting", "origin=Person,reason=MigrationPending")] == 1
+    assert found[("drover_migrations_waiting", "origin=Evacuation,reason=MigrationPending")] == 1
+    assert found[("drover_migrations_oldest_waiting_seconds", "reason=MigrationPending")] == 3600
+    assert not [key for key in found if key[0] == "drover_migrations_waiting" and "Sync" in key[1]]
+    assert found[("drover_evacuation_backlog", "")] == 1
+    assert found[("drover_evacuation_blocked", "")] == 1
+
+
+def test_copies_tell_how_far_they_are() -> None:
+    found = samples()
+    told = {
+        name.removeprefix("d8_virtualization_virtualmachine_migration_"): value
+        for (name, labels), value in found.items()
+        if "_migration_" in name and labels == "name=my-vm"
+    }
+    assert told == {
+        "data_total_bytes": 1000,
+        "data_processed_bytes": 600,
+        "data_remaining_bytes": 500,
+        "dirty_memory_rate_bytes": 70,
+        "memory_transfer_rate_bytes": 1_000_000,
+    }
+
+
+def test_finished_migrations_are_taken_in_once_and_outlive_their_objects() -> None:
+    finished = Finished()
+
+    def count(moves: list[Object]) -> tuple[float, float, float]:
+        text = render(Objects(moves=moves), finished, NOW_S).decode()
+        found = {
+            (
+                sample.name,
+                sample.labels.get("result", ""),
+                sample.labels.get("le", ""),
+            ): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        return (
+            found[("drover_migration_duration_seconds_count", "Succeeded", "")],
+            found[("drover_migration_duration_seconds_bucket", "Succeeded", "2.0")],
+            found[("drover_migration_downtime_seconds_sum", "", "")],
+        )
+
+    assert count(MOVES) == (2, 1, pytest.approx(0.32))
+    assert count(MOVES) == (2, 1, pytest.approx(0.32))
+    assert count(MOVES[2:]) == (2, 1, pytest.approx(0.32))
+    assert count([move("e", "Succeeded", 1, 10)]) == (3, 2, pytest.approx(0.33))
+
+
+def test_a_cluster_without_objects_has_its_families_all_the_same() -> None:
+    text = render(Objects(), Finished(), NOW_S).decode()
+    for name in documented():
+        assert f"# TYPE {name} " in text
