@@ -30,6 +30,7 @@ from drover.agent.ports import (
     MonitorSilent,
     RunState,
 )
+from drover.agent.resume import Ground, NotAllowed, resume
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -493,6 +494,20 @@ async def test_cont_of_an_incoming_copy_is_accepted_and_must_never_be_sent(rig: 
     await source.machine.migrate(options(rig.wire(listener)))
     await settled(source.machine)
     await target.status(RunState.RUNNING)
+
+
+async def test_the_one_cont_is_refused_while_the_guest_is_not_complete(rig: Rig) -> None:
+    """QEMU itself would take it, as above; ``agent.resume`` does not send it (safety rule 6)."""
+    await running(rig)
+    target, _ = await waiting(rig)
+
+    async def holds() -> bool:
+        return True
+
+    with pytest.raises(NotAllowed):
+        await resume(target.machine, Ground.ARRIVAL, holds)
+    assert await target.machine.status() is RunState.INMIGRATE
+    assert await rig.runs("copy-a")
 
 
 async def test_cont_of_an_incoming_copy_is_refused_while_the_source_holds_the_disk(

@@ -130,6 +130,19 @@ MUTANTS = (
              '"TargetGone"\n        memory.handover = HandOverState.UNKNOWN'),
     ),
     Mutant(
+        "rule 19: a copy begins whatever is known of the node",
+        (Edit("agent/decide.py", "return StartCopy() if view.node_fresh else Wait(PROGRESS_INTERVAL_S)",
+              "return StartCopy()"),),
+        "test_rule_19_a_copy_begins_",
+    ),
+    Mutant(
+        "rule 19: the target is not looked at again",
+        (Edit("agent/handover.py", "target = await _receiver(keeper, vmm)",
+              "target = Party(vmms.target_pod_uid(vmm), vmms.target_node(vmm), "
+              'str(vmms.target_report(vmm)["incarnation"]))'),),
+        "test_rule_19_the_target_is_looked_at_again_",
+    ),
+    Mutant(
         "the lease is handed over before the copy is completed",
         (Edit("agent/decide.py",
               "    if machine.migration.state in MOVING and view.marks.copying:\n",

@@ -12,9 +12,11 @@ from tests.sim.stage import Stage, large, tell
 from drover.agent.ports import Hypervisor, RunState
 from drover.agent.resume import Ground, NotAllowed, resume
 from drover.api.kinds import pod as pods
+from drover.api.kinds import vmm as vmms
 from drover.api.names import LastReason
 from drover.api.scheme import NODE, POD, VML
 from drover.api.status import Forbidden
+from drover.api.wire import Request
 from drover.runtime.client import Client
 from drover.sim.faults import lease_write
 from drover.sim.scheduler import USER as SCHEDULER
@@ -274,5 +276,57 @@ def test_rule_19_a_hand_over_that_never_left_lets_the_source_go_on() -> None:
             assert await s.finished(operation, 60) == "Failed"
             if not attempt:
                 assert await s.finished(await s.evict("a"), 60) == "Completed"
+
+    tell(story)
+
+
+def node_lease_write(request: Request) -> bool:
+    """A renewal of a node's Lease."""
+    return (
+        request.method in ("PUT", "PATCH", "POST")
+        and "/namespaces/kube-node-lease/" in request.path
+    )
+
+
+def test_rule_19_a_copy_begins_only_while_the_node_is_known_to_live() -> None:
+    """Its renewals get no answer, all else does: a node that may be fenced soon sends nobody away."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a", guest=large())
+        copies, source = s.running_copies("a"), s.node_of("a")
+        held = stage.f.hold(source, node_lease_write, most=1000)
+        await stage.pause(5)  # the last acknowledgement is stale by now
+        operation = await s.evict("a")
+        await s.until(
+            lambda: vmms.phase(s.migration("a") or {}) == "Copying", "the copy may begin", 20
+        )
+        await stage.pause(10)
+        assert stage.world.marks.get("evict.copy", 0) == 0
+        assert s.running_copies("a") == copies
+        held.let_go()
+        assert await s.finished(operation) == "Completed"
+
+    tell(story)
+
+
+def test_rule_19_the_target_is_looked_at_again_before_the_hand_over() -> None:
+    """Its Pod is gone, and the source has not heard of it: the guest goes on at once, and nothing was handed over."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        operation = await stage.moving()
+        before = s.lease_spec("a")
+        target = s.target("a").copy
+        (pod,) = [pod for pod in s.pods_of("a") if pods.uid(pod) == target]
+
+        def strike(name: str, entry: dict[str, object]) -> None:
+            if name == "evict.completed":
+                world.note("fault: the target's Pod is gone")
+                world.api.store.remove(POD, pod)
+
+        world.on_mark.append(strike)
+        assert await s.finished(operation) == "Failed"
+        assert s.lease_spec("a") == before
 
     tell(story)
