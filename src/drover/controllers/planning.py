@@ -112,16 +112,20 @@ def pod_of(pod: Object, *, comes: bool = False) -> Pod:
     )
 
 
-def target_of(pod: Object, node_selector: Mapping[str, str] | None = None) -> Pod:
+def target_of(
+    pod: Object,
+    node_selector: Mapping[str, str] | None = None,
+    now: vmpod.Now | None = None,
+) -> Pod:
     """The Pod that would receive the guest of the VM Pod ``pod``, under the same key: never on the same node.
 
-    ``node_selector``: what a Migrate operation asks for besides.
+    ``node_selector``: what a Migrate operation asks for besides. ``now``: as ``vmpod.target_pod`` takes it.
     """
     move = {
         "metadata": {"name": "", "uid": ""},
         "spec": {"sourceNode": pods_.node_name(pod), "nodeSelector": dict(node_selector or {})},
     }
-    return pod_of(vmpod.target_pod(pod, move, pod["metadata"]["name"]), comes=True)
+    return pod_of(vmpod.target_pod(pod, move, pod["metadata"]["name"], now), comes=True)
 
 
 def requests(spec: Mapping[str, Any]) -> dict[str, int]:
