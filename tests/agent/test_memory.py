@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from drover.agent.context import Limits
@@ -12,8 +15,16 @@ from drover.agent.view import MachineView
 LIMITS = Limits()
 
 
-def copying(iteration: int, remaining: int = 100) -> MachineView:
-    info = MigrationInfo(MigrationState.ACTIVE, iteration=iteration, remaining_bytes=remaining)
+GIB: Any = SimpleNamespace(spec=SimpleNamespace(memory_bytes=2**30))
+
+
+def copying(iteration: int, remaining: int = 100, throttle: int = 0) -> MachineView:
+    info = MigrationInfo(
+        MigrationState.ACTIVE,
+        iteration=iteration,
+        remaining_bytes=remaining,
+        throttle_percent=throttle,
+    )
     return MachineView(RunState.RUNNING, info)
 
 
@@ -47,3 +58,50 @@ def test_counters_are_told_twice_a_second_at_most() -> None:
     memory.begin_copy("uid", 0.0, LIMITS)
     told = [now / 100 for now in range(300) if memory.counters_due(now / 100)]
     assert told == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+
+
+def test_without_a_new_minimum_a_copy_is_given_up() -> None:
+    memory = Memory()
+    memory.begin_copy("uid", 0.0, LIMITS)
+    for now in range(0, 100, 10):
+        assert memory.overdue(now, LIMITS, copying(1, 1000 - now), GIB) == ""
+    assert memory.overdue(90 + 150, LIMITS, copying(5, 950), GIB) == ""
+    assert memory.stalled_s(90 + 150) == 150
+    assert memory.overdue(90 + 151, LIMITS, copying(5, 950), GIB) == "NoProgress"
+
+
+def test_slowing_the_guest_down_further_is_progress() -> None:
+    """It takes a pass or two to show what it does, and a copy must not be given up just before it converges."""
+    memory = Memory()
+    memory.begin_copy("uid", 0.0, LIMITS)
+    memory.overdue(10, LIMITS, copying(1, 100), GIB)
+    for step, throttle in enumerate((40, 60, 80, 99)):
+        now = 10 + 149 * (step + 1)
+        assert memory.overdue(now, LIMITS, copying(5, 900, throttle), GIB) == ""
+    assert memory.overdue(10 + 149 * 4 + 150, LIMITS, copying(9, 900, 99), GIB) == ""
+    assert memory.overdue(10 + 149 * 4 + 151, LIMITS, copying(9, 900, 99), GIB) == "NoProgress"
+    memory.begin_copy("another", 1000.0, LIMITS)
+    memory.overdue(1000, LIMITS, copying(1, 50), GIB)
+    memory.overdue(1149, LIMITS, copying(5, 900, 40), GIB)
+    assert memory.overdue(1200, LIMITS, copying(5, 900, 40), GIB) == ""
+
+
+def test_a_copy_has_so_long_for_each_gib() -> None:
+    memory = Memory()
+    memory.begin_copy("uid", 0.0, LIMITS)
+    for now in range(0, 801, 100):
+        assert memory.overdue(now, LIMITS, copying(1, 10_000 - now), GIB) == ""
+    assert memory.overdue(801, LIMITS, copying(1, 1), GIB) == "TooLong"
+
+
+def test_the_limits_of_a_migration_replace_the_defaults() -> None:
+    said = {
+        "progressSeconds": 20,
+        "completionSecondsPerGiB": 30,
+        "bandwidthBytesPerSecond": 2**20,
+    }
+    told = LIMITS.told(said)
+    assert (told.progress_s, told.completion_s_per_gib) == (20, 30)
+    assert told.bandwidth_bytes_per_second == 2**20
+    assert told.downtime_steps == LIMITS.downtime_steps
+    assert LIMITS.told({}) == LIMITS

@@ -38,6 +38,7 @@ class Memory:
     began_here: bool = False  # `migrate` was sent by this very agent process
     copy_began: float | None = None  # when, or when we first saw it
     least_remaining: int | None = None
+    most_throttle_percent: int = 0
     progress_at: float = 0.0
     stands_since: float | None = None  # the guest stands still for the switchover
     passes_since: float | None = None  # the first pass over memory is done since then
@@ -69,7 +70,7 @@ class Memory:
 
     def begin_copy(self, uid: str, now: float, limits: Limits) -> None:
         self.copy_began, self.least_remaining, self.progress_at = now, None, now
-        self.began_here = True
+        self.began_here, self.most_throttle_percent = True, 0
         self.stands_since = None
         self.passes_since, self.allowed_ms = None, limits.downtime_limit_ms
         self.counters_at = None
@@ -92,7 +93,8 @@ class Memory:
     def overdue(
         self, now: float, limits: Limits, view: MachineView, machine: Machine | None
     ) -> str:
-        """Why a copy in progress takes too long, or empty. Progress is a new minimum of what remains."""
+        """Why a copy in progress takes too long, or empty. Progress is a new minimum of what remains, or that the guest
+        is slowed down further: what that does shows only after another pass or two."""
         if view.migration.state not in MOVING or machine is None:
             return ""
         if self.copy_began is None:  # adopted: count from here
@@ -100,6 +102,8 @@ class Memory:
         remaining = view.migration.remaining_bytes
         if self.least_remaining is None or remaining < self.least_remaining:
             self.least_remaining, self.progress_at = remaining, now
+        if view.migration.throttle_percent > self.most_throttle_percent:
+            self.most_throttle_percent, self.progress_at = view.migration.throttle_percent, now
         gib = max(1.0, machine.spec.memory_bytes / 2**30)
         if self.silent_since is not None and now - self.silent_since > limits.silence_s:
             return "MonitorSilent"
