@@ -17,6 +17,7 @@ from drover.api.kinds import vmclass as classes
 from drover.api.wire import Object
 
 FIELDS = ("nodeSelector", "affinity", "tolerations")  # of a VM's spec and of a Pod's
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 DIGEST_ANNOTATION = "drover.dev/placement"
 
 _TOLERATED_FOR_EVER = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -47,13 +48,22 @@ def is_placement(path: str) -> bool:
 
 
 def require(node_affinity: dict[str, Any], field: str, wanted: list[Any]) -> None:
-    """Terms are alternatives, so what must hold is added to every one of them, or to a new one."""
-    required = node_affinity.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
+    """Terms are alternatives, so what must hold is added to every one of them, or to a new one. An empty term matches
+    no node and stays empty."""
+    required = node_affinity.setdefault(REQUIRED, {})
     terms = required.setdefault("nodeSelectorTerms", [])
     if not terms:
-        terms.append({})
+        terms.append({field: copy.deepcopy(wanted)})
+        return
     for term in terms:
-        term[field] = [*(term.get(field) or []), *copy.deepcopy(wanted)]
+        if term.get("matchExpressions") or term.get("matchFields"):
+            term[field] = [*(term.get(field) or []), *copy.deepcopy(wanted)]
+
+
+def keep_apart(affinity: dict[str, Any], labels: dict[str, str]) -> None:
+    """Not on a node where a Pod with these labels is."""
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}}
+    affinity.setdefault("podAntiAffinity", {}).setdefault(REQUIRED, []).append(term)
 
 
 def _tolerations(vm: Object, vmclass: Object) -> list[Any]:

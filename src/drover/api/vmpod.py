@@ -211,7 +211,8 @@ class Now:
 
 
 def target_pod(source: Object, vmm: Object, name: str, now: Now | None = None) -> Object:
-    """The Pod that receives the guest of ``source`` in the migration ``vmm``: never on the same node.
+    """The Pod that receives the guest of ``source`` in the migration ``vmm``: never on the same node, nor on one where
+    any other Pod of the VM has not ended.
 
     A node selector of the operation is added as a requirement and not merged into the VM's own: where both
     contradict, no node fits and the scheduler says so, instead of one of them winning silently. Without ``now`` the
@@ -231,6 +232,7 @@ def target_pod(source: Object, vmm: Object, name: str, now: Now | None = None) -
     nodes = (vmms.source_node(vmm), *(now.not_on if now is not None else ()))
     elsewhere = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
     placement.require(node_affinity, "matchFields", elsewhere)
+    placement.keep_apart(spec["affinity"], {CREATED_BY_LABEL: meta["labels"][CREATED_BY_LABEL]})
     selector = vmms.spec(vmm).get("nodeSelector") or {}
     wanted = [
         {"key": key, "operator": "In", "values": [value]} for key, value in sorted(selector.items())

@@ -247,6 +247,50 @@ def test_a_target_is_the_source_again_but_never_on_its_node() -> None:
         assert spec[field] == source["spec"][field]
 
 
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def test_a_target_stays_apart_from_every_pod_of_its_vm_besides_the_users_rules() -> None:
+    label = "kubevirt.internal.virtualization.deckhouse.io/created-by"
+    own = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {label: VM["metadata"]["uid"]}},
+    }
+    users = VM["spec"]["affinity"]["virtualMachineAndPodAntiAffinity"][REQUIRED]
+    first = vmpod.target_pod(bound(), VMM, "x")
+    assert first["spec"]["affinity"]["podAntiAffinity"][REQUIRED] == [*users, own]
+    again = vmpod.target_pod(first, VMM, "y")  # rules do not pile up from move to move
+    assert again["spec"]["affinity"]["podAntiAffinity"][REQUIRED] == [*users, own]
+
+
+def test_a_term_that_matches_no_node_stays_one() -> None:
+    vm = copy.deepcopy(VM)
+    node_affinity = vm["spec"]["affinity"]["nodeAffinity"][REQUIRED]
+    node_affinity["nodeSelectorTerms"] = [{}, {"matchFields": []}]
+    built = vmpod.build_pod("x", vm, CLASS, machine())["spec"]["affinity"]["nodeAffinity"]
+    assert built[REQUIRED]["nodeSelectorTerms"] == [{}, {"matchFields": []}]
+
+
+def test_priority_and_spread_are_those_of_the_vm() -> None:
+    vm = copy.deepcopy(VM)
+    vm["spec"]["priorityClassName"] = "gold"
+    built = vmpod.build_pod("x", vm, CLASS, machine())["spec"]
+    assert built["priorityClassName"] == "gold"
+    assert built["topologySpreadConstraints"] == vm["spec"]["topologySpreadConstraints"]
+
+
+def test_preferred_rules_are_copied_and_the_class_adds_its_own_term() -> None:
+    vm = copy.deepcopy(VM)
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    wish = [{"weight": 5, "preference": {"matchExpressions": [{"key": "k", "operator": "Exists"}]}}]
+    vm["spec"]["affinity"] = {"nodeAffinity": {preferred: wish}}
+    built = vmpod.build_pod("x", vm, CLASS, machine())["spec"]["affinity"]["nodeAffinity"]
+    assert built[preferred] == wish
+    assert built[REQUIRED]["nodeSelectorTerms"] == [
+        {"matchExpressions": [{"key": "c", "operator": "Exists"}]}
+    ]
+
+
 def test_a_target_without_any_affinity_and_with_a_selector_of_the_operation() -> None:
     source = bound()
     del source["spec"]["affinity"]

@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any
 
-from tests.controllers.vm.test_pods import CLASS, VM, VMM, bound
+from tests.controllers.vm.test_pods import CLASS, REQUIRED, VM, VMM, bound
 
 from drover.api import firmware, names, placement, vmpod
 
@@ -32,7 +32,10 @@ def test_placement_is_that_of_now_and_the_machine_that_of_the_source() -> None:
         "vm",
     ]
     assert [t["matchExpressions"] for t in terms(target)] == [[{"key": "c", "operator": "Exists"}]]
-    assert "podAntiAffinity" not in target["spec"]["affinity"]
+    apart = target["spec"]["affinity"]["podAntiAffinity"][REQUIRED]
+    assert [list(term["labelSelector"]["matchLabels"]) for term in apart] == [
+        [vmpod.CREATED_BY_LABEL]
+    ]
     notes, before = target["metadata"]["annotations"], source["metadata"]["annotations"]
     assert notes[names.MACHINE_ANNOTATION] == before[names.MACHINE_ANNOTATION]
     assert target["spec"]["containers"] == source["spec"]["containers"]
