@@ -111,7 +111,11 @@ CASES = {
         view(machine=RUNNING, marks=STARTED, pod=None), s.Powerdown(),
     ),
     "the grace period is waited for": (
-        view(machine=RUNNING, pod=PodView("pod", deleting=True), stop_left_s=7.0), s.Wait(7.0),
+        view(machine=RUNNING, pod=PodView("pod", deleting=True), stop_left_s=7.0, press_s=9.0),
+        s.Wait(7.0),
+    ),
+    "a guest that did not hear the button is pressed again": (
+        view(machine=RUNNING, pod=PodView("pod", deleting=True), stop_left_s=27.0), s.Powerdown(),
     ),
     "and then it is killed": (
         view(machine=RUNNING, pod=PodView("pod", stop="graceful"), stop_left_s=0.0),
@@ -236,7 +240,7 @@ CASES = {
     ),
     "and its disk is tried again, so that it can": (
         view(machine=machine(RunState.IO_ERROR), pod=PodView("pod", stop="graceful"),
-             stop_left_s=7.0),
+             stop_left_s=7.0, press_s=9.0),
         s.TryDisk(),
     ),
     "but not after the grace period": (

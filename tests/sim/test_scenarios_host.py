@@ -169,6 +169,25 @@ def test_a_guest_that_stands_still_for_its_disk_can_be_stopped() -> None:
     tell(story)
 
 
+def test_a_guest_that_boots_does_not_hear_the_button_and_is_asked_again() -> None:
+    """It was killed after the whole of its grace period."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm(
+            "a", policy="AlwaysOnUnlessStoppedManually", terminationGracePeriodSeconds=60
+        )
+        (qemu,) = s.living("a")
+        qemu.guest.obeys_power_button = False
+        await s.operate("Stop", "a")
+        await stage.pause(5)
+        qemu.guest.obeys_power_button = True
+        await s.until(lambda: s.phase("a") == "Stopped", "it is stopped", 20)
+        assert s.lease_spec("a")["lastReason"] == "Stopped"
+
+    tell(story)
+
+
 # --- a host that fails ---
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 async def act(keeper: Keeper, step: steps.Step, view: CopyView) -> bool:
     """Carry out one step."""
     match step:
+        case steps.Launch() | steps.LaunchIncoming() if not keeper.context.may_launch():
+            return False  # its group is fenced and the node not armed (yet)
         case steps.Launch():
             return await launching.launch(keeper)
         case steps.LaunchIncoming():
@@ -171,8 +173,11 @@ async def _powerdown(keeper: Keeper) -> bool:
     machine = keeper.machine
     if machine is None:
         return True
-    keeper.memory.stop_at = keeper.context.clock.monotonic() + machine.spec.grace_s
-    keeper.log.mark("stop.powerdown", grace_s=machine.spec.grace_s)
+    memory, now = keeper.memory, keeper.context.clock.monotonic()
+    memory.pressed_at = now
+    if memory.stop_at is None:
+        memory.stop_at = now + machine.spec.grace_s
+        keeper.log.mark("stop.powerdown", grace_s=machine.spec.grace_s)
     await machine.powerdown()
     return True
 

@@ -289,7 +289,7 @@ def _stopping(view: CopyView) -> Step:
         return Kill(
             LastReason.STOPPED_FORCED if view.pod and view.pod.stop else LastReason.POD_DELETED
         )
-    return Wait(view.stop_left_s)
+    return Wait(min(view.stop_left_s, view.press_s)) if view.press_s > 0 else Powerdown()
 
 
 def _stop_reason(view: CopyView) -> str:

@@ -263,6 +263,7 @@ class Keeper:
             move=move,
             node_fresh=context.node_lease.fresh,
             stop_left_s=left,
+            press_s=memory.press_s(now),
             hears=memory.hears,
             disk_try_s=memory.disk_try_s(now),
             refused_s=refused_s,

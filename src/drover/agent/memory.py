@@ -16,6 +16,7 @@ from drover.agent.ports import (
 )
 from drover.agent.view import HandOverState, MachineView
 
+PRESS_S = 10.0  # between two presses of the power button: a guest that boots does not hear it
 DISK_TRY_S = 5.0  # between two tries of a disk that failed
 COUNTERS_S = 0.5  # between two reports of a copy's counters
 
@@ -25,6 +26,7 @@ class Memory:
     """Times are of the monotonic clock, in seconds."""
 
     stop_at: float | None = None  # when the grace period ends
+    pressed_at: float | None = None
     mine_since: float | None = None
     silent_since: float | None = None
     refused_since: float | None = None  # `cont` fails
@@ -51,6 +53,10 @@ class Memory:
     gave_up: str = ""  # uid of the vmm of which we said that it failed
     handover_uid: str = ""
     handover: HandOverState = HandOverState.NONE
+
+    def press_s(self, now: float) -> float:
+        """How long to wait before the power button is pressed again."""
+        return 0.0 if self.pressed_at is None else max(0.0, self.pressed_at + PRESS_S - now)
 
     def disk_try_s(self, now: float) -> float:
         """How long to wait before a failed disk is tried again."""

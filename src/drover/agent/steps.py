@@ -83,7 +83,7 @@ class HandBack(Step):
 
 @dataclass(frozen=True)
 class Powerdown(Step):
-    """Press the guest's power button; the grace period starts."""
+    """Press the guest's power button; the grace period starts with the first press."""
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ class CopyView:
     move: MoveView | None = None
     node_fresh: bool = True  # the node's own Lease was acknowledged just now (safety rule 19)
     stop_left_s: float | None = None  # None: the power button was not pressed yet
+    press_s: float = 0.0  # when it may be pressed again; 0: now
     hears: bool = True  # somebody listens for an incoming copy
     disk_try_s: float = 0.0  # when a guest that stands still for a disk may try again; 0: now
     refused_s: float = 0.0  # how long QEMU has refused to let the guest go on
