@@ -459,7 +459,8 @@ def test_a_change_before_the_start_takes_a_new_pod() -> None:
         condition = {
             "type": "PodScheduled",
             "status": "False",
-            "message": "0/3 nodes are available",
+            "message": "0/3 nodes are available: 3 Insufficient memory. no new claims to "
+            "deallocate,. preemption: not eligible due to preemptionPolicy=Never.",
         }
         await world.set_status(POD, first["metadata"]["name"], {"conditions": [condition]})
         await world.settle()
@@ -467,7 +468,8 @@ def test_a_change_before_the_start_takes_a_new_pod() -> None:
         assert vm["status"]["phase"] == "Pending"
         running_condition = next(c for c in vm["status"]["conditions"] if c["type"] == "Running")
         assert running_condition["message"] == (
-            "Could not schedule the virtual machine: 0/3 nodes are available"
+            "Could not schedule the virtual machine: Unschedulable: "
+            "0/3 nodes are available: 3 Insufficient memory."
         )
         refs = [{"kind": "VirtualDisk", "name": "second"}]
         await world.patch(

@@ -74,8 +74,10 @@ def trouble(pod: Obj) -> tuple[str, str]:
 
 
 def unschedulable(pod: Obj) -> str | None:
-    """The scheduler's message while no node fits; None otherwise."""
+    """What the scheduler says of the nodes while none fits; None otherwise. Left out is what it says of preemption in
+    sentences of its own, since the Pods of VMs push nobody away."""
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("message") or condition.get("reason") or "")
+            of_nodes, tail, _ = str(condition.get("message") or "").partition(". ")
+            return f"{of_nodes}." if tail else of_nodes or str(condition.get("reason") or "")
     return None

@@ -188,7 +188,7 @@ def _running(view: VmView, power: Power, phase: VmPhase) -> Object:
     starter = _starter(view, power)
     why = pods.unschedulable(starter) if starter is not None else None
     if why is not None:
-        message = f"Could not schedule the virtual machine: {why}"
+        message = f"Could not schedule the virtual machine: Unschedulable: {why}"
         return cond.condition(kind, False, VmReason.POD_NOT_STARTED, message)
     if view.refusal:
         message = f"Could not create the Pod: {view.refusal}"
