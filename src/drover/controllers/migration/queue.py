@@ -1,7 +1,7 @@
 """The slots of all migrations, from the caches: who waits for what now, and waking those who wait.
 
 Computed anew only after something that counts has changed: a migration took or freed a slot or came, a node came or
-went, the settings changed. Each of these wakes all who wait; a counter of a copy in progress wakes nobody.
+went, the settings changed. Whoever may go by that is woken; a counter of a copy in progress wakes nobody.
 """
 
 from __future__ import annotations
@@ -37,20 +37,25 @@ class SlotQueue:
     def wait(self, key: str) -> Wait | None:
         """The limit that a migration waits for; None: it may go on."""
         if self._waits is None:
-            claims = [_claim(vmm) for vmm in self._migrations.by_index("open", "yes")]
-            moves = [claim for claim in claims if claim is not None]
-            nodes = sum(_for_vms(node) for node in self._nodes.all())
-            self._waits = slots(moves, self._settings.now(), nodes, self._clock.wall())
+            self._waits = self._all()
         return self._waits.get(key)
 
+    def _all(self) -> dict[str, Wait]:
+        claims = [_claim(vmm) for vmm in self._migrations.by_index("open", "yes")]
+        moves = [claim for claim in claims if claim is not None]
+        nodes = sum(_for_vms(node) for node in self._nodes.all())
+        return slots(moves, self._settings.now(), nodes, self._clock.wall())
+
     def follow(self, wake: Callable[[str], None]) -> None:
-        """Call ``wake`` for all who wait whenever it may be their turn."""
+        """Call ``wake`` for those who wait whenever they may go, or wait for something else."""
 
         def changed() -> None:
-            # Those who were told to wait, and those whose turn came before they were looked at again.
-            waiting, self._waits = self._waits or {}, None
-            for key in waiting:
-                wake(key)
+            if self._waits is None:
+                return  # nobody has asked yet
+            before, self._waits = self._waits, self._all()
+            for key, waited_for in before.items():
+                if self._waits.get(key) is not waited_for:
+                    wake(key)
 
         def migration(old: Object | None, new: Object | None) -> None:
             if _claim(old) != _claim(new):
