@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from drover.agent import handover, launching, report, steps
 from drover.agent.ports import (
+    HostError,
     HypervisorError,
     MigrationOptions,
     RunState,
@@ -185,7 +186,11 @@ async def _powerdown(keeper: Keeper) -> bool:
 async def _kill(keeper: Keeper, ended: str) -> bool:
     if ended == steps.LEASE_LOST:
         keeper.log.mark("safety.lease-lost")
-    keeper.context.journal.put(keeper.copy, "ended", ended)
+    try:
+        keeper.context.journal.put(keeper.copy, "ended", ended)
+    except HostError:
+        if ended not in steps.NO_REASONS:
+            raise  # a full disk must not make a stop look like a crash
     machine = keeper.machine
     if machine is not None:
         await machine.kill()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from drover.api.fencing import PEER_PORT
+
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One node's agent."""
@@ -32,6 +34,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     bridge: str = "br0"  # holds the uplink and the taps
     uplink: str = "uplink"
     kubelet_port: int = 10250
+    peer_port: int = PEER_PORT  # where other nodes ask for vouchers
     cpu: str = "8"  # declared capacity
     memory: str = "16Gi"
     pods: int = 110

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,9 @@ class Limits:
     progress_s: float = 150.0  # no progress for so long: give up
     completion_s_per_gib: float = 800.0
     silence_s: float = 3.0  # a monitor that says nothing for so long while copying is rescued
-    switchover_s: float = 5.0  # the guest has stood still for so long and all is not copied: it goes on here
+    switchover_s: float = (
+        5.0  # the guest has stood still for so long and all is not copied: it goes on here
+    )
     downtime_limit_ms: int = 10
     # How long the passes over written memory may last before the pause may be longer (seconds, milliseconds).
     downtime_steps: tuple[tuple[float, int], ...] = ((2.0, 30), (4.0, 100), (8.0, 300))
@@ -64,3 +66,5 @@ class AgentContext:
     ids: Ids
     log: Log
     limits: Limits
+    # Where the node's group is fenced a QEMU is started only under the watchdog's deadline.
+    may_launch: Callable[[], bool] = lambda: True

@@ -105,3 +105,7 @@ class Vouching:
     def ages_s(self, now_s: float) -> dict[str, float]:
         """How old the last voucher for each node is."""
         return {node: now_s - at_s for node, at_s in self._vouched.items()}
+
+
+class LifeEnded(Exception):
+    """This life of the node is over: its VMs are dead or must be, and only a new life may begin. ``str()`` says why."""

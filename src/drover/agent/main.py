@@ -8,27 +8,33 @@ kernel and of this nodeinit's life: when either is new, every process of the for
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from drover import __version__
 from drover.agent.agent import Agent, Ports
 from drover.agent.config import AgentConfig
 from drover.agent.context import Limits
-from drover.agent.journal import DiskJournal
+from drover.agent.journal import DiskJournal, write_synced
 from drover.agent.kubelet.server import CopyPlaces, KubeletServer, KubeletSettings
 from drover.agent.net.network import bridge_network
 from drover.agent.node import NodeFacts
+from drover.agent.peers import HttpPeers, PeerServer, PeerSettings
 from drover.agent.qemu import bundles
 from drover.agent.qemu.hypervisor import QemuHypervisor
 from drover.agent.qemu.settings import QemuSettings
 from drover.agent.seeds import NoCloudSeeds
 from drover.agent.spawner import NodeInitSpawner
+from drover.agent.watchdog import Deadline
 from drover.api import firmware, names
 from drover.api.kinds import pod as pods
 from drover.base.clock import RealClock
-from drover.base.ids import RealIds
+from drover.base.config_file import BadConfig
+from drover.base.ids import Ids, RealIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
 from drover.runtime import process
@@ -46,7 +52,15 @@ def boot_id(init_pid: int) -> str:
     return f"{kernel}-{fields[19]}"  # field 22 of proc(5): start time in ticks since boot
 
 
-def facts_of(config: AgentConfig, boot: str, probed: bundles.Probed) -> NodeFacts:
+def machine_id(state_dir: Path, ids: Ids) -> str:
+    """Lasts as long as the node's state does: who lost that is another machine (safety rule 9)."""
+    file = state_dir / "machine-id"
+    if not file.exists():
+        write_synced(file, ids.uid().encode())
+    return file.read_text().strip()
+
+
+def facts_of(config: AgentConfig, boot: str, machine: str, probed: bundles.Probed) -> NodeFacts:
     return NodeFacts(
         name=config.node,
         address=config.address,
@@ -61,7 +75,7 @@ def facts_of(config: AgentConfig, boot: str, probed: bundles.Probed) -> NodeFact
             "kernel": platform.release(),
             "os": "Linux",
             "boot": boot,
-            "machine": config.node,
+            "machine": machine,
             "qemu": probed.bundles[""].version or "unknown",
         },
     )
@@ -80,26 +94,18 @@ async def serve(config: AgentConfig) -> None:
     probed = await bundles.probe(config.qemu, config.more_qemus)
     for problem in probed.problems:
         log.error("a firmware bundle is not offered", why=problem)
-    async with TaskScope("node") as scope:
+    async with AsyncExitStack() as stack, TaskScope("node") as scope:
+        stack.enter_context(_only_one(Path(config.state_dir)))
         transport = await access.transport(clock)
-        settings = QemuSettings(
-            run_dir=Path(config.run_dir) / "copies",
-            log_dir=Path(config.state_dir) / "log",
-            tls_dir=Path(config.migration_pki_dir),
-            address=config.address,
-            accel=config.accel,
-            nice=config.qemu_nice,
-            bundles=probed.bundles,
-        )
         spawner = NodeInitSpawner(config.nodeinit_socket)
-        hypervisor = QemuHypervisor(settings, spawner, scope, log)
+        hypervisor = QemuHypervisor(_qemu(config, probed), spawner, scope, log)
         network = bridge_network(config, clock, log)
         await network.open()
         scope.guard(network.keep(), "network")
         boot = boot_id(os.getppid())
-        client = Client(transport)
+        pki = Path(config.migration_pki_dir)
         ports = Ports(
-            client=client,
+            client=Client(transport),
             swift=Client(transport, SWIFT_S),
             hypervisor=hypervisor,
             network=network,
@@ -108,21 +114,50 @@ async def serve(config: AgentConfig) -> None:
             clock=clock,
             ids=ids,
             log=log,
+            watchdog=Deadline(spawner, clock.boottime, clock),
+            peers=await stack.enter_async_context(HttpPeers(pki)),
         )
         agent = Agent(
             ports,
-            facts_of(config, boot, probed),
+            facts_of(config, boot, machine_id(Path(config.state_dir), ids), probed),
             boot,
             config.heartbeat_s,
             config.lease_duration_s,
             Limits(),
         )
+        spawner.life = agent.node_lease.incarnation
+        if agent.survival is not None:
+            at = PeerSettings(config.address, config.peer_port, pki)
+            scope.guard(PeerServer(at, agent.survival.asked).run(), "peers")
         scope.guard(_kubelet(config, agent, hypervisor, clock, scope).run(), "kubelet")
         scope.guard(agent.run(), "agent")
         try:
             raise await scope.wait_broken()
         finally:
             await transport.aclose()
+
+
+def _qemu(config: AgentConfig, probed: bundles.Probed) -> QemuSettings:
+    return QemuSettings(
+        run_dir=Path(config.run_dir) / "copies",
+        log_dir=Path(config.state_dir) / "log",
+        tls_dir=Path(config.migration_pki_dir),
+        address=config.address,
+        accel=config.accel,
+        nice=config.qemu_nice,
+        bundles=probed.bundles,
+    )
+
+
+@contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    """One agent per node: two would each keep the other's promises badly."""
+    with (state_dir / "agent.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadConfig(f"another agent already works on {state_dir}") from error
+        yield
 
 
 def _kubelet(

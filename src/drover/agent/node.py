@@ -1,12 +1,13 @@
 """The Node object: registered, kept Ready, and registered again at once when somebody deletes it (safety rule 13).
 
 Capacity is declared in the agent's configuration. An unfenced agent whose Node vanished has running VMs: Kubernetes
-would collect their Pods after 40 to 80 s. Not promised: anything about fencing.
+would collect their Pods after 40 to 80 s. One that does not renew registers nothing: it may be fenced already.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drover.agent.nodelease import NodeLease
@@ -58,7 +59,12 @@ class NodeKeeper:
         self._clock = clock
         self._log = log
         self._wake = asyncio.Event()
+        self.armed: Callable[[], bool] = lambda: False
         informer.add_handler(lambda _old, _new: self._wake.set())
+
+    def look(self) -> None:
+        """Something that the Node shall tell has changed."""
+        self._wake.set()
 
     async def run(self) -> None:
         """For ever."""
@@ -70,7 +76,9 @@ class NodeKeeper:
                 node = self._informer.get(self._facts.name)
                 now = self._clock.monotonic()
                 if node is None:
-                    await self._register()
+                    # A node whose own evidence is stale may have been fenced: it must not come back as it was.
+                    if self._lease.fresh:
+                        await self._register()
                 elif not self._says_ready(node) or now - written > STATUS_PERIOD_S:
                     await self._write_status(node)
                     written = now
@@ -104,7 +112,9 @@ class NodeKeeper:
         found: Object = {}
         for field_name, values in wanted.items():
             present = node["metadata"].get(field_name) or {}
-            missing = {k: v for k, v in values.items() if present.get(k) != v}
+            missing: Object = {k: v for k, v in values.items() if present.get(k) != v}
+            if names.FENCING_ENABLED_LABEL in present and names.FENCING_ENABLED_LABEL not in values:
+                missing[names.FENCING_ENABLED_LABEL] = None
             if missing:
                 found[field_name] = missing
         return found
@@ -116,10 +126,14 @@ class NodeKeeper:
             "kubernetes.io/arch": "amd64",
             names.SCHEDULABLE_LABEL: "true",
             **self._facts.labels,
+            **({names.FENCING_ENABLED_LABEL: ""} if self.armed() else {}),
         }
 
     async def _register(self) -> None:
         facts = self._facts
+        taints = [{"key": names.VM_NODE_TAINT, "effect": "NoSchedule"}]
+        if self._lease.after_fencing:  # the fencing controller takes it away after a healthy while
+            taints.append({"key": names.REJOINING_TAINT, "effect": "NoSchedule"})
         node: Object = {
             "apiVersion": "v1",
             "kind": "Node",
@@ -128,7 +142,7 @@ class NodeKeeper:
                 "labels": self._labels(),
                 "annotations": dict(facts.annotations),
             },
-            "spec": {"taints": [{"key": names.VM_NODE_TAINT, "effect": "NoSchedule"}]},
+            "spec": {"taints": taints},
             "status": self._status(),
         }
         try:

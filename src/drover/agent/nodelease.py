@@ -1,21 +1,63 @@
 """The node's evidence of life: ``kube-node-lease/<node>``, renewed by compare-and-swap by this agent alone.
 
-The Lease carries this node's *incarnation* (a random id committed at the join: safety rule 3) and a report of the
-copies it runs, from which a lost VM lease can be rebuilt (rule 1). ``fresh`` tells whether a renewal was acknowledged
-just now, counted from *before* it was sent.
+The Lease carries this node's *incarnation* (a random id committed at the join: safety rule 3), a report of the copies
+it runs, from which a lost VM lease can be rebuilt (rule 1), and the *evidence* that the hold rule speaks of. What was
+acknowledged counts from the instant before the version that is *committed* was sent; an acknowledgement that was lost
+is found by reading again (rule 15). Only two things end this life: the fencing controller's mark, and another life of
+the same node in this place. ``renew`` then raises ``LifeEnded``.
 
-Not promised here: fencing. Whether a node that cannot renew must kill its VMs is the watchdog's business.
+A new life follows another one only when that is dead for sure (rule 9): the same machine says so, or its fencing.
+
+Not promised here: that the VMs are dead when renewals fail. That is ``survival`` and the watchdog.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from drover.agent.life import LifeEnded
 from drover.api import names, scheme, status
+from drover.api.fencing import Armed, Evidence
+from drover.api.kinds import node as nodes
+from drover.api.kinds import nodefence
 from drover.api.wire import Object
 from drover.base.clock import Clock, rfc3339_micro
+from drover.base.ids import Ids
 from drover.base.log import Log
 from drover.runtime.client import Client
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which life of which node. ``machine`` lasts across boots and goes with the node's state directory."""
+
+    node: str
+    incarnation: str
+    boot: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the next renewal says beside that we live. Taken together with its time (rule A1)."""
+
+    armed: Armed | None = None
+    life_s: float = 0.0
+    vouched: Mapping[str, float] = field(default_factory=dict)
+    promises: Mapping[str, str] = field(default_factory=dict)
+    roster: int = 0
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    sent_s: float
+    evidence: Evidence
+
+
+Heard = Callable[[float, Evidence], None]
 
 
 class NodeLease:
@@ -25,22 +67,33 @@ class NodeLease:
         self,
         client: Client,
         clock: Clock,
+        ids: Ids,
         log: Log,
-        node: str,
-        incarnation: str,
+        identity: Identity,
         period_s: float,
         duration_s: int,
     ) -> None:
         self._client = client
         self._clock = clock
+        self._ids = ids
         self._log = log
-        self._node = node
-        self.incarnation = incarnation
-        self._period_s = period_s
+        self._identity = identity
+        self.period_s = period_s
         self._duration_s = duration_s
-        self._lease: Object | None = None
-        self._acked_at: float | None = None
+        self._lease: Object | None = None  # as committed, while that is certain
+        self._attempt: _Attempt | None = None
+        self.seq = 0  # of the newest attempt
+        self._epoch: int | None = None  # at the join; None: not joined
         self._machines: list[dict[str, str]] | None = None
+        self._wake = asyncio.Event()
+        self.acked_at: float | None = None
+        self.after_fencing = False  # a former life of this node was condemned
+        self.words: Callable[[], Words] = Words
+        self.on_acked: list[Heard] = []
+
+    @property
+    def incarnation(self) -> str:
+        return self._identity.incarnation
 
     def report(self, machines: list[dict[str, str]]) -> None:
         """What this node runs, for the next renewal. Before the first call nothing is said: an agent that has not
@@ -50,52 +103,137 @@ class NodeLease:
     @property
     def fresh(self) -> bool:
         """A renewal was acknowledged within two periods."""
-        if self._acked_at is None:
+        if self.acked_at is None:
             return False
-        return self._clock.monotonic() - self._acked_at < 2 * self._period_s + 0.5
+        return self._clock.monotonic() - self.acked_at < 2 * self.period_s + 0.5
+
+    def hurry(self) -> None:
+        """Renew at once: there is something to say."""
+        self._wake.set()
 
     async def run(self) -> None:
-        """Renew for ever; failures are tried again within the period."""
+        """Renew for ever; failures are tried again within the period. Raises LifeEnded."""
         while True:
+            self._wake.clear()
             landed = await self.renew()
-            await self._clock.sleep(self._period_s if landed else self._period_s / 4)
+            try:
+                async with asyncio.timeout(self.period_s if landed else self.period_s / 4):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
 
     async def renew(self) -> bool:
-        """One renewal; True when acknowledged."""
-        before = self._clock.monotonic()
+        """One renewal; True when acknowledged. Raises LifeEnded."""
+        lease, self._lease = self._lease, None
         try:
-            if self._lease is None:
-                self._lease = await self._read_or_create()
-            wanted = self._filled(self._lease)
-            self._lease = await self._client.replace(scheme.LEASE, wanted)
-        except (status.Conflict, status.NotFound):
-            self._lease = None  # a conflict is not a death sentence: read again (safety rule 15)
-            return False
+            if lease is None:
+                lease = await self._find()
+            if lease is None:
+                return False
+            answer = await self._write(lease)
+        except (status.Conflict, status.NotFound, status.AlreadyExists):
+            return False  # a conflict is not a death sentence: read again (safety rule 15)
         except (status.ApiError, status.Unanswered) as error:
             self._log.warn("the node's Lease was not renewed", why=str(error))
-            self._lease = None
             return False
-        self._acked_at = before
+        self._lease = answer
+        self._epoch = nodes.epoch(answer)
+        self._acked()
         return True
 
-    async def _read_or_create(self) -> Object:
-        try:
-            return await self._client.get(scheme.LEASE, self._node, names.NODE_LEASE_NAMESPACE)
-        except status.NotFound:
-            meta = {"name": self._node, "namespace": names.NODE_LEASE_NAMESPACE}
-            empty = {
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": meta,
-                "spec": {},
-            }
-            return await self._client.create(scheme.LEASE, self._filled(empty))
+    async def _write(self, lease: Object) -> Object:
+        words, sent_s = self.words(), self._clock.monotonic()
+        identity = self._identity
+        self.seq += 1
+        evidence = Evidence(
+            attempt=self._ids.uid(),
+            boot=identity.boot,
+            machine=identity.machine,
+            seq=self.seq,
+            armed=words.armed,
+            life_s=words.life_s,
+            vouched=words.vouched,
+            promises=words.promises,
+            roster=words.roster,
+        )
+        self._attempt = _Attempt(sent_s, evidence)
+        wanted = self._filled(lease, evidence)
+        if "resourceVersion" in lease["metadata"]:
+            return await self._client.replace(scheme.LEASE, wanted)
+        return await self._client.create(scheme.LEASE, wanted)
 
-    def _filled(self, lease: Object) -> Object:
+    def _acked(self) -> None:
+        """The newest attempt is what is committed."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        self.acked_at = max(attempt.sent_s, self.acked_at or attempt.sent_s)
+        for hear in self.on_acked:
+            hear(attempt.sent_s, attempt.evidence)
+
+    async def _find(self) -> Object | None:
+        """What is committed now, as the ground of the next attempt; None: we may not write there yet."""
+        identity = self._identity
+        try:
+            lease = await self._client.get(scheme.LEASE, identity.node, names.NODE_LEASE_NAMESPACE)
+        except status.NotFound:
+            await self._check_absence()
+            meta = {"name": identity.node, "namespace": names.NODE_LEASE_NAMESPACE}
+            return {"metadata": meta, "spec": {}}
+        there = nodes.incarnation(lease)
+        if nodes.condemned(lease) == identity.incarnation:
+            raise LifeEnded("this life of the node was condemned")
+        if there == identity.incarnation:
+            if self._epoch is not None and nodes.epoch(lease) > self._epoch:
+                raise LifeEnded("the epoch of the node's Lease was raised")
+            committed = nodes.evidence(lease)
+            attempt = self._attempt
+            if committed is not None:
+                self.seq = max(self.seq, committed.seq)
+                if attempt is not None and committed.attempt == attempt.evidence.attempt:
+                    self._acked()  # its acknowledgement was lost
+            return lease
+        if self._epoch is not None:
+            raise LifeEnded(f"another life of this node, {there}, has taken its place")
+        self.after_fencing = bool(there) and nodes.condemned(lease) == there
+        return lease if not there or await self._may_follow(lease, there) else None
+
+    async def _check_absence(self) -> None:
+        """Somebody removed the Lease, and with it a mark that may have been there. A life that is under suspicion ends
+        then; a condemnation needs the suspicion to be written first."""
+        name = nodefence.name_for(self._identity.node, self.incarnation)
+        try:
+            await self._client.get(scheme.NODEFENCE, name)
+        except status.NotFound:
+            return
+        raise LifeEnded("the node's Lease is gone while it was suspected")
+
+    async def _may_follow(self, lease: Object, there: str) -> bool:
+        """Whether the life that stands there is dead for sure (safety rule 9)."""
+        former = nodes.evidence(lease)
+        if former is None or former.machine == self._identity.machine:
+            return True  # our own state says that all of it was reaped, or that the node booted
+        if nodes.machines(lease) == {}:
+            return True  # it ran nothing
+        try:
+            name = nodefence.name_for(self._identity.node, there)
+            fence = await self._client.get(scheme.NODEFENCE, name)
+            if nodefence.incarnation(fence) == there and nodefence.proves_dead(fence):
+                return True
+        except status.NotFound:
+            pass
+        self._log.warn(
+            "another machine joined under this node's name, and may still run VMs; drain it, or have it fenced",
+            incarnation=there,
+        )
+        return False
+
+    def _filled(self, lease: Object, evidence: Evidence) -> Object:
         meta = dict(lease["metadata"])
         annotations = {
             **(meta.get("annotations") or {}),
             names.INCARNATION_ANNOTATION: self.incarnation,
+            names.EVIDENCE_ANNOTATION: evidence.dump(),
         }
         annotations.pop(names.MACHINES_ANNOTATION, None)
         if self._machines is not None:
@@ -103,7 +241,7 @@ class NodeLease:
         meta["annotations"] = annotations
         spec = {
             **lease.get("spec", {}),
-            "holderIdentity": self._node,
+            "holderIdentity": self._identity.node,
             "leaseDurationSeconds": self._duration_s,
             "renewTime": rfc3339_micro(self._clock.wall()),
         }

@@ -23,6 +23,7 @@ RATE_ERROR = 0.005  # of a host's clock
 RATE = (1 + RATE_ERROR) / (1 - RATE_ERROR)  # k: the slowest clock against the fastest
 DEFAULT_TIMEOUT_S = 60.0
 ROSTER_MOST = 7
+PEER_PORT = 10260  # where nodes ask each other for vouchers
 MOST_RENEW_S = 2.0
 MOST_PAUSE_S = 0.5
 ROUND_TRIP_S = 0.1

@@ -42,6 +42,10 @@ class Client:
         """For requests that are answered late on purpose, over the same transport."""
         return Client(self._transport, timeout_s)
 
+    def within(self, timeout_s: float) -> Client:
+        """For requests whose answer is of no use later, over the same transport."""
+        return Client(self._transport, timeout_s)
+
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         return await self._call("GET", kind.path(namespace, name))
 

@@ -1,0 +1,108 @@
+"""What makes sure that a node's VMs are dead on time: a port, and two of its implementations.
+
+``Deadline`` speaks with nodeinit, which kills every QEMU at an absolute time even when this agent is frozen. It does
+not survive a nodeinit that is itself stopped, nor a QEMU that the kernel cannot kill: labs and tests. ``NoWatchdog``
+promises nothing, so its node is never armed and never fenced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from drover.agent.ports import Hypervisor, HypervisorError, MonitorSilent
+from drover.agent.spawner import NodeInitSpawner
+from drover.base.clock import Clock
+
+DEADLINE, NONE = "deadline", "none"
+_POLL_S = 0.05
+
+
+class Watchdog(Protocol):
+    """Moments are those of the agent's clock (``Clock.monotonic``)."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def kick_s(self) -> float:
+        """T: how long after it was fed it may fire; 0 when it is told a deadline."""
+        ...
+
+    async def live(self, life: str, until_s: float) -> None:
+        """Let this life last until then, or later if that was said before. Raises HypervisorError when the life is
+        over, MonitorSilent when nobody knows (the earlier deadline may stand)."""
+        ...
+
+    async def free(self, life: str) -> None:
+        """No deadline any more: the node promises nothing."""
+        ...
+
+    async def bury(self, life: str) -> None:
+        """End a life; returns when none of its QEMUs lives. Idempotent."""
+        ...
+
+    async def ended(self) -> list[str]:
+        """Lives of this boot that are over."""
+        ...
+
+
+class Deadline:
+    """The lab's: nodeinit. ``to_boottime`` turns the agent's moments into those of the host."""
+
+    kind = DEADLINE
+    kick_s = 0.0
+
+    def __init__(
+        self, spawner: NodeInitSpawner, to_boottime: Callable[[float], float], clock: Clock
+    ) -> None:
+        self._spawner = spawner
+        self._to_boottime = to_boottime
+        self._clock = clock
+
+    async def live(self, life: str, until_s: float) -> None:
+        await self._spawner.judge("live", life, self._to_boottime(until_s))
+
+    async def free(self, life: str) -> None:
+        await self._spawner.judge("free", life)
+
+    async def bury(self, life: str) -> None:
+        await self._spawner.judge("end", life)
+        while await self._spawner.children():
+            await self._clock.sleep(_POLL_S)
+
+    async def ended(self) -> list[str]:
+        return await self._spawner.ended()
+
+
+class NoWatchdog:
+    """Nothing kills this node's VMs but its agent."""
+
+    kind = NONE
+    kick_s = 0.0
+
+    def __init__(self, hypervisor: Hypervisor, clock: Clock) -> None:
+        self._hypervisor = hypervisor
+        self._clock = clock
+
+    async def live(self, life: str, until_s: float) -> None:
+        raise HypervisorError("this node has no watchdog")
+
+    async def free(self, life: str) -> None:
+        return
+
+    async def bury(self, life: str) -> None:
+        while True:
+            try:
+                living = await self._hypervisor.adopt()
+                for machine in living:
+                    await machine.kill()
+            except MonitorSilent:
+                living = []
+                await self._clock.sleep(_POLL_S)
+                continue
+            if not living:
+                return
+
+    async def ended(self) -> list[str]:
+        return []

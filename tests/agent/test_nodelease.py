@@ -1,0 +1,206 @@
+"""The node's Lease against the API model: what counts as acknowledged, and what ends a life (rules 9 and 15)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from drover.agent.life import LifeEnded
+from drover.agent.nodelease import Identity, NodeLease, Words
+from drover.api import names, scheme
+from drover.api.fencing import Armed
+from drover.api.kinds import node as nodes
+from drover.api.status import Unanswered
+from drover.api.wire import Object, Request, Response
+from drover.base.ids import SeededIds
+from drover.base.log import Log
+from drover.runtime.client import Client
+from drover.sim.api import ApiModel
+from drover.sim.clock import SimClock
+from drover.sim.loop import run
+
+ARMED = Armed("deadline", 6, 6, 0)
+
+
+class Line:
+    """A transport that loses answers, or requests, on demand."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+        self.lose = ""
+
+    async def send(self, request: Request) -> Response:
+        writes = request.method in ("PUT", "POST")
+        if writes and self.lose == "request":
+            raise Unanswered("lost", sent=True)
+        answer: Response = await self._inner.send(request)  # type: ignore[attr-defined]
+        if writes and self.lose == "answer":
+            raise Unanswered("lost", sent=True)
+        return answer
+
+
+class Place:
+    """One API server and the agents that come to renew node n1."""
+
+    def __init__(self) -> None:
+        self.clock = SimClock()
+        self.ids = SeededIds("t")
+        self.api = ApiModel(self.clock, self.ids)
+        self.admin = Client(self.api.stagehand())
+        self.controllers = Client(
+            self.api.transport(names.CONTROLLERS_USER, [names.CONTROLLERS_USER])
+        )
+        self.acked: list[float] = []
+
+    def agent(self, incarnation: str, machine: str = "m1", boot: str = "b1") -> NodeLease:
+        self.line = Line(self.api.transport(names.NODE_USER_PREFIX + "n1", [names.NODES_GROUP]))
+        client = Client(self.line)  # type: ignore[arg-type]
+        log = Log(self.clock, lambda entry: None)
+        identity = Identity("n1", incarnation, boot, machine)
+        lease = NodeLease(client, self.clock, self.ids, log, identity, 2.0, 6)
+        lease.on_acked.append(lambda sent_s, _said: self.acked.append(sent_s))
+        return lease
+
+    async def read(self) -> Object:
+        return await self.admin.get(scheme.LEASE, "n1", names.NODE_LEASE_NAMESPACE)
+
+    async def condemn(self, life: str) -> None:
+        lease = await self.read()
+        meta = lease["metadata"]
+        marks = {names.EPOCH_ANNOTATION: "1", names.CONDEMNED_ANNOTATION: life}
+        annotations = {**meta["annotations"], **marks}
+        await self.controllers.replace(
+            scheme.LEASE, {**lease, "metadata": {**meta, "annotations": annotations}}
+        )
+
+
+def play(story: Callable[[Place], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await story(Place())
+
+    run(main())
+
+
+def test_an_acknowledgement_that_was_lost_is_found_and_counts_from_its_sending() -> None:
+    async def story(place: Place) -> None:
+        agent = place.agent("life-1")
+        assert await agent.renew()
+        await asyncio.sleep(2)
+        place.line.lose = "answer"
+        sent_s = place.clock.monotonic()
+        assert not await agent.renew()
+        await asyncio.sleep(3)
+        place.line.lose = "request"
+        assert not await agent.renew()  # reads, finds its own attempt, and fails to send the next
+        assert place.acked[-1] == sent_s
+        assert agent.acked_at == sent_s
+
+    play(story)
+
+
+def test_a_conflict_is_read_again_and_harms_nobody() -> None:
+    async def story(place: Place) -> None:
+        agent = place.agent("life-1")
+        assert await agent.renew()
+        label: Object = {"metadata": {"labels": {"by": "kubectl"}}}
+        await place.admin.patch(scheme.LEASE, "n1", names.NODE_LEASE_NAMESPACE, label)
+        assert not await agent.renew()
+        assert await agent.renew()
+        lease = await place.read()
+        assert lease["metadata"]["labels"] == {"by": "kubectl"}
+        said = nodes.evidence(lease)
+        assert said is not None
+        assert said.seq == agent.seq
+
+    play(story)
+
+
+def test_a_renewal_says_what_it_is_given_and_keeps_the_marks() -> None:
+    async def story(place: Place) -> None:
+        agent = place.agent("life-1")
+        agent.words = lambda: Words(ARMED, 7.0, {"n2": 3.0}, {"n3": "i1"}, 4)
+        assert await agent.renew()
+        said = nodes.evidence(await place.read())
+        assert said is not None
+        assert (said.armed, said.roster, said.promises) == (ARMED, 4, {"n3": "i1"})
+        assert said.voucher_age_s("n2") == 3.0
+        await place.condemn("life-0")  # a former one
+        assert not await agent.renew()
+        with pytest.raises(LifeEnded, match="epoch"):
+            await agent.renew()
+
+    play(story)
+
+
+def test_a_condemned_life_ends_and_cannot_be_begun_again() -> None:
+    async def story(place: Place) -> None:
+        agent = place.agent("life-1")
+        assert await agent.renew()
+        await place.condemn("life-1")
+        assert not await agent.renew()
+        with pytest.raises(LifeEnded, match="condemned"):
+            await agent.renew()
+        with pytest.raises(LifeEnded, match="condemned"):
+            await place.agent("life-1").renew()  # the agent starts again
+        heir = place.agent("life-2")
+        assert await heir.renew()
+        assert heir.after_fencing
+        assert nodes.epoch(await place.read()) == 1
+
+    play(story)
+
+
+def test_another_life_in_its_place_ends_it() -> None:
+    async def story(place: Place) -> None:
+        former, heir = place.agent("life-1"), place.agent("life-2", boot="b2")
+        assert await former.renew()
+        assert await heir.renew()
+        assert not await former.renew()
+        with pytest.raises(LifeEnded, match="life-2"):
+            await former.renew()
+        assert not heir.after_fencing
+
+    play(story)
+
+
+def test_another_machine_waits_until_the_former_is_proved_dead() -> None:
+    async def story(place: Place) -> None:
+        former = place.agent("life-1")
+        former.report([{"vm": "default/a", "pod": "p"}])
+        assert await former.renew()
+        stranger = place.agent("life-2", machine="m2")
+        assert not await stranger.renew()
+        assert await former.renew()
+        fence = {"node": "n1", "incarnation": "life-1"}
+        made = await place.controllers.create(
+            scheme.NODEFENCE, {"metadata": {"name": "n1-life-1"}, "spec": fence}
+        )
+        assert not await stranger.renew()  # a suspicion is no proof
+        proof = {"status": {"phase": "Fenced"}}
+        await place.controllers.patch(
+            scheme.NODEFENCE, made["metadata"]["name"], "", proof, subresource="status"
+        )
+        assert await stranger.renew()
+
+    play(story)
+
+
+def test_a_lease_that_vanished_is_made_anew_unless_its_life_was_suspected() -> None:
+    async def story(place: Place) -> None:
+        agent = place.agent("life-1")
+        assert await agent.renew()
+        await place.admin.delete(scheme.LEASE, "n1", names.NODE_LEASE_NAMESPACE)
+        assert not await agent.renew()
+        assert await agent.renew()
+        fence = {"node": "n1", "incarnation": "life-1"}
+        await place.controllers.create(
+            scheme.NODEFENCE, {"metadata": {"name": "n1-life-1"}, "spec": fence}
+        )
+        await place.admin.delete(scheme.LEASE, "n1", names.NODE_LEASE_NAMESPACE)
+        assert not await agent.renew()
+        with pytest.raises(LifeEnded, match="gone"):
+            await agent.renew()
+
+    play(story)
