@@ -218,6 +218,28 @@ def test_a_full_disk_of_the_node_stops_no_agent_and_starts_go_on_when_there_is_r
     tell(story)
 
 
+def test_a_target_whose_disk_is_full_hands_the_guest_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not let the guest go on without the mark that says so."""
+    put = MemoryJournal.put
+
+    def refuse(journal: MemoryJournal, copy: str, mark: str, value: str = "") -> None:
+        if mark == "resuming" or value == "HandedBack":
+            raise HostError(f"the mark {mark} cannot be written: No space left on device")
+        put(journal, copy, mark, value)
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        operation = await stage.moving()
+        source = s.source("a").copy
+        await s.at("evict.hand-back", 60)
+        assert await s.finished(operation) == "Failed"
+        await s.until(lambda: s.runs("a"), "the source goes on", 10)
+        assert s.running_copies("a") == [source]
+
+    monkeypatch.setattr(MemoryJournal, "put", refuse)
+    tell(story)
+
+
 def test_user_data_that_goes_missing_after_the_start_began_is_named_and_waited_for() -> None:
     async def story(stage: Stage) -> None:
         s, world = stage.s, stage.world

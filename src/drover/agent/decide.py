@@ -83,6 +83,8 @@ def decide(view: CopyView) -> Step:
 
 
 def _why_it_never_went_on(view: CopyView) -> str:
+    if view.is_target:
+        return HANDED_BACK  # not even the mark could be written that comes before `cont`
     fresh = view.machine is not None and view.machine.state is RunState.PRELAUNCH
     return LastReason.START_FAILED if fresh else LastReason.CRASHED
 

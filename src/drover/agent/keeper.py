@@ -163,6 +163,10 @@ class Keeper:
         """Carry out one step; False when it must be tried again after a pause. Raises HostError."""
         try:
             return await acts.act(self, step, view)
+        except HostError as error:
+            if isinstance(step, steps.Resume | steps.TakeBack):
+                self._refused(error)
+            raise
         except (HypervisorError, status.ApiError, status.Unanswered) as error:
             if isinstance(step, steps.Resume | steps.TakeBack) and isinstance(
                 error, HypervisorError
@@ -173,8 +177,8 @@ class Keeper:
             )
             return False
 
-    def _refused(self, error: HypervisorError) -> None:
-        """QEMU does not let the guest go on."""
+    def _refused(self, error: HypervisorError | HostError) -> None:
+        """QEMU, or the host, does not let the guest go on."""
         self.memory.message = launching.told(self, error)
         if self.memory.refused_since is None:
             self.memory.refused_since = self.context.clock.monotonic()

@@ -129,15 +129,14 @@ async def launch_incoming(keeper: Keeper) -> bool:
         return True
     try:
         spec = await _prepare(keeper)
-        listener = await context.hypervisor.listen(vmms.source_node(vmm))
         context.journal.put(keeper.copy, "started")
+        listener = await context.hypervisor.listen(vmms.source_node(vmm))
         keeper.memory.listener = listener
         _publish_listener(keeper, vmm, listener)  # early: the source may connect while QEMU starts
         keeper.log.mark("evict.listening", port=listener.port)
-        machine = await context.hypervisor.launch(keeper.copy, spec, listener)
+        keeper.took(await context.hypervisor.launch(keeper.copy, spec, listener))
         # Only now: an agent that finds its QEMU without this mark knows that it waits for nobody.
         context.journal.put(keeper.copy, LISTENING, f"{listener.address} {listener.port}")
-        keeper.took(machine)
     except (BadMachine, NoUserData, HostError) as bad:
         return _start_failed(keeper, str(bad))  # the VM runs on where it is
     except MonitorSilent:
@@ -169,8 +168,8 @@ def _publish_listener(keeper: Keeper, vmm: Object, listener: Listener) -> None:
     keeper.context.publisher.wish(subject, {"status": {"target": said}})
 
 
-def told(keeper: Keeper, error: HypervisorError) -> str:
-    """QEMU's own words."""
+def told(keeper: Keeper, error: HypervisorError | HostError) -> str:
+    """QEMU's own words, or the host's."""
     if isinstance(error, ImageLocked):
         # The second guard held where the first should have: never routine.
         keeper.log.mark("safety.image-locked", why=str(error))

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import socket
 
-from drover.agent.ports import HypervisorError, Listener, Machine, MachineSpec
+from drover.agent.ports import HostError, HypervisorError, Listener, Machine, MachineSpec
 from drover.agent.qemu import commandline
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.machine import QemuMachine
@@ -86,7 +86,7 @@ class QemuHypervisor:
             except HypervisorError:
                 await machine.kill()
                 raise
-        except HypervisorError:
+        except (HypervisorError, HostError):
             if incoming is not None:
                 await self.unlisten(incoming)
             raise
