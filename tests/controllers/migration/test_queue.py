@@ -18,7 +18,9 @@ from tests.controllers.moving import (
 from tests.controllers.world import World, play
 
 from drover.api import names
-from drover.api.scheme import MODULECONFIG, NODE, POD, VM, VMOP
+from drover.api.conditions import get_condition
+from drover.api.scheme import MODULECONFIG, NODE, POD, VM, VMOP, Kind
+from drover.api.status import Forbidden
 from drover.api.wire import Object
 
 
@@ -215,3 +217,41 @@ def test_a_target_that_does_not_get_ready_is_given_up() -> None:
         assert await told(world, "vm0") == ("Failed", "3%", "OperationFailed", words)
 
     play(story, wire)
+
+
+def test_a_quota_keeps_one_waiting_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    exceeded = 'pods "d8v-vm-vm0-x" is forbidden: exceeded quota: small'
+
+    async def story(world: World) -> None:
+        await running(world, "n1", "n1")
+        create, full = world.manager.client.create, True
+
+        async def within_quota(kind: Kind, obj: Object) -> Object:
+            if full and kind is POD and "vm0" in obj["metadata"]["name"]:
+                raise Forbidden(exceeded)
+            return await create(kind, obj)
+
+        monkeypatch.setattr(world.manager.client, "create", within_quota)
+        await evict(world, "vm0")
+        assert (await told(world, "vm0"))[:3] == ("Pending", "0%", "QuotaExceeded")
+        assert exceeded in (await told(world, "vm0"))[3]
+        await world.settle(4)
+        vm = await world.get(VM, "vm0")
+        condition = get_condition(vm, "Migrating") or {}
+        assert (condition["status"], condition["reason"]) == ("False", "Pending")
+        assert condition["message"].startswith("Migration is pending: ")
+        assert exceeded in condition["message"]
+        await evict(world, "vm1")  # of the same node, which prepares one at a time
+        assert await phase(world, "vm1") == "Scheduling"
+        await withdraw(world, "vm1")
+        full = False
+        await world.settle(6)
+        assert await phase(world, "vm0") == "Scheduling"
+
+    play(story, wire)
+
+
+async def withdraw(world: World, vm: str) -> None:
+    """It goes away, so that its slot is free."""
+    await world.delete(VMOP, f"e-{vm}")
+    await world.settle(SOON_S)

@@ -27,6 +27,7 @@ from drover.controllers.migration.view import CopyLimits, MigrationView, TargetP
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
+REFUSED_AGAIN_S = 5.0  # how soon a refused target Pod is tried again
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -79,9 +80,19 @@ class MigrationController:
         for intent in story.decide(self._view(key, vmm)):
             if isinstance(intent, story.LookAgain):
                 outcome = After(max(intent.after_s, 0.01))
-            else:
+                continue
+            try:
                 vmm = await self._act(vmm, intent)
+            except _Refused as refused:
+                await self._refused(vmm, str(refused))
+                return After(REFUSED_AGAIN_S)
         return outcome
+
+    async def _refused(self, vmm: Object, why: str) -> None:
+        """It stays Pending and says so once."""
+        if vmms.status(vmm).get("message") != why:
+            said = story.SetPhase(VmmPhase.PENDING, story.Reason.QUOTA_EXCEEDED, why)
+            await self._set_phase(vmm, said)
 
     def _view(self, key: str, vmm: Object) -> MigrationView:
         vm_key = _vm_key(vmm)
@@ -200,6 +211,9 @@ class MigrationController:
             pod = await self._manager.client.create(scheme.POD, wanted)
         except status.AlreadyExists:
             pod = await self._manager.client.get(scheme.POD, name, namespace)
+        except status.Forbidden as refusal:
+            # The VM's first Pod was allowed, so what is new is a quota: both Pods count while the VM moves.
+            raise _Refused(str(refusal)) from refusal
         self.pods.observe(pod)
         named = {"name": name, "uid": pods.uid(pod)}
         self._manager.log.mark("migration.scheduling", vmm=vmm["metadata"]["name"])
@@ -223,6 +237,10 @@ class MigrationController:
         )
         self.migrations.observe(answer)
         return answer
+
+
+class _Refused(Exception):
+    """The target Pod must not be made now."""
 
 
 def _limits(vmm: Object) -> CopyLimits:

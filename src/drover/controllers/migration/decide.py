@@ -28,6 +28,7 @@ class Reason:
     """``vmm.status.reason``; the vmop controller reads these."""
 
     QUEUED = "Queued"
+    QUOTA_EXCEEDED = "QuotaExceeded"
     UNSCHEDULABLE = "TargetUnschedulable"
     WAITING_FOR_INBOUND = "WaitingForInboundSlot"
     WAITING_FOR_SYNC = "WaitingForSyncSlot"

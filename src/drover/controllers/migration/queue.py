@@ -20,6 +20,7 @@ from drover.runtime.manager import Manager
 
 # vmm.status.reason of a migration whose target Pod no node takes (decide.Reason.UNSCHEDULABLE).
 _HOMELESS = "TargetUnschedulable"
+_REFUSED = "QuotaExceeded"  # and of one whose target Pod a quota refuses
 _TRANSFER = (VmmPhase.READY, VmmPhase.COPYING)
 
 
@@ -83,6 +84,7 @@ def move_of(vmm: Object) -> Move:
         target=vmms.target_node(vmm),
         admitted=phase != VmmPhase.PENDING,
         homeless=phase == VmmPhase.SCHEDULING and said.get("reason") == _HOMELESS,
+        refused=phase == VmmPhase.PENDING and said.get("reason") == _REFUSED,
         prepared=phase == VmmPhase.PREPARING and listening and not is_deleting(vmm),
         transferring=phase in _TRANSFER,
         waiting_since_s=parse_rfc3339(str(since)) if since else None,

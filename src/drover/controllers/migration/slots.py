@@ -12,7 +12,7 @@ its node lets moves of other nodes pass. Two limits to that:
   need only that one cannot keep it away for ever; it waits for transfers that go on already, and these end;
 - a move that no node has room for keeps no slot, since it might keep it for minutes. When a node takes it after all its
   source may prepare one target more than its limit; memory is never sent beyond the limits. As many moves as the
-  cluster has slots may be in that state.
+  cluster has slots may be in that state. Nor does one keep a slot whose target Pod a quota refuses.
 
 It does not promise that a migration which was admitted by a former leader a moment ago is known: limits are kept by one
 living leader, and two would only exceed them for a while.
@@ -50,6 +50,7 @@ class Move:
     target: str = ""  # the node; empty until there is one
     admitted: bool = False  # its target Pod was made
     homeless: bool = False  # no node has room for that Pod
+    refused: bool = False  # the API refused that Pod, by a quota; it is tried again
     prepared: bool = False  # its target waits for the memory
     transferring: bool = False
     waiting_since_s: float | None = None  # for its transfer
@@ -80,7 +81,7 @@ def _admission(ordered: list[Move], settings: Settings, vm_nodes: int) -> dict[s
             waits[move.key] = Wait.OUTBOUND
         elif taken >= most or homeless >= most:
             waits[move.key] = Wait.CLUSTER
-        else:
+        elif not move.refused:
             taken += 1
             outbound[move.source] += 1
     return waits

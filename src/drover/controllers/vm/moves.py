@@ -26,6 +26,7 @@ from drover.controllers.vm.view import VmView
 # Running, Migrating, Running, and not every step of the preparation. One that hangs shows why.
 QUIET_S = 3.0
 _TRANSFER = (VmmPhase.READY, VmmPhase.COPYING)
+_REFUSED = "QuotaExceeded"  # vmm.status.reason: a quota keeps its target Pod from being made
 _STORY = {
     VmmPhase.PENDING: (False, VmReason.PENDING, "Migration is awaiting start."),
     VmmPhase.SCHEDULING: (
@@ -126,6 +127,9 @@ def condition(view: VmView) -> Object | None:
     if vmms.phase(move) in _TRANSFER and not copying(view):
         return None  # it has arrived; that goes with the phase, in one write
     holds, reason, message = _STORY.get(vmms.phase(move), _COPY)
+    said = vmms.status(move)
+    if vmms.phase(move) == VmmPhase.PENDING and said.get("reason") == _REFUSED:
+        message = f"Migration is pending: {said.get('message', '')}."
     return cond.condition(VmCondition.MIGRATING, holds, reason, message)
 
 

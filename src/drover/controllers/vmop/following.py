@@ -47,6 +47,8 @@ def _status(
 def _words(vmm: VmmView) -> tuple[VmopPhase, VmopReason, str, int]:
     pending, going = VmopPhase.PENDING, VmopPhase.IN_PROGRESS
     match vmm.phase:
+        case VmmPhase.PENDING if vmm.reason == "QuotaExceeded":
+            return pending, VmopReason.QUOTA_EXCEEDED, vmm.message, 0
         case VmmPhase.PENDING:
             return pending, VmopReason.MIGRATION_PENDING, vmm.message or QUEUED, 0
         case VmmPhase.SCHEDULING if vmm.reason == "TargetUnschedulable":
