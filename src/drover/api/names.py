@@ -45,6 +45,7 @@ FIRMWARE_ANNOTATION = "drover.dev/firmware"
 STOP_ANNOTATION = "drover.dev/stop"  # on VM Pods, by the vm controller: "graceful" or "force"
 EVICTION_ANNOTATION = "drover.dev/eviction-requested"  # on VM Pods: api.evacuation.Mark, JSON
 BLOCKED_ANNOTATION = "drover.dev/evacuation-blocked"  # on VM Pods: api.evacuation.Blocked, JSON
+PLAN_ANNOTATION = "drover.dev/plan"  # on operations of controllers: vmm.spec.plan, JSON
 HELD_FINALIZER = "drover.dev/held"  # on a vml that has a holder
 VMM_FINALIZER = "drover.dev/migration"  # on a vmm until its outcome stands
 FENCE_FINALIZER = "drover.dev/fence"  # on a NodeFence while a vml names the life it is about

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from drover.api import names
@@ -58,6 +59,21 @@ def require(node_affinity: dict[str, Any], field: str, wanted: list[Any]) -> Non
     for term in terms:
         if term.get("matchExpressions") or term.get("matchFields"):
             term[field] = [*(term.get(field) or []), *copy.deepcopy(wanted)]
+
+
+def apply_plan(affinity: dict[str, Any], plan: Mapping[str, Any]) -> None:
+    """What a planned move of several VMs asks for: one node, and no waiting for those that move too."""
+    if plan.get("node"):
+        pinned = {"key": "metadata.name", "operator": "In", "values": [plan["node"]]}
+        require(affinity.setdefault("nodeAffinity", {}), "matchFields", [pinned])
+    lifted = plan.get("liftedAffinityTerms") or []
+    to_pods = affinity.get("podAffinity") or {}
+    terms = to_pods.pop(REQUIRED, [])
+    kept = [term for number, term in enumerate(terms) if number not in lifted]
+    if kept:
+        to_pods[REQUIRED] = kept
+    if not to_pods:
+        affinity.pop("podAffinity", None)
 
 
 def keep_apart(affinity: dict[str, Any], labels: dict[str, str]) -> None:

@@ -233,6 +233,7 @@ def target_pod(source: Object, vmm: Object, name: str, now: Now | None = None) -
     elsewhere = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
     placement.require(node_affinity, "matchFields", elsewhere)
     placement.keep_apart(spec["affinity"], {CREATED_BY_LABEL: meta["labels"][CREATED_BY_LABEL]})
+    placement.apply_plan(spec["affinity"], vmms.spec(vmm).get("plan") or {})
     selector = vmms.spec(vmm).get("nodeSelector") or {}
     wanted = [
         {"key": key, "operator": "In", "values": [value]} for key, value in sorted(selector.items())

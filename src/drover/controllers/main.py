@@ -62,8 +62,9 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     wire_gc(manager)
     wire_moduleconfig(manager)
     wire_budgets(manager)
-    evacuation = wire_evacuation(manager)
-    wire_firmware(manager, ClusterPicture(manager))
+    picture = ClusterPicture(manager)
+    evacuation = wire_evacuation(manager, picture)
+    wire_firmware(manager, picture)
     reviewer = Reviewer(manager, CurrentSettings(manager), evacuation.caches.doing)
 
     async def vmop_rule(request: Mapping[str, Any]) -> Refusal | None:

@@ -20,6 +20,7 @@ from drover.controllers.evacuation.controller import operation_name
 from drover.controllers.evacuation.controller import wire as wire_evacuation
 from drover.controllers.evacuation.reviewer import MOST_HELD, Reviewer
 from drover.controllers.migration.controller import wire as wire_migration
+from drover.controllers.pictures import ClusterPicture
 from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
@@ -41,7 +42,7 @@ class Stage:
         wire_vmop(world.manager)
         wire_migration(world.manager)
         wire_budgets(world.manager)
-        made = wire_evacuation(world.manager)
+        made = wire_evacuation(world.manager, ClusterPicture(world.manager))
         self.reviewer = Reviewer(world.manager, CurrentSettings(world.manager), made.caches.doing)
 
     async def begin(self, world: World) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from drover.api.names import EVACUATION_ANNOTATION, WORKLOAD_UPDATE_ANNOTATION
+from drover.api.names import EVACUATION_ANNOTATION, PLAN_ANNOTATION, WORKLOAD_UPDATE_ANNOTATION
 
 Obj = Mapping[str, Any]
 
@@ -122,6 +123,14 @@ def force(vmop: Obj) -> bool | None:
 def node_selector(vmop: Obj) -> dict[str, str]:
     """Where a Migrate shall go; empty for all others."""
     return dict((vmop["spec"].get("migrate") or {}).get("nodeSelector") or {})
+
+
+def plan(vmop: Obj) -> dict[str, Any]:
+    """Where a controller wants the VM to go (``vmm.spec.plan``); empty: anywhere, or a person's own operation."""
+    text = (vmop["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION, "")
+    if not text or origin(vmop) is Origin.PERSON:
+        return {}
+    return dict(json.loads(text))
 
 
 def phase(vmop: Obj) -> VmopPhase | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 
 from drover.api import names, scheme
 from drover.api.evacuation import blocked_patch, mark_of, mark_patch
@@ -18,6 +19,7 @@ from drover.controllers.evacuation import gather
 from drover.controllers.evacuation.gather import Caches, Finder
 from drover.controllers.evacuation.room import RoomFinder
 from drover.controllers.evacuation.view import Operation
+from drover.controllers.pictures import ClusterPicture
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
@@ -25,9 +27,9 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _NAMES_TRIED = 5
 
 
-def wire(manager: Manager) -> EvacuationController:
+def wire(manager: Manager, picture: ClusterPicture) -> EvacuationController:
     """Register the controller with ``manager``."""
-    rooms = RoomFinder(manager)
+    rooms = RoomFinder(manager, picture)
     made = EvacuationController(manager, rooms.find)
     caches = made.caches
     controller = Controller("evacuation", made.reconcile)
@@ -74,8 +76,8 @@ class EvacuationController:
                 await self._patch_pod(key, blocked_patch(blocked))
                 if blocked is not None:
                     self._tell(key, "Warning", "EvacuationBlocked", blocked.message)
-            case story.Create(after):
-                await self._create(key, after)
+            case story.Create():
+                await self._create(key, intent)
         return True
 
     async def _unprotect(self, key: str, operation: Operation) -> None:
@@ -130,7 +132,7 @@ class EvacuationController:
             )
             self.caches.pods.observe(answer)
 
-    async def _create(self, key: str, after: str) -> None:
+    async def _create(self, key: str, wish: story.Create) -> None:
         """The name follows from Pod, mark and the failure before; another VM may have it by chance."""
         pod = self.caches.active_pod(key)
         mark = mark_of(pod) if pod is not None else None
@@ -138,10 +140,10 @@ class EvacuationController:
             return
         namespace, vm = scheme.split_key(key)
         for salt in range(_NAMES_TRIED):
-            name = operation_name(uid_of(pod), mark.at, after, salt)
+            name = operation_name(uid_of(pod), mark.at, wish.after, salt)
             try:
                 made = await self._manager.client.create(
-                    scheme.VMOP, _operation(name, namespace, vm)
+                    scheme.VMOP, _operation(name, namespace, vm, wish)
                 )
             except AlreadyExists:
                 made = await self._manager.client.get(scheme.VMOP, name, namespace)
@@ -171,12 +173,16 @@ def operation_name(pod_uid: str, at: str, after: str, salt: int) -> str:
     return f"{names.EVACUATION_PREFIX}{suffix}"
 
 
-def _operation(name: str, namespace: str, vm: str) -> Object:
+def _operation(name: str, namespace: str, vm: str, wish: story.Create) -> Object:
+    annotations = {names.EVACUATION_ANNOTATION: "true"}
+    if wish.pin:
+        plan = {"node": wish.pin, "liftedAffinityTerms": list(wish.lift)}
+        annotations[names.PLAN_ANNOTATION] = json.dumps(plan)
     return {
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "annotations": {names.EVACUATION_ANNOTATION: "true"},
+            "annotations": annotations,
             "finalizers": [names.EVACUATION_FINALIZER],
         },
         "spec": {"type": "Evict", "virtualMachineName": vm},

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from drover.api.evacuation import Blocked, BlockedReason
 from drover.base.backoff import Backoff
-from drover.controllers.evacuation.view import EvacuationView, Operation
+from drover.controllers.evacuation.view import EvacuationView, Operation, Room
 
 RETRY = Backoff(first_s=5, most_s=300)
+EARLY_S = 3.0  # a drain marks all Pods of a node within a moment
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Create(Intent):
     """``after``: uid of the failure before it; makes the name, so that creating it twice makes one."""
 
     after: str
+    pin: str = ""
+    lift: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,12 @@ def _next_attempt(view: EvacuationView) -> list[Intent]:
         if len(failures) == 1:
             words = f"{last.name} failed: {last.message}"
         return [*_blocked(view, BlockedReason.FAILED, words), LookAgain(wait_s)]
-    if view.room is not None and not view.room.nodes:
-        return _blocked(view, BlockedReason.NO_ROOM, view.room.refusals)
-    create = Create(failures[-1].uid if failures else "")
+    room = view.room or Room(())
+    if view.room is not None and not room.nodes:
+        if room.early and view.now_s - view.marked_s < EARLY_S:
+            return [LookAgain(1.0)]
+        return _blocked(view, BlockedReason.NO_ROOM, room.refusals)
+    create = Create(failures[-1].uid if failures else "", room.pin, room.lift)
     # The story of failures stays until one succeeds: then it goes with the Pod.
     waited = view.blocked is not None and view.blocked.reason != BlockedReason.FAILED
     return [Block(None), create] if waited else [create]

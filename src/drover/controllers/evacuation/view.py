@@ -33,6 +33,9 @@ class Room:
 
     nodes: tuple[str, ...]
     refusals: str = ""
+    early: bool = False  # may be otherwise in a moment: an eviction of others is on its way
+    pin: str = ""  # the node it has to go to, as one of a group
+    lift: tuple[int, ...] = ()  # numbers of its required affinity terms that bind it to that group
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,8 @@ class Actor:
         }
         if vmops.node_selector(vmop):
             spec["nodeSelector"] = vmops.node_selector(vmop)
+        if vmops.plan(vmop):
+            spec["plan"] = vmops.plan(vmop)
         made: Object = {
             "apiVersion": scheme.VMM.api_version,
             "kind": scheme.VMM.kind,
