@@ -25,6 +25,7 @@ from drover.base.log import Log
 from drover.runtime.client import Client
 
 MOST = 10_000
+_LEAST_S = 0.001
 _RETRY = Backoff(first_s=0.05, most_s=5.0)
 # An API server that has just started refuses everybody until it has read who may do what. Later than that (about half
 # a minute) a refusal is meant.
@@ -92,7 +93,8 @@ class Publisher:
     async def _pause(self) -> None:
         """Until there is a new wish, or one that failed is due."""
         due = [self._due_s(subject) for subject in self._wishes]
-        wait_s = max(0.0, min(due) - self._clock.monotonic()) if due else None
+        # A wait that rounds to nothing would end before its time has come, for ever.
+        wait_s = max(_LEAST_S, min(due) - self._clock.monotonic()) if due else None
         try:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
