@@ -11,6 +11,7 @@ from drover.api.names import VM_NAME_LABEL
 from drover.cli import drain_plan as plan
 from drover.cli.drain_plan import Load, Options, choose
 from drover.cli.drain_view import Screen, Seen, row
+from drover.controllers.vmop.following import QUEUED
 
 MIB = 2**20
 
@@ -105,6 +106,9 @@ COPYING = vmm(
          "copying 43 %: to n2, 20 MiB to go, 1.0 MiB/s written"),
         ({"pod": None, "vm": {"status": {"nodeName": "n3", "phase": "Running"}}}, "moved", "moved to n3"),
         ({"pod": None, "vm": {"status": {"phase": "Stopped"}}}, "gone", "has left: the VM is Stopped"),
+        ({"vm": {"status": {"nodeName": "n3", "phase": "Running"}}}, "leaving",
+         "leaving: moved to n3, its former Pod ends"),
+        ({"vmop": vmop("Pending", QUEUED)}, "waiting", "waiting: for its turn"),
         ({"failed": "forbidden"}, "failed", "failed: forbidden"),
     ],
 )  # fmt: skip

@@ -37,10 +37,15 @@ def drain(
 
     Ctrl+C stops watching; the node stays cordoned until `uncordon`.
     """
+    from drover.api.selectors import BadSelector, parse
     from drover.cli.connect import with_api
     from drover.cli.drain_plan import Options
     from drover.cli.drain_run import Drain
 
+    try:
+        parse(given["selector"])
+    except BadSelector as error:
+        raise click.BadParameter(str(error), param_hint="--pod-selector") from error
     given.pop("ignore_daemonsets")
     limit_s = seconds(timeout) if timeout else 0.0
     options = Options(**given)

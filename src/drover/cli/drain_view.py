@@ -20,6 +20,7 @@ from drover.api.kinds.vmop import VmopCondition, VmopPhase
 from drover.api.names import VmmPhase
 from drover.api.wire import Object
 from drover.cli.session import PROGRAM, say
+from drover.controllers.vmop.following import QUEUED
 
 MIB = 2**20
 _GOING_ON = ("Eviction triggered", "Evacuation in progress")  # says no more than the row itself
@@ -33,7 +34,7 @@ _WAY_OUT = {
 
 @dataclass(frozen=True)
 class Row:
-    """One Pod, or the VM in it. ``state``: waiting, preparing, copying, moved, gone, blocked or failed."""
+    """One Pod, or the VM in it. ``state``: waiting, preparing, copying, leaving, moved, gone, blocked or failed."""
 
     name: str
     state: str
@@ -92,6 +93,8 @@ def row(seen: Seen) -> Row:
     if moving:
         assert seen.vmop is not None
         return _moving(name, seen.vmop, seen.vmm)
+    if seen.vm is not None and vms.node_name(seen.vm) not in ("", seen.node):
+        return Row(name, "leaving", f"moved to {vms.node_name(seen.vm)}, its former Pod ends", 100)
     if blocked is not None:
         return Row(name, "blocked", blocked.message, way_out=_way_out(blocked.reason, seen))
     return Row(name, "waiting", "" if seen.answer.startswith(_GOING_ON) else seen.answer)
@@ -110,7 +113,7 @@ def _moving(name: str, vmop: Object, vmm: Object | None) -> Row:
     condition = conditions.get_condition(vmop, VmopCondition.COMPLETED) or {}
     message = str(condition.get("message", ""))
     if vmm is None or vmops.phase(vmop) in (None, VmopPhase.PENDING):
-        return Row(name, "waiting", message.rstrip("."))
+        return Row(name, "waiting", "for its turn" if message == QUEUED else message.rstrip("."))
     phase = vmms.phase(vmm)
     if phase == VmmPhase.COPYING:
         return Row(name, "copying", _copied(vmm), vmops.progress_percent(vmop))
