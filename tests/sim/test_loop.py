@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -186,3 +187,20 @@ def test_a_node_clock_drifts_and_is_off() -> None:
         return _loop().time(), clock.monotonic(), clock.wall()
 
     assert run(main()) == (5.0, 1010.0, 1_767_225_605.0 - 3600)
+
+
+def test_waiting_for_a_deadline_that_lies_ahead_by_a_rounding_error_takes_time() -> None:
+    async def main() -> int:
+        loop, rounds = asyncio.get_running_loop(), 0
+        await asyncio.sleep(1384.510069)
+        due = math.nextafter(loop.time(), math.inf)
+        while (left_s := due - loop.time()) > 0:
+            rounds += 1
+            try:
+                async with asyncio.timeout(left_s):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                pass
+        return rounds
+
+    assert run(main()) == 1

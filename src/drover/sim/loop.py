@@ -97,7 +97,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._check_closed()  # type: ignore[attr-defined]
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self._timers_set += 1
-        heapq.heappush(self._timers, (_ticks(when), self._timers_set, timer))
+        # What lies ahead by less than a rounding error takes time too: see call_later.
+        due = max(_ticks(when), self._now + (when > self.time()))
+        heapq.heappush(self._timers, (due, self._timers_set, timer))
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 

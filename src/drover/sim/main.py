@@ -48,6 +48,8 @@ def replay_line(seed: int, plan: Plan) -> str:
         words.append(f"--nodes {plan.nodes}")
     if plan.vms != default.vms:
         words.append(f"--vms {plan.vms}")
+    if plan.pace != default.pace:
+        words.append(f"--pace {plan.pace}")
     if plan.seconds != default.seconds:
         words.append(f"--seconds {plan.seconds:g}")
     if not plan.weather:

@@ -3,6 +3,9 @@
 ``evict``: each VM has a user who moves it, changes their mind, stops, restarts and deletes. With
 weather, faults strike meanwhile (safety: checkers at each step); then everything is mended, the
 users go home, and all must come to rest within ``SETTLE_S`` (liveness).
+
+The pace says how dense that is. In a ``rush`` every user acts every few seconds, which finds most
+in a second of computing; on a ``day`` each VM is moved about once an hour, as in real life.
 """
 
 from __future__ import annotations
@@ -30,14 +33,34 @@ POLICIES = ("AlwaysOn", "AlwaysOn", "AlwaysOnUnlessStoppedManually")
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How often something happens (seconds)."""
+
+    think_s: tuple[float, float]  # between two acts of one user: least and most
+    fault_means_s: tuple[float, ...]  # between two faults at random times: one is drawn by the seed
+    work_s: float  # how long people work, unless the plan says otherwise
+
+
+PACES = {
+    "rush": Pace((0.5, 12.0), (5.0, 15.0, 60.0, 1e6), 120.0),
+    "day": Pace((60.0, 3540.0), (300.0, 900.0, 3600.0, 1e6), 3600.0),
+}
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run is made of, besides its seed."""
 
     story: str = "evict"
     nodes: int = 3
     vms: int = 4
-    seconds: float = 120.0  # of people at work
+    pace: str = "rush"
+    seconds: float = 0.0  # of people at work; 0: as the pace says
     weather: bool = True
+
+    @property
+    def work_s(self) -> float:
+        return self.seconds or PACES[self.pace].work_s
 
 
 @dataclass
@@ -77,13 +100,14 @@ class EvictStory:
         for name in names:
             await scenario.create_vm(name, self._dice.pick(POLICIES), self._guest())
         await scenario.until(lambda: all(map(scenario.runs, names)), "all VMs run", START_LIMIT_S)
-        weather = Weather(scenario)
+        pace = PACES[self._plan.pace]
+        weather = Weather(scenario, pace.fault_means_s)
         if self._plan.weather:
             weather.start()
         async with TaskScope("users") as users:
             for name in names:
-                users.guard(User(scenario, name).work(), name)
-            await judge.patience(self._plan.seconds)
+                users.guard(User(scenario, name, pace.think_s).work(), name)
+            await judge.patience(self._plan.work_s)
             if users.failure is not None:
                 raise users.failure
         if self._plan.weather:
@@ -102,15 +126,16 @@ class EvictStory:
 class User:
     """The owner of one VM."""
 
-    def __init__(self, scenario: Scenario, vm: str) -> None:
+    def __init__(self, scenario: Scenario, vm: str, think_s: tuple[float, float]) -> None:
         self._scenario = scenario
         self._vm = vm
+        self._think_s = think_s
         self._dice = Dice(f"user-{scenario.world.seed}-{vm}")
 
     async def work(self) -> None:
         """For ever: think, act."""
         while True:
-            await asyncio.sleep(self._dice.between(0.5, 12.0))
+            await asyncio.sleep(self._dice.between(*self._think_s))
             try:
                 await self._choose()()
             except ApiError as refused:

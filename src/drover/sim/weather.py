@@ -15,7 +15,7 @@ from drover.sim.parts import Dice
 from drover.sim.world import CONTROLLERS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from drover.sim.qemu_model import ModelQemu
     from drover.sim.scenario import Scenario
@@ -32,7 +32,7 @@ _MOST_AT_ONCE = 6
 class Weather:
     """Faults of one world, until ``stop``."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, means_s: Sequence[float]) -> None:
         self._scenario = scenario
         self._world = scenario.world
         self.faults = Faults(scenario.world)
@@ -40,7 +40,7 @@ class Weather:
         self._scope = TaskScope("weather")
         dice = self._dice
         self._at_steps = dice.pick((0.0, 0.05, 0.15, 0.3))  # chance of a fault at each step
-        self._mean_s = dice.pick((5.0, 15.0, 60.0, 1e6))  # between two faults at random times
+        self._mean_s = dice.pick(means_s)  # between two faults at random times
         self._kinds = [fault for fault in self._all() if dice.happens(0.6)] or [self._agent]
         self._going = 0
 
