@@ -137,9 +137,8 @@ MUTANTS = (
     ),
     Mutant(
         "rule 19: the target is not looked at again",
-        (Edit("agent/handover.py", "target = await _receiver(keeper, vmm)",
-              "target = Party(vmms.target_pod_uid(vmm), vmms.target_node(vmm), "
-              'str(vmms.target_report(vmm)["incarnation"]))'),),
+        (Edit("agent/handover.py", "return Party(pods.uid(pod), node, incarnation) if sound else None",
+              "return Party(pods.uid(pod), node, incarnation)"),),
         "test_rule_19_the_target_is_looked_at_again_",
     ),
     Mutant(
