@@ -1,4 +1,4 @@
-"""``drover demo``: a lab, two guests, a live migration and an aborted one, by the commands a user would type.
+"""``drover demo``: a lab, guests, a live migration, an aborted one, a drain, by the commands a user would type.
 
 Each line after ``$`` is run as it stands. The lab is started if need be and runs on afterwards. A second run finds the
 VMs of the first and moves them again. A step that fails ends the command with its reason and exit code 1.
@@ -24,6 +24,7 @@ _NEXT = (
     ("k get vmop,vmm -o wide", "the moves, as objects"),
     ("console linux-vm", "its serial console; Ctrl+] leaves"),
     ("evict busy-vm --force --yes --wait", "--force slows the guest down until it can be moved"),
+    ("drain virtlab-pt-1", "maintenance with a live view; `uncordon` ends it"),
     ("lab power-off virtlab-pt-3", "break a node; `lab power-on` mends it"),
     ("down", "stop the lab; `up` brings it back with its VMs, `reset` removes it"),
 )
@@ -34,7 +35,8 @@ _NEXT = (
 def command(session: Session) -> None:
     """Play the stories on real guests.
 
-    Starts the lab if need be, boots two VMs, moves one while it is pinged, aborts a move of the other.
+    Starts the lab if need be, boots two VMs, moves one while it is pinged, aborts a move of the other,
+    drains a node with three more.
     """
     try:
         asyncio.run(_play(session))
@@ -47,6 +49,7 @@ def command(session: Session) -> None:
 async def _play(session: Session) -> None:
     from drover.base.clock import RealClock
     from drover.cli.connect import connected
+    from drover.cli.demo_drain import Maintenance
     from drover.cli.demo_moves import Figures, Moves
 
     async with Stage.open(RealClock()) as stage:
@@ -58,6 +61,7 @@ async def _play(session: Session) -> None:
             figures = Figures()
             await moves.evict("linux-vm", figures)
             await moves.abort("busy-vm", figures)
+            figures.drain_s = await Maintenance(stage, api, avoid="busy-vm").play()
         _sum_up(stage, figures, stage.clock.monotonic() - began_s)
 
 

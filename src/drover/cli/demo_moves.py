@@ -48,6 +48,7 @@ class Figures:
     ping: demo_ping.PingReport = field(default_factory=lambda: demo_ping.PingReport(0, 0, 0.0))
     target_gone_s: float = 0.0
     operation_gone_s: float = 0.0
+    drain_s: float = 0.0
 
     def rows(self) -> list[tuple[str, str]]:
         every = f"pinged every {demo_ping.INTERVAL_MS} ms"
@@ -61,6 +62,7 @@ class Figures:
             ("move: answers / lost", f"{self.ping.answers} / {self.ping.lost}"),
             ("abort: from the deletion to the target Pod's end", f"{self.target_gone_s:.2f} s"),
             ("abort: from the deletion to the operation's end", f"{self.operation_gone_s:.2f} s"),
+            ("drain: until three VMs had left their node", f"{self.drain_s:.1f} s"),
         ]
 
 
