@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from drover.agent import logfiles
 from drover.base.clock import Clock
 
 CHUNK_BYTES = 64 * 1024
@@ -72,7 +73,7 @@ def _chunk(path: Path, offset: int) -> bytes | None:
 def _tail_offset(path: Path, lines: int | None) -> int:
     """Where the last ``lines`` lines begin."""
     if lines is None:
-        return 0
+        return logfiles.first(path)
     try:
         size = path.stat().st_size
     except FileNotFoundError:

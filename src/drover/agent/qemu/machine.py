@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from drover.agent import logfiles
 from drover.agent.ports import (
     HypervisorError,
     MachineEvent,
@@ -41,7 +42,7 @@ _EXIT_LIMIT_S = 1.0  # from a broken session to the news that the process is rea
 _SETTLE_S = 0.2
 _SETTLE_TRIES = 3
 _FOLLOW_RETRY_S = 0.5
-_BOUND_S = 60.0
+_BOUND_S = 10.0
 _THROTTLE = {
     "cpu-throttle-initial": 40,
     "cpu-throttle-increment": 20,
@@ -112,6 +113,8 @@ class QemuMachine:
         while True:
             await asyncio.sleep(_BOUND_S)
             endnote.bound(self._files.events)
+            for log in (self._files.serial_log, self._files.qemu_log):
+                logfiles.bound(log)
 
     async def _reaped(self) -> int | None:
         while True:
