@@ -115,7 +115,7 @@ async def refusals(world: World) -> None:
 
 async def failures(world: World) -> None:
     await world.create(MODULECONFIG, "virtualization", {"settings": {"liveMigration": LIMITS}})
-    await running(world, "n1", "n1", "n1", "n1", "n1")
+    await running(world, "n1", "n1", "n1", "n1", "n1", "n1")
     for vm, node in (("vm0", "n2"), ("vm1", "n3")):
         await evict(world, vm)
         await prepare(world, vm, node)  # the second one waits for its sync slot
@@ -129,6 +129,12 @@ async def failures(world: World) -> None:
     unfit = {"type": "PodScheduled", "status": "False", "message": "0/4 nodes are available: x."}
     await world.set_status(POD, pod["metadata"]["name"], {"conditions": [unfit]})
     await evict(world, "vm3")
+    await evict(world, "vm5")
+    vmm = await move(world, "vm5")
+    await world.bind(await world.get(POD, vmm["status"]["targetPod"]["name"]), "n4")
+    await world.settle()
+    lacks = {"phase": "Failed", "reason": names.DISK_ERROR, "message": "Could not open '/x'"}
+    await say(world, vmm, "n4", {"target": lacks})
     await world.settle(302)  # one finds no node, the other one's target is never ready
     await evict(world, "vm4")
     await world.delete(VMOP, "e-vm4")
@@ -215,7 +221,6 @@ STORIES: list[Callable[[World], Awaitable[None]]] = [
 NEVER = {
     VmopReason.SIGNAL_SENT_ERROR: "a refused write is repeated",
     VmopReason.WAITING_FOR_VM_READY_TO_MIGRATE: "a running VM can always be moved",
-    VmopReason.TARGET_DISK_ERROR: "the target's agent tells no cause of its own yet: TargetPreparing, then Failed",
     VmReason.NO_BOOTABLE_DEVICE: "firmware tells nobody",
     VmReason.READY_TO_MIGRATE: "the transfer begins in the same moment",
     VmReason.NON_MIGRATABLE: "a running VM can always be moved",
@@ -269,7 +274,7 @@ STATUSES = [
         VmopReason.VM_NOT_FOUND, VmopReason.NOT_APPLICABLE_FOR_RUN_POLICY,
         VmopReason.NOT_APPLICABLE_FOR_PHASE, VmopReason.NOT_APPLICABLE_FOR_LIVE_MIGRATION_POLICY,
         VmopReason.NOT_READY_TO_BE_EXECUTED, VmopReason.OTHER_MIGRATION_IN_PROGRESS,
-        VmopReason.TARGET_UNSCHEDULABLE, VmopReason.NOT_CONVERGING, VmopReason.FAILED,
+        VmopReason.TARGET_UNSCHEDULABLE, VmopReason.TARGET_DISK_ERROR, VmopReason.NOT_CONVERGING, VmopReason.FAILED,
         VmopReason.OPERATION_FAILED,
     )),
 ]  # fmt: skip

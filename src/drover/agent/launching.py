@@ -15,6 +15,7 @@ import msgspec
 
 from drover.agent import report
 from drover.agent.ports import (
+    DiskUnavailable,
     HostError,
     HypervisorError,
     ImageLocked,
@@ -143,6 +144,7 @@ async def launch_incoming(keeper: Keeper) -> bool:
         keeper.lost_sight()
         raise
     except HypervisorError as error:
+        keeper.memory.cause = names.DISK_ERROR if isinstance(error, DiskUnavailable) else ""
         return _start_failed(keeper, told(keeper, error))
     return True
 

@@ -49,6 +49,7 @@ class Memory:
     running: bool = False  # QEMU said so last
     agent_ready: bool | None = None  # the guest's agent answered when it was asked last
     message: str = ""  # the last failure in QEMU's own words
+    cause: str = ""  # of a failed start, when it has a name of its own
     cancelled: str = ""  # why we cancelled the copy
     gave_up: str = ""  # uid of the vmm of which we said that it failed
     handover_uid: str = ""

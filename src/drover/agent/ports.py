@@ -38,6 +38,10 @@ class ImageLocked(HypervisorError):
     """
 
 
+class DiskUnavailable(HypervisorError):
+    """QEMU could not open a disk image, or it is none."""
+
+
 class HostError(Exception):
     """The host itself failed: a full disk, no memory. ``str()`` says what and why; trying again may help."""
 

@@ -188,8 +188,13 @@ def _counters(info: MigrationInfo) -> Object:
     }
 
 
-def target_report(view: CopyView, listener: Listener | None, incarnation: str) -> Object | None:
-    """The target's part of the vmm's status."""
+def target_report(
+    view: CopyView,
+    listener: Listener | None,
+    incarnation: str,
+    failure: tuple[str, str] = ("", ""),
+) -> Object | None:
+    """The target's part of the vmm's status. ``failure``: cause and words of a QEMU that did not start."""
     move = view.move
     if move is None or move.role is not Role.TARGET:
         return None
@@ -198,10 +203,11 @@ def target_report(view: CopyView, listener: Listener | None, incarnation: str) -
     if view.machine is None and (view.marks.started or view.marks.ended):
         if listener is not None and not view.marks.ended:
             return listening(listener, incarnation)
+        cause, why = failure if view.marks.ended == LastReason.START_FAILED else ("", "")
         return {
             "phase": "Failed",
-            "reason": view.marks.ended or "TargetGone",
-            "message": "the incoming QEMU ended",
+            "reason": cause or view.marks.ended or "TargetGone",
+            "message": why or "the incoming QEMU ended",
         }
     return listening(listener, incarnation) if listener is not None else None
 

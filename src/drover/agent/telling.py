@@ -75,4 +75,5 @@ def _of_target(keeper: Keeper, view: CopyView, vmm: Object) -> Object | None:
     if not launching.is_named_target(keeper, vmm):
         return None
     listener = keeper.memory.listener if keeper.memory.hears else None
-    return report.target_report(view, listener, keeper.context.node_lease.incarnation)
+    failure = (keeper.memory.cause, keeper.memory.message)
+    return report.target_report(view, listener, keeper.context.node_lease.incarnation, failure)

@@ -115,6 +115,7 @@ class MigrationController:
             source_message=str(source.get("message", "")),
             handed_over="handOverEpoch" in source,
             target_said=str(target.get("phase", "")),
+            target_lacks_disk=target.get("reason") == names.DISK_ERROR,
             target_reason=str(target.get("message") or target.get("reason") or ""),
             wait=self.queue.wait(key),
             limits=_limits(vmm),

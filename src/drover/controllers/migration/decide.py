@@ -33,6 +33,7 @@ class Reason:
     WAITING_FOR_INBOUND = "WaitingForInboundSlot"
     WAITING_FOR_SYNC = "WaitingForSyncSlot"
     TARGET_FAILED = "TargetFailed"
+    TARGET_DISK_ERROR = "TargetDiskError"
     PREPARE_TIMEOUT = "TargetPrepareTimeout"
     VM_STOPPED = "VirtualMachineStopped"
     NOT_CONVERGING = "NotConverging"
@@ -109,11 +110,15 @@ def _over_before_copying(view: MigrationView) -> SetPhase | None:
     if view.phase == VmmPhase.PENDING:
         return None
     if view.target is None or view.target.ended or view.target.deleting:
-        why = view.target_reason or "the target Pod is gone"
-        return SetPhase(VmmPhase.FAILED, Reason.TARGET_FAILED, why)
+        return _target_failed(view, view.target_reason or "the target Pod is gone")
     if view.target_said == "Failed":
-        return SetPhase(VmmPhase.FAILED, Reason.TARGET_FAILED, view.target_reason)
+        return _target_failed(view, view.target_reason)
     return None
+
+
+def _target_failed(view: MigrationView, why: str) -> SetPhase:
+    reason = Reason.TARGET_DISK_ERROR if view.target_lacks_disk else Reason.TARGET_FAILED
+    return SetPhase(VmmPhase.FAILED, reason, why)
 
 
 def _pending(view: MigrationView) -> list[Intent]:

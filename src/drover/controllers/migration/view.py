@@ -45,6 +45,7 @@ class MigrationView:
     source_message: str = ""
     handed_over: bool = False
     target_said: str = ""
+    target_lacks_disk: bool = False
     target_reason: str = ""
     wait: Wait | None = None  # the slot that is not free for it
     limits: CopyLimits = CopyLimits()  # those that the copy was let begin with

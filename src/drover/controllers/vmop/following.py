@@ -80,6 +80,10 @@ _FAILURES: dict[str, tuple[VmopReason, str]] = {
         VmopReason.TARGET_UNSCHEDULABLE,
         "Migration failed: target pod is unschedulable",
     ),
+    "TargetDiskError": (
+        VmopReason.TARGET_DISK_ERROR,
+        "Migration failed: target disk attach error",
+    ),
     "NotConverging": (VmopReason.NOT_CONVERGING, "Migration did not converge"),
     "TargetPrepareTimeout": (VmopReason.OPERATION_FAILED, ""),
     "Aborted": (VmopReason.ABORTED, "Migration aborted"),
