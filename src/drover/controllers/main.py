@@ -35,6 +35,7 @@ from drover.controllers.metrics.exposition import CONTENT_TYPE, Exposition
 from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.pictures import ClusterPicture
+from drover.controllers.placement.controller import wire as wire_placement
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
@@ -65,6 +66,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     picture = ClusterPicture(manager)
     evacuation = wire_evacuation(manager, picture)
     wire_firmware(manager, picture)
+    wire_placement(manager, picture)
     reviewer = Reviewer(manager, CurrentSettings(manager), evacuation.caches.doing)
 
     async def vmop_rule(request: Mapping[str, Any]) -> Refusal | None:
