@@ -124,6 +124,8 @@ class Story:
                 await self._sees(cell, boot)
         cell.gap_ms = ping.longest_ms()
         cell.vmop = await self._outcome(vmop)
+        if cell.fault in LASTING and cell.vmop != "Failed":
+            cell.wrong.append(f"the move is {cell.vmop}, though it could not end")
         if cell.vmop != "Completed" or not cell.good:
             with cell.timed("again"):
                 await self._again(cell)  # else the next cell shows it
