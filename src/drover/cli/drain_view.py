@@ -167,8 +167,11 @@ class Screen:
         lines = [f"  {one.name:<30} {one.text()}" for one in rows]
         most = max(3, size.lines - 4)
         if len(lines) > most:
-            busy = [line for line, one in zip(lines, rows, strict=True) if not one.done]
-            lines = [*busy[: most - 1], f"  ... {len(rows)} in all"]
+            told = sorted(
+                (one for one in rows if not one.done), key=lambda one: one.state == "waiting"
+            )
+            lines = [f"  {one.name:<30} {one.text()}" for one in told[: most - 1]]
+            lines.append(f"  ... {len(rows)} in all")
         ways = {one.way_out for one in rows if one.way_out}
         lines += [f"  way out: {way}" for way in sorted(ways)][:2]
         lines.append(f"  {footer}")

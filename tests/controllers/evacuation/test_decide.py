@@ -11,6 +11,7 @@ from drover.api.evacuation import Blocked, BlockedReason, Mark, blocked_of, mark
 from drover.api.kinds.vmop import VmopPhase
 from drover.controllers.evacuation import decide as story
 from drover.controllers.evacuation.decide import decide
+from drover.controllers.evacuation.review import Next, judge
 from drover.controllers.evacuation.view import EvacuationView, Operation, Room
 
 MARKED = EvacuationView(
@@ -160,3 +161,27 @@ def test_a_mark_that_cannot_be_read_still_is_one(text: str) -> None:
 def test_a_mark_reads_as_it_was_written() -> None:
     mark = Mark("2026-01-02T03:04:05Z", cordoned=True)
     assert mark_of(mark_patch(mark)) == mark
+
+
+@pytest.mark.parametrize(
+    ("changes", "holder", "answer"),
+    [
+        ({}, "u1", Next.MARK),
+        ({"phase": "Succeeded"}, "u1", Next.ALLOW),
+        ({"phase": "Failed"}, "", Next.ALLOW),
+        ({"phase": "Pending"}, "", Next.MARK),
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, "u1", Next.WAIT),
+        ({"migration": "m"}, "u0", Next.REFUSE),
+        ({"migration": "m"}, "u1", Next.MARK),
+        ({"uid": "u2"}, "u2", Next.AGAIN),
+    ],
+)
+def test_only_a_pod_that_has_ended_may_go(changes: Any, holder: str, answer: Next) -> None:
+    meta: dict[str, Any] = {"uid": changes.get("uid", "u1"), "annotations": {}}
+    if "migration" in changes:
+        meta["annotations"]["drover.dev/migration"] = changes["migration"]
+    if "deletionTimestamp" in changes:
+        meta["deletionTimestamp"] = changes["deletionTimestamp"]
+    pod = {"metadata": meta, "status": {"phase": changes.get("phase", "Running")}}
+    assert judge(pod, "u1", holder) is answer
+    assert judge(None, "u1", holder) is Next.ALLOW

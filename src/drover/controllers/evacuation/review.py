@@ -16,6 +16,7 @@ TARGET = "Eviction request for target Pod"
 NOT_MIGRATABLE = "VMI {vm} is configured with an eviction strategy but is not live-migratable"
 TRIGGERED = 'Eviction triggered evacuation of VMI "{key}"'
 STOPS = 'VMI "{key}" is being stopped; its Pod goes when its guest has ended'
+CHANGED = "the Pod was replaced by another one of that name; try again"
 AWAY = "the API server did not answer the review of this eviction; try again"
 
 
@@ -23,15 +24,18 @@ class Next(enum.Enum):
     """What the review does with an eviction."""
 
     ALLOW = enum.auto()
-    REFUSE = enum.auto()  # at once
+    REFUSE = enum.auto()  # at once: a target
+    AGAIN = enum.auto()  # at once: it would hit another Pod of that name
     WAIT = enum.auto()  # the Pod ends by itself
     MARK = enum.auto()  # and wait
 
 
 def judge(pod: Object | None, uid: str, holder: str) -> Next:
     """``uid`` is the Pod that the review began with; ``holder`` has the VM's lease."""
-    if pod is None or uid_of(pod) != uid or pods.ended(pod):
+    if pod is None or pods.ended(pod):
         return Next.ALLOW
+    if uid_of(pod) != uid:
+        return Next.AGAIN
     if pods.deleting(pod):
         return Next.WAIT
     if pods.migration_name(pod) and uid != holder:

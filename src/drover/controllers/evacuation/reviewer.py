@@ -80,9 +80,12 @@ class Reviewer:
                 await self._mark(key, uid)
         if not _dry(request):
             await self._hold(key, uid)
-        now = self._pods.get(key)
-        if self._judge(now, uid) is Next.ALLOW:
-            return None
+        now = await self._pod(key)
+        match self._judge(now, uid):
+            case Next.ALLOW:
+                return None
+            case Next.AGAIN:
+                return review.refusal(review.CHANGED)
         return review.refusal(self._words(now or pod, before))
 
     def _judge(self, pod: Object | None, uid: str) -> Next:
