@@ -27,6 +27,7 @@ from drover.controllers.disks.controller import wire as wire_disks
 from drover.controllers.evacuation.budgets import wire as wire_budgets
 from drover.controllers.evacuation.controller import wire as wire_evacuation
 from drover.controllers.evacuation.reviewer import Reviewer
+from drover.controllers.fencing.controller import wire as wire_fencing
 from drover.controllers.firmware.controller import wire as wire_firmware
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.images.controller import wire as wire_images
@@ -61,6 +62,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     operations = wire_vmop(manager)
     wire_migration(manager)
     wire_gc(manager)
+    wire_fencing(manager)
     wire_moduleconfig(manager)
     wire_budgets(manager)
     picture = ClusterPicture(manager)

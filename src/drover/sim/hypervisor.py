@@ -78,6 +78,9 @@ class Site:
     links: dict[tuple[str, str], Link] = field(default_factory=dict)
     doors: dict[tuple[str, int], _Door] = field(default_factory=dict)
     ports: int = _FIRST_PORT
+    gates: dict[str, Callable[[str], str]] = field(
+        default_factory=dict
+    )  # node -> why not to start for a life
 
     def link(self, a: str, b: str) -> Link:
         """The wire between two nodes, one for both directions."""
@@ -132,6 +135,7 @@ class ModelHypervisor:
         self._site = site
         self._node = node
         self._address = address
+        self.life = ""  # the node's incarnation for which QEMUs are started
         self._machines: dict[str, ModelMachine] = {}
 
     async def listen(self, peer: str) -> Listener:
@@ -159,6 +163,9 @@ class ModelHypervisor:
             raise HypervisorError(f"{copy} runs already")
         if self._node in site.refuse_launch:
             raise HypervisorError(site.refuse_launch[self._node])
+        gate = site.gates.get(self._node)
+        if gate is not None and (refusal := gate(self.life)):
+            raise HypervisorError(refusal)
         qemu = ModelQemu(copy, spec, self._node, site.ledger, site.locks)
         site.qemus[copy] = qemu
         machine = self._open(qemu)

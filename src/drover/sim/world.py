@@ -9,6 +9,8 @@ with the same seed must agree on.
 It does not promise the timing of the real thing, only its orders of events.
 """
 
+# Long module: everything of a world is put together here.
+
 from __future__ import annotations
 
 import asyncio
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from drover.agent.agent import Agent, Ports
 from drover.agent.context import Limits
+from drover.agent.life import LifeEnded
 from drover.agent.node import NodeFacts
 from drover.api import manifest_files, names, scheme
 from drover.api.machine import GuestNetwork
@@ -28,6 +31,7 @@ from drover.controllers.addresses.controller import wire as wire_addresses
 from drover.controllers.addresses.decide import Range
 from drover.controllers.classes.controller import wire as wire_classes
 from drover.controllers.disks.controller import wire as wire_disks
+from drover.controllers.fencing.controller import wire as wire_fencing
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
@@ -46,6 +50,7 @@ from drover.sim.parts import MemoryJournal, SimNetwork, SimSeeds, WatchedLocks
 from drover.sim.scheduler import USER as SCHEDULER
 from drover.sim.scheduler import Scheduler
 from drover.sim.storage import MemoryStorage
+from drover.sim.watchdog import Answer, Guard, SimPeers, SimWatchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -58,6 +63,8 @@ LEASE_DURATION_S = 6
 SWIFT_S = 3.0
 READY_LIMIT_S = 60.0
 POLL_S = 0.05
+REBORN_S = 0.2
+GROUP = "worker"  # the NodeGroup of all nodes, where it is fenced
 MOST_TRACE = 200_000  # lines kept
 
 
@@ -73,6 +80,12 @@ class SimNode:
     lives: int = 0
     process: str = ""  # of the living agent; empty: none
     agent: Agent | None = None
+    guard: Guard | None = None  # its first process, while it is on
+
+    def asked(self) -> tuple[str, Answer] | None:
+        """Who answers its peers."""
+        survival = self.agent.survival if self.agent is not None else None
+        return (self.process, survival.asked) if survival is not None else None
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,7 @@ class Shape:
     cpu: str = "8"
     memory: str = "16Gi"
     limits: Limits = field(default_factory=Limits)
+    fenced: str = ""  # watchdog.timeout of its NodeGroup; empty: no fencing
 
 
 class World:
@@ -157,6 +171,10 @@ class World:
             kind = _FURNITURE.get(manifest["kind"])
             if kind is not None and self.find(kind, manifest["metadata"]["name"], "") is None:
                 await self.user.create(kind, manifest)
+        if self.shape.fenced and self.find(scheme.NODEGROUP, GROUP) is None:
+            fencing = {"mode": "Watchdog", "watchdog": {"timeout": self.shape.fenced}}
+            group = {"metadata": {"name": GROUP}, "spec": {"fencing": fencing}}
+            await self.user.create(scheme.NODEGROUP, group)
 
     # --- processes ---
 
@@ -176,6 +194,7 @@ class World:
             wire_vmop(manager)
             wire_migration(manager)
             wire_gc(manager)
+            wire_fencing(manager)
             wire_moduleconfig(manager)
         self._run_process(self.controllers, manager.run())
 
@@ -187,12 +206,18 @@ class World:
 
     def power_on(self, name: str) -> None:
         """Boot a node: a new life of everything on it."""
-        self.nodes[name].boots += 1
+        node = self.nodes[name]
+        node.boots += 1
+        node.guard = Guard(name, self.site)
+        self.site.gates[name] = node.guard.refusal
         self.start_agent(name)
 
     def power_off(self, name: str) -> None:
         """The node's agent and QEMUs are gone; its disk stays."""
         self.kill_agent(name)
+        guard = self.nodes[name].guard
+        if guard is not None:
+            guard.off = True
         self.site.power_off(name)
 
     def start_agent(self, name: str) -> None:
@@ -202,22 +227,30 @@ class World:
         node.process = f"agent-{name}-{node.lives}"
         user = names.NODE_USER_PREFIX + name
         door = self.net.transport(name, self.api.transport(user, (names.NODES_GROUP,)))
+        assert node.guard is not None
+        hypervisor = ModelHypervisor(self.site, name, node.address)
         with self.loop.process(node.process):
             ports = Ports(
                 client=Client(door),
                 swift=Client(door, SWIFT_S),
-                hypervisor=ModelHypervisor(self.site, name, node.address),
+                hypervisor=hypervisor,
                 network=node.network,
                 seeds=SimSeeds(),
                 journal=node.journal,
                 clock=self.clock,
                 ids=SeededIds(f"{node.process}-{self.seed}"),
                 log=self.log,
+                watchdog=SimWatchdog(node.guard),
+                peers=SimPeers(name, self.site, lambda other: self.nodes[other].asked()),
             )
             shape = self.shape
-            facts = NodeFacts(name, node.address, 10250, shape.cpu, shape.memory, 110, "v1.36.3")
+            labels = {names.NODE_GROUP_LABEL: GROUP} if shape.fenced else {}
+            facts = NodeFacts(
+                name, node.address, 10250, shape.cpu, shape.memory, 110, "v1.36.3", labels
+            )
             boot = f"boot-{node.boots}"
             node.agent = Agent(ports, facts, boot, HEARTBEAT_S, LEASE_DURATION_S, shape.limits)
+        hypervisor.life = node.agent.node_lease.incarnation
         self._run_process(node.process, node.agent.run())
 
     def kill_agent(self, name: str) -> None:
@@ -239,9 +272,20 @@ class World:
             await work
         except asyncio.CancelledError:
             raise
+        except LifeEnded:
+            with self.loop.process("nodeinit"):
+                self.scope.spawn(self._reborn(process), "reborn")
         except BaseException as error:
             self.broken.append(f"{process}: {error!r} {' '.join(getattr(error, '__notes__', ()))}")
             self.note(f"BROKEN {self.broken[-1]}")
+
+    async def _reborn(self, process: str) -> None:
+        """An agent whose node's life is over ends; the node's first process starts the next."""
+        await asyncio.sleep(REBORN_S)
+        for name, node in self.nodes.items():
+            if node.process == process:
+                self.kill_agent(name)
+                self.start_agent(name)
 
     # --- what can be seen and waited for ---
 

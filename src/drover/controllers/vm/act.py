@@ -71,6 +71,8 @@ class Actor:
                 return await self._create_pod(view)
             case intents.Acquire(pod, released, disks):
                 return await self._acquire(view, pod, released, disks)
+            case intents.Break(held):
+                await self._break(view, held)
             case intents.StopPod(pod, how):
                 await self._stop(pod, how)
             case intents.UpdatePod(pod, patch):
@@ -208,6 +210,11 @@ class Actor:
         )
         self._caches.leases.observe(acquired)
         return True
+
+    async def _break(self, view: VmView, held: Object) -> None:
+        broken = await lease.break_held(self._client, held)
+        self._log.mark("vml.broken", vm=name_of(view.vm), epoch=broken["spec"]["epoch"])
+        self._caches.leases.observe(broken)
 
     async def _stop(self, pod: Object, how: str) -> None:
         self._log.mark("vm.stop-asked", pod=name_of(pod), how=how)

@@ -22,7 +22,7 @@ from drover.controllers.settings import is_settings
 from drover.controllers.vm import moves, status
 from drover.controllers.vm.act import Actor, Settings
 from drover.controllers.vm.decide import decide
-from drover.controllers.vm.gather import Caches, gather, vm_key_of_move, vm_key_of_pod
+from drover.controllers.vm.gather import Caches, dead_life, gather, vm_key_of_move, vm_key_of_pod
 from drover.controllers.vm.intents import Decision
 from drover.controllers.vm.view import VmView
 from drover.controllers.writes import Writer
@@ -105,6 +105,14 @@ def wire(manager: Manager, settings: Settings) -> None:
     controller.watch(
         caches.classes,
         lambda vmclass: _keys(caches, "class", name_of(vmclass)) + _keys(caches, "class", ""),
+    )
+    controller.watch(
+        caches.fences,
+        lambda fence: [
+            key_of(lease)
+            for life in dead_life(fence)
+            for lease in caches.leases.by_index("life", life)
+        ],
     )
     controller.watch(
         manager.informer(MODULECONFIG),

@@ -21,6 +21,7 @@ from drover.controllers.vm import changes, needs
 from drover.controllers.vm.intents import (
     Acquire,
     Act,
+    Break,
     ClaimDisks,
     CreateLease,
     CreatePod,
@@ -174,6 +175,8 @@ def _start(view: VmView, power: Power, acts: list[Act]) -> Decision:
 
 
 def _while_held(view: VmView, power: Power) -> tuple[Act, ...]:
+    if view.holder_dead and view.own_lease is not None:
+        return (Break(view.own_lease),)
     acts: list[Act] = []
     active = view.active_pod
     how = power.restart if power.wanted else (power.stop or "graceful")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drover.api import firmware
+from drover.api.kinds import nodefence
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmclass as classes
@@ -15,6 +16,7 @@ from drover.api.meta import name_of, namespace_of, uid_of
 from drover.api.names import VM_NAME_LABEL
 from drover.api.scheme import (
     CVIMAGE,
+    NODEFENCE,
     POD,
     SECRET,
     VDISK,
@@ -55,6 +57,18 @@ def device_keys_of(vm: Object) -> list[str]:
     return [_device_key(namespace_of(vm), ref) for ref in vms.devices(vm)]
 
 
+def life_of(lease: Object) -> str:
+    """The life of a node that holds it; ``/`` when nobody does."""
+    held = not vmls.released(lease)
+    return f"{vmls.node(lease)}/{vmls.incarnation(lease)}" if held else "/"
+
+
+def dead_life(fence: Object) -> list[str]:
+    """The life that a NodeFence proves dead."""
+    proved = nodefence.proves_dead(fence)
+    return [f"{nodefence.node(fence)}/{nodefence.incarnation(fence)}"] if proved else []
+
+
 def _device_key(namespace: str, ref: DeviceRef) -> str:
     cluster_wide = ref.kind is DeviceKind.CLUSTER_IMAGE
     return f"{ref.kind}/{ref.name}" if cluster_wide else f"{ref.kind}/{namespace}/{ref.name}"
@@ -73,6 +87,7 @@ class Caches:
     disks: Informer
     images: Informer
     cluster_images: Informer
+    fences: Informer
 
     @staticmethod
     def of(manager: Manager) -> Caches:
@@ -86,6 +101,7 @@ class Caches:
             disks=manager.informer(VDISK),
             images=manager.informer(VIMAGE),
             cluster_images=manager.informer(CVIMAGE),
+            fences=manager.informer(NODEFENCE),
         )
         caches.pods.add_index("vm", lambda pod: [vm_key_of_pod(pod)])
         caches.moves.add_index("vm", lambda move: [vm_key_of_move(move)])
@@ -93,6 +109,8 @@ class Caches:
         caches.vms.add_index("device", device_keys_of)
         caches.vms.add_index("class", lambda vm: [vms.class_name(vm)])
         caches.disks.add_index("holder", _holder_uid)
+        caches.leases.add_index("life", lambda lease: [life_of(lease)])
+        caches.fences.add_index("dead", dead_life)
         return caches
 
     def device(self, namespace: str, ref: DeviceRef) -> Object | None:
@@ -151,6 +169,7 @@ async def gather(
         qemu_version="".join(told) or before,  # a guest that has just arrived is not told of yet
         wanted_firmware=wanted_firmware,
         lease=lease,
+        holder_dead=lease is not None and bool(caches.fences.by_index("dead", life_of(lease))),
         pods=tuple(sorted(own_pods, key=_age)),
         moves=tuple(sorted(caches.moves.by_index("vm", key), key=_age)),
         started_s=parse_rfc3339(started) if started else None,

@@ -52,6 +52,13 @@ class Acquire(Act):
 
 
 @dataclass(frozen=True)
+class Break(Act):
+    """Take the lease from a life of a node that is proved dead."""
+
+    lease: Object
+
+
+@dataclass(frozen=True)
 class StopPod(Act):
     """Ask the agent to end the guest of this Pod."""
 

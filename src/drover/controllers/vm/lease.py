@@ -1,4 +1,4 @@
-"""The vm controller's hand on the VM lease: make one, Acquire, rebuild a lost one.
+"""The vm controller's hand on the VM lease: make one, Acquire, Break, rebuild a lost one.
 
 Every write carries uid and resourceVersion of what was read; absence is a version too, whose compare-and-swap is
 create. A lost lease is rebuilt only from what *all* nodes report after the loss was seen: each node renews its Lease
@@ -78,6 +78,13 @@ async def acquire(
     }
     meta = {**lease["metadata"], "finalizers": with_finalizer(lease, names.HELD_FINALIZER)}
     return await client.replace(VML, {**lease, "metadata": meta, "spec": spec})
+
+
+async def break_held(client: Client, lease: Object) -> Object:
+    """Nobody holds it any more, since its holder's node is proved dead. Raises Conflict when it has changed hands."""
+    spec = {**released_spec(vmls.epoch(lease) + 1, names.LastReason.NODE_LOST)}
+    meta = {**lease["metadata"], "finalizers": without_finalizer(lease, names.HELD_FINALIZER)}
+    return await client.replace(VML, {**lease, "metadata": meta, "spec": {**lease["spec"], **spec}})
 
 
 async def delete_released(client: Client, lease: Object) -> None:

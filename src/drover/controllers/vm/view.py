@@ -55,6 +55,7 @@ class VmView:
     lease: Object | None = None
     pods: tuple[Object, ...] = ()
     moves: tuple[Object, ...] = ()
+    holder_dead: bool = False  # a NodeFence proves that its node's life is over
     qemu_version: str = ""  # what the guest runs on, as its agent tells it
     wanted_firmware: str = ""  # what it shall run on; empty: whatever its node has
     started_s: float | None = None  # status.stats.lastStartTime

@@ -1,0 +1,166 @@
+"""Wiring of the fencing controller: one pass over a NodeGroup, woken by its objects and by time."""
+
+from __future__ import annotations
+
+from drover.api import conditions as cond
+from drover.api import names
+from drover.api.fencing import Timing
+from drover.api.kinds import node as nodes
+from drover.api.kinds import nodefence, nodegroup
+from drover.api.kinds import vml as vmls
+from drover.api.meta import generation_of, name_of
+from drover.api.scheme import LEASE, NODE, NODEFENCE, NODEGROUP, NODEROSTER, VML
+from drover.api.status import Conflict, NotFound
+from drover.api.wire import Object
+from drover.controllers.fencing.act import Actor
+from drover.controllers.fencing.decide import STORM_S, decide
+from drover.controllers.fencing.intents import Decision, Intent
+from drover.controllers.fencing.sight import Sight
+from drover.controllers.fencing.view import GroupView, NodeView
+from drover.controllers.writes import Writer
+from drover.runtime.controller import After, Controller, Done, Outcome
+from drover.runtime.manager import Manager
+
+ACTIVE = "FencingActive"
+LOOK_S = 0.25  # between two looks at a group that is fenced
+
+
+class FencingReconciler:
+    """One pass over one NodeGroup."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._clock = manager.clock
+        self._recorder = manager.recorder
+        self.process = manager.ids.suffix(8)
+        self.groups = manager.informer(NODEGROUP)
+        self.nodes = manager.informer(NODE)
+        self.fences = manager.informer(NODEFENCE)
+        self.rosters = manager.informer(NODEROSTER)
+        self.leases = manager.informer(LEASE, namespace=names.NODE_LEASE_NAMESPACE)
+        self.vmls = manager.informer(VML)
+        self.sight = Sight(manager.clock)
+        self.leases.add_handler(self.sight.changed)
+        self._actor = Actor(manager, self.fences, self.rosters)
+        self._writer = Writer(manager.client, manager.clock, self.groups)
+        self._ready_since: dict[str, tuple[str, float]] = {}  # node -> (life, since when Ready)
+        self._storm_until_s: dict[str, float] = {}
+
+    async def reconcile(self, key: str) -> Outcome:
+        group = self.groups.get(key)
+        if group is None:
+            return Done()
+        view = self._gather(group)
+        decision = decide(view)
+        if decision.storm:
+            self._storm_until_s[key] = self._clock.monotonic() + STORM_S
+        for intent in decision.intents:
+            await self._try(view, intent)
+        await self._say(group, decision)
+        return Done() if view.mode is None and not decision.intents else After(LOOK_S)
+
+    async def _try(self, view: GroupView, intent: Intent) -> None:
+        """An intent whose ground has moved is decided anew at the next look; the others do not wait for it."""
+        try:
+            await self._actor.carry_out(view, intent)
+        except (Conflict, NotFound):
+            return
+
+    async def _say(self, group: Object, decision: Decision) -> None:
+        wanted = cond.condition(
+            ACTIVE, decision.active, decision.reason, decision.message[:4000], generation_of(group)
+        )
+        before = cond.get_condition(group, ACTIVE) or {}
+        if before.get("reason") != wanted["reason"] and decision.reason not in ("Off", "Watching"):
+            self._recorder.event(group, "Warning", decision.reason, decision.message)
+        await self._writer.status(group, {}, [wanted])
+
+    # --- one look ---
+
+    def _gather(self, group: Object) -> GroupView:
+        name, now_s = name_of(group), self._clock.monotonic()
+        problems: tuple[str, ...] = ()
+        timing = Timing()
+        try:
+            timing = Timing(nodegroup.timeout_s(group))
+            problems = tuple(timing.problems())
+        except ValueError as bad:
+            problems = (f"spec.fencing.watchdog.timeout: {bad}",)
+        obj = self.rosters.get(name)
+        roster = nodefence.roster(obj) if obj is not None else None
+        members = tuple(self._node(node, now_s) for node in self._members(name))
+        generation = roster.generation if roster is not None else 0
+        return GroupView(
+            name=name,
+            process=self.process,
+            now_wall_s=self._clock.wall(),
+            mode=nodegroup.mode(group),
+            timing=timing,
+            nodes=members,
+            problems=problems,
+            paused=nodegroup.paused_by(group),
+            max_unhealthy=nodegroup.max_unhealthy(group),
+            roster=roster,
+            settled=all(
+                self.sight.goes_by(node.name, generation)
+                for node in members
+                if node.armed is not None and not node.proved_dead
+            ),
+            held=frozenset(vmls.incarnation(vml) for vml in self.vmls.all() if vmls.holder(vml)),
+            storm_s=self._storm_until_s.get(name, now_s) - now_s,
+        )
+
+    def _members(self, group: str) -> list[str]:
+        """By label, by the roster, and by a fence that is not closed: objects of a dead node may be gone."""
+        found = {name_of(node) for node in self.nodes.all() if nodegroup.group_of(node) == group}
+        obj = self.rosters.get(group)
+        if obj is not None:
+            roster = nodefence.roster(obj)
+            found |= {*roster.names, *roster.former}
+        found |= {
+            nodefence.node(fence)
+            for fence in self.fences.all()
+            if fence["spec"].get("group") == group
+        }
+        return sorted(found)
+
+    def _node(self, name: str, now_s: float) -> NodeView:
+        seen = self.sight.seen.get(name)
+        node = self.nodes.get(name)
+        life = seen.incarnation if seen is not None else ""
+        fences = [fence for fence in self.fences.all() if nodefence.node(fence) == name]
+        fences.sort(key=lambda fence: str(fence["metadata"].get("creationTimestamp", "")))
+        return NodeView(
+            name=name,
+            seen=seen,
+            still_s=now_s - seen.since_s if seen is not None else 0.0,
+            node=node,
+            fence=next((f for f in fences if nodefence.incarnation(f) == life), None),
+            former=tuple(f for f in fences if nodefence.incarnation(f) != life),
+            ready_s=self._ready_s(name, life, node, now_s),
+            paused=nodegroup.paused_by(node) if node is not None else "",
+            address=nodes.internal_ip(node) if node is not None else "",
+        )
+
+    def _ready_s(self, name: str, life: str, node: Object | None, now_s: float) -> float | None:
+        if node is None or not nodes.ready(node):
+            self._ready_since.pop(name, None)
+            return None
+        known = self._ready_since.get(name)
+        if known is None or known[0] != life:
+            self._ready_since[name] = (life, now_s)
+            return 0.0
+        return now_s - known[1]
+
+
+def wire(manager: Manager) -> None:
+    """Register the fencing controller."""
+    made = FencingReconciler(manager)
+    controller = Controller("fencing", made.reconcile)
+    controller.watch(made.groups, lambda group: [name_of(group)])
+
+    def every(_: Object) -> list[str]:
+        return [name_of(group) for group in made.groups.all() if nodegroup.mode(group) is not None]
+
+    controller.watch(made.fences, every)
+    controller.watch(made.nodes, every)
+    manager.add(controller)

@@ -1,0 +1,237 @@
+"""From the first suspicion to the return of a node: ``decide(view) -> intents``. Pure.
+
+    Healthy --no renewal--> Suspect --all of the proof but K--> Condemned --K--> Fenced --> Released --> Rejoined
+       ^----- a renewal --------'          (from here on only a new life comes back)
+
+The proof (tests/proof, docs/safety.md), for the life that the Lease names:
+
+- C1. Its newest renewal has been seen unchanged for k (A + x), on this process's clock.
+- C2. q peers of the roster promised this very inquest in a renewal, and with it say that their last voucher is, by
+  now, older than k (H + x). Before a change of the roster has settled, q in the former one too.
+- C3. The compare-and-swap on that very version succeeds: no renewal was committed since. Only then, and K later, is it
+  Fenced. So a node is condemned when its VMs are dead already, never in order to kill them.
+
+What is armed is the node's own word, committed with the renewal that stands still; one that said nothing is never
+fenced. Brakes come before the deed, and each says why nothing is done.
+"""
+
+from __future__ import annotations
+
+from drover.api import fencing
+from drover.api.kinds import nodefence
+from drover.api.kinds.nodefence import FencePhase, Member, Roster
+from drover.api.kinds.nodegroup import FencingMode
+from drover.controllers.fencing.intents import (
+    Advance,
+    Condemn,
+    Decision,
+    Drop,
+    Intent,
+    KeepRoster,
+    OpenInquest,
+    Release,
+    Restore,
+    Suspect,
+    Tell,
+)
+from drover.controllers.fencing.view import GroupView, NodeView
+
+HEALTHY_S = 10.0  # a node that came back is Ready for so long before it takes VMs
+STORM_S = 30.0  # after too many were lost at once
+KEEP_FENCES = 5  # closed ones, per node
+WATCHDOG_TIME, NEW_LIFE = "WatchdogTime", "NewLife"  # evidence
+
+
+def decide(view: GroupView) -> Decision:
+    brake, storm = _group_brake(view)
+    intents: list[Intent] = []
+    if view.mode is not None and not view.problems:
+        roster = wanted_roster(view)
+        if roster is not None and roster != view.roster:
+            intents.append(KeepRoster(roster))
+    for node in view.nodes:
+        intents += _node(view, node, brake)
+    intents += _closed(view)
+    if brake is None:
+        return Decision(tuple(intents), True, "Watching", "")
+    active = brake[0] in ("TooManyUnhealthy", "StormCoolDown")
+    return Decision(tuple(intents), active, *brake, storm)
+
+
+def most_unhealthy(view: GroupView) -> int:
+    """Fewer than half unless the group says otherwise, at least one."""
+    if view.max_unhealthy is not None:
+        return view.max_unhealthy
+    return max(1, (len(view.nodes) - 1) // 2)
+
+
+def _lost(view: GroupView, node: NodeView) -> bool:
+    """Silent, and not dealt with yet."""
+    if node.seen is None or node.phase in (FencePhase.RELEASED, FencePhase.REJOINED):
+        return False
+    return node.still_s >= view.timing.suspect_s
+
+
+def _group_brake(view: GroupView) -> tuple[tuple[str, str] | None, bool]:
+    """The reason why no node of the group is condemned now; and whether too many are silent."""
+    lost = [node for node in view.nodes if _lost(view, node)]
+    most = most_unhealthy(view)
+    storm = view.mode is FencingMode.WATCHDOG and len(lost) > most
+    if view.mode is None:
+        return ("Off", "spec.fencing is not set"), False
+    if view.problems:
+        return ("UnsafeTimes", "; ".join(view.problems)), False
+    if view.mode is FencingMode.NOTIFY:
+        return ("Notify", "lost nodes are only told: nothing proves that they die"), False
+    if view.paused:
+        return ("Paused", f"the NodeGroup carries the annotation {view.paused}"), False
+    if storm:
+        said = f"{len(lost)} nodes are silent at once, at most {most} may be lost"
+        return ("TooManyUnhealthy", said), True
+    if view.storm_s > 0:
+        return ("StormCoolDown", "too many nodes were silent a moment ago"), False
+    return None, False
+
+
+def _node(view: GroupView, node: NodeView, brake: tuple[str, str] | None) -> list[Intent]:
+    seen, fence = node.seen, node.fence
+    if seen is None or node.proved_dead:
+        return _after_proof(node)
+    silent = node.still_s >= view.timing.suspect_s
+    if fence is None:
+        if not seen.condemned and (not silent or view.mode is None or view.problems):
+            return []
+        return [Suspect(node, inquest_for(view, node))]
+    off = view.mode is None or bool(view.problems)
+    if not seen.condemned and (off or not silent):
+        return [Drop(fence)]  # it renewed, or nobody asks any more
+    inquest = inquest_for(view, node)
+    if nodefence.inquest(fence) != inquest:
+        return [OpenInquest(fence, inquest)]
+    if seen.condemned:
+        if node.phase is FencePhase.SUSPECT:
+            return [Advance(fence, FencePhase.CONDEMNED)]
+        missing = unproved(view, node, view.timing.kill_s + view.timing.io_s)
+        if missing is None:
+            return [Advance(fence, FencePhase.FENCED, WATCHDOG_TIME)]
+        return [Tell(fence, *missing)]
+    stop = _brake_of(node) or brake or unproved(view, node, 0.0)
+    return [Condemn(node)] if stop is None else [Tell(fence, *stop)]
+
+
+def _brake_of(node: NodeView) -> tuple[str, str] | None:
+    if node.paused:
+        return "Paused", f"the Node carries the annotation {node.paused}"
+    if node.armed is None:
+        return (
+            "NotArmed",
+            "its last renewal did not say that a watchdog holds its VMs to a deadline",
+        )
+    return None
+
+
+def inquest_for(view: GroupView, node: NodeView) -> str:
+    """One per renewal that stands still and life of this controller."""
+    assert node.seen is not None
+    return f"{view.process}/{node.seen.renewal}"
+
+
+def unproved(view: GroupView, node: NodeView, extra_s: float) -> tuple[str, str] | None:
+    """What of the proof is missing for this node; None: nothing. ``extra_s`` is K, or 0 before the compare-and-swap."""
+    armed = node.armed
+    if armed is None:
+        return (
+            "NotArmed",
+            "its last renewal did not say that a watchdog holds its VMs to a deadline",
+        )
+    left_s = armed.dead_s() + extra_s - node.still_s
+    if left_s > 0:
+        return "Waiting", f"its VMs may live for {left_s:.1f} s more"
+    if view.roster is None:
+        return "NoRoster", "it is not settled yet whose word counts"
+    rosters = [view.roster.names]
+    if not view.settled:
+        rosters.append(view.roster.former)
+    for members in rosters:
+        needed = fencing.clean_needed(len(members))
+        clean = [peer for peer in members if _clean(view, node, peer, armed.window_s() + extra_s)]
+        if len(clean) < needed:
+            return (
+                "PeersNeeded",
+                f"{len(clean)} of {needed} peers have promised not to vouch for it, long enough ago; a roster of "
+                f"{len(members)} needs that many, so that no hold round can keep it alive",
+            )
+    return None
+
+
+def _clean(view: GroupView, node: NodeView, peer_name: str, window_s: float) -> bool:
+    """This peer's renewal carries the promise, and its last voucher for the node is too old to count (C2)."""
+    peer = view.node(peer_name)
+    if peer is None or peer.seen is None or peer.name == node.name:
+        return False
+    said = peer.seen.evidence
+    if said is None or (said.promises or {}).get(node.name) != inquest_for(view, node):
+        return False
+    return said.voucher_age_s(node.name) + peer.still_s >= window_s
+
+
+def _after_proof(node: NodeView) -> list[Intent]:
+    """Its life is proved dead; it stands in its Lease still."""
+    fence = node.fence
+    if fence is None or node.phase is not FencePhase.FENCED:
+        return []
+    return [Release(node)]
+
+
+def _closed(view: GroupView) -> list[Intent]:
+    """Fences of earlier lives: a new one stands in the Lease, and it joined only because the former is dead."""
+    intents: list[Intent] = []
+    for node in view.nodes:
+        done = [f for f in node.former if nodefence.phase(f) is FencePhase.REJOINED]
+        for fence in node.former:
+            match nodefence.phase(fence):
+                case FencePhase.SUSPECT:
+                    intents.append(Drop(fence))
+                case FencePhase.CONDEMNED:
+                    intents.append(Advance(fence, FencePhase.FENCED, NEW_LIFE))
+                case FencePhase.FENCED:
+                    intents.append(Advance(fence, FencePhase.RELEASED))
+                case FencePhase.RELEASED if node.ready_s is not None and node.ready_s >= HEALTHY_S:
+                    intents.append(Restore(node, fence))
+        old = [f for f in done[:-KEEP_FENCES] if nodefence.incarnation(f) not in view.held]
+        intents += [Drop(fence) for fence in old]
+    return intents
+
+
+def wanted_roster(view: GroupView) -> Roster | None:
+    """Who may vouch. One change at a time: the next when the last has settled. Only the proved dead go."""
+    present = view.roster
+    able = [node.member for node in view.nodes if node.armed is not None and node.address]
+    able = [member for member in able if not _silent(view, member.node)]
+    if present is None:
+        return Roster(1, tuple(able[: fencing.ROSTER_MOST])) if able else None
+    if present.previous:
+        return Roster(present.generation, present.members) if view.settled else present
+    stay = [member for member in present.members if not _gone(view, member.node)]
+    known = {member.node for member in stay}
+    fresh = [member for member in able if member.node not in known]
+    members = _at_home(stay, able) + tuple(fresh[: fencing.ROSTER_MOST - len(stay)])
+    if members == present.members:
+        return present
+    return Roster(present.generation + 1, members, present.members)
+
+
+def _at_home(stay: list[Member], able: list[Member]) -> tuple[Member, ...]:
+    """With the addresses that they have now."""
+    now = {member.node: member for member in able}
+    return tuple(now.get(member.node, member) for member in stay)
+
+
+def _silent(view: GroupView, name: str) -> bool:
+    node = view.node(name)
+    return node is None or node.proved_dead or node.still_s >= view.timing.suspect_s
+
+
+def _gone(view: GroupView, name: str) -> bool:
+    node = view.node(name)
+    return node is not None and node.proved_dead

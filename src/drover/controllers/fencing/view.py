@@ -1,0 +1,69 @@
+"""One look at one NodeGroup, as frozen values. All waits are ages on this process's own clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.api import fencing
+from drover.api.fencing import Armed
+from drover.api.kinds import nodefence
+from drover.api.kinds.nodefence import FencePhase, Member, Roster
+from drover.api.kinds.nodegroup import FencingMode
+from drover.api.wire import Object
+from drover.controllers.fencing.renewal import Seen
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """A node of the group. ``node`` is its Node object, ``fence`` the NodeFence of the life that its Lease names,
+    ``former`` those of earlier lives that are not closed."""
+
+    name: str
+    seen: Seen | None
+    still_s: float = 0.0  # how long no new renewal was seen
+    node: Object | None = None
+    fence: Object | None = None
+    former: tuple[Object, ...] = ()
+    ready_s: float | None = None  # how long it has been Ready without a break; None: it is not
+    paused: str = ""  # the annotation that pauses its fencing
+    address: str = ""
+
+    @property
+    def armed(self) -> Armed | None:
+        evidence = self.seen.evidence if self.seen is not None else None
+        return evidence.armed if evidence is not None else None
+
+    @property
+    def phase(self) -> FencePhase | None:
+        return nodefence.phase(self.fence) if self.fence is not None else None
+
+    @property
+    def proved_dead(self) -> bool:
+        """The life that its Lease names is."""
+        return self.phase in nodefence.PROVED
+
+    @property
+    def member(self) -> Member:
+        return Member(self.name, self.address, fencing.PEER_PORT)
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """``process`` names this life of the controller, so that an inquest of a former one is told apart."""
+
+    name: str
+    process: str
+    now_wall_s: float
+    mode: FencingMode | None
+    timing: fencing.Timing
+    nodes: tuple[NodeView, ...]
+    problems: tuple[str, ...] = ()  # why the group's times may not be used
+    paused: str = ""
+    max_unhealthy: int | None = None
+    roster: Roster | None = None
+    settled: bool = False  # every living node goes by this roster
+    held: frozenset[str] = frozenset()  # lives that a VM lease names
+    storm_s: float = 0.0  # how long no new fencing is begun
+
+    def node(self, name: str) -> NodeView | None:
+        return next((node for node in self.nodes if node.name == name), None)
