@@ -24,7 +24,7 @@ from drover.planner.model import (
     Taint,
     Toleration,
 )
-from drover.planner.room import Placement, place, place_group
+from drover.planner.room import Placement, allocation, place, place_group
 
 __all__ = [
     "Cluster",
@@ -40,6 +40,7 @@ __all__ = [
     "Spread",
     "Taint",
     "Toleration",
+    "allocation",
     "fit",
     "place",
     "place_group",

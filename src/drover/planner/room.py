@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from drover.planner.cluster import Cluster
 from drover.planner.fit import Fit, fit
 from drover.planner.model import Pod
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +29,23 @@ class Placement:
     after: Cluster
 
 
+def allocation(cluster: Cluster, pod: Pod) -> Floats:
+    """How full each node would be with ``pod`` on it: the mean of CPU and memory, in [0, 1] and above."""
+    shares = np.zeros(len(cluster.nodes))
+    for resource in ("cpu", "memory"):
+        whole = cluster.nodes.allocatable(resource)
+        used = whole - cluster.left(resource) + pod.requests.get(resource, 0)
+        shares += used / np.maximum(whole, 1) / 2
+    return shares
+
+
 def roomiest(cluster: Cluster, pod: Pod, found: Fit) -> str:
     """The least allocated of the nodes that fit; empty: there is none."""
     if not found.feasible.any():
         return ""
-    shares = np.zeros(len(found.names))
-    for resource in ("cpu", "memory"):
-        left = cluster.left(resource) - pod.requests.get(resource, 0)
-        shares += left / np.maximum(cluster.nodes.allocatable(resource), 1)
-    shares[~found.feasible] = -np.inf
-    return found.names[int(np.argmax(shares))]
+    shares = allocation(cluster, pod)
+    shares[~found.feasible] = np.inf
+    return found.names[int(np.argmin(shares))]
 
 
 def place(cluster: Cluster, pods: Iterable[Pod]) -> Placement:

@@ -72,6 +72,7 @@ class NodeTable:
         return len(self.names)
 
     def allocatable(self, resource: str) -> Ints:
+        """A new array each time."""
         return np.array([n.allocatable.get(resource, 0) for n in self.nodes], dtype=np.int64)
 
     def column(self, key: str) -> Column:

@@ -1,20 +1,24 @@
 """A model of kube-scheduler: binds Pods without a node to the least allocated node that fits.
 
-It is an ordinary client of the API. Ties are broken by seeded chance. What does not fit gets the
-condition PodScheduled=False with a message like the real one's. It never preempts.
+It is an ordinary client of the API; which nodes fit is asked of the planner, which agrees with the real
+one. Ties are broken by seeded chance. What does not fit gets the condition PodScheduled=False with the
+real one's words. It never preempts.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from drover.api.scheme import NODE, POD, key_of
+import numpy as np
+
+from drover.api.scheme import NAMESPACE, NODE, POD, key_of
 from drover.api.status import Conflict, NotFound, Unanswered
 from drover.base.clock import rfc3339
+from drover.controllers.planning import Snapshots, pod_of
+from drover.planner import Cluster, allocation, fit
 from drover.runtime.controller import Controller, Done, Outcome
 from drover.runtime.manager import Manager
-from drover.sim.placement import Host, misfit, share
 
 if TYPE_CHECKING:
     from drover.api.wire import Object
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
 
 USER = "system:kube-scheduler"
 NAME = "default-scheduler"
-_ENDED = ("Succeeded", "Failed")
 _ROUND = "round"  # one key for everything: each change asks for one more look at all that waits
 
 
@@ -39,6 +42,8 @@ class Scheduler:
         self._manager = Manager(client, clock, ids, log)
         self._pods = self._manager.informer(POD)
         self._nodes = self._manager.informer(NODE)
+        self._namespaces = self._manager.informer(NAMESPACE)
+        self._snapshots = Snapshots()
         self._assumed: dict[str, str] = {}  # Pod uid -> node, until the informer has seen it
         controller = Controller("scheduler", self._round)
         controller.watch(self._pods, lambda _: [_ROUND])
@@ -68,30 +73,24 @@ class Scheduler:
         return ours and meta["uid"] not in self._assumed
 
     async def _place(self, pod: Object) -> None:
-        hosts = self._hosts()
-        reasons: Counter[str] = Counter()
-        fitting: list[Host] = []
-        for host in hosts:
-            why = misfit(pod, host, hosts)
-            reasons.update(why)
-            if not why:
-                fitting.append(host)
-        if not fitting:
-            await self._note_unschedulable(pod, len(hosts), reasons)
+        cluster, wanted = self._cluster(), pod_of(pod)
+        found = fit(cluster, wanted)
+        if not found.nodes:
+            await self._note_unschedulable(pod, found.message)
             return
-        best = min(share(pod, host) for host in fitting)
-        equals = [host for host in fitting if share(pod, host) == best]
-        await self._bind(pod, equals[int(self._ids.uniform() * len(equals))].name)
+        full = allocation(cluster, wanted)
+        best = np.flatnonzero(found.feasible & (full == full[found.feasible].min()))
+        await self._bind(pod, found.names[best[int(self._ids.uniform() * len(best))]])
 
-    def _hosts(self) -> list[Host]:
-        on: dict[str, list[Object]] = {}
-        for pod in self._pods.all():
-            node = pod["spec"].get("nodeName") or self._assumed.get(pod["metadata"]["uid"])
-            if node and (pod.get("status") or {}).get("phase") not in _ENDED:
-                on.setdefault(node, []).append(pod)
-        return [
-            Host(node, tuple(on.get(node["metadata"]["name"], ()))) for node in self._nodes.all()
+    def _cluster(self) -> Cluster:
+        """As the caches know it, and with the Pods that were bound a moment ago."""
+        pods = self._pods.all()
+        cluster = self._snapshots.take(self._nodes.all(), pods, self._namespaces.all())
+        assumed = [pod for pod in pods if pod["metadata"]["uid"] in self._assumed]
+        bound = [
+            replace(pod_of(pod), node=self._assumed[pod["metadata"]["uid"]]) for pod in assumed
         ]
+        return cluster.with_pods(bound) if bound else cluster
 
     async def _bind(self, pod: Object, node: str) -> None:
         meta = pod["metadata"]
@@ -110,10 +109,8 @@ class Scheduler:
             self._assumed.pop(meta["uid"], None)  # ask again; if it landed, that is a Conflict
             raise
 
-    async def _note_unschedulable(self, pod: Object, nodes: int, reasons: Counter[str]) -> None:
+    async def _note_unschedulable(self, pod: Object, message: str) -> None:
         meta, status = pod["metadata"], pod.get("status") or {}
-        words = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
-        message = f"0/{nodes} nodes are available: {words}." if nodes else "no nodes available"
         conditions = status.get("conditions") or []
         if any(entry.get("message") == message for entry in conditions):
             return
