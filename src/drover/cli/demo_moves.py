@@ -62,7 +62,7 @@ class Figures:
             ("move: answers / lost", f"{self.ping.answers} / {self.ping.lost}"),
             ("abort: from the deletion to the target Pod's end", f"{self.target_gone_s:.2f} s"),
             ("abort: from the deletion to the operation's end", f"{self.operation_gone_s:.2f} s"),
-            ("drain: until three VMs had left their node", f"{self.drain_s:.1f} s"),
+            ("drain: until all VMs had left their node", f"{self.drain_s:.1f} s"),
         ]
 
 
