@@ -104,6 +104,26 @@ def timed_ms(work: Callable[[], T]) -> tuple[float, T]:
     return (time.perf_counter() - began) * 1000, result
 
 
+def fits_ms(cluster: Cluster, coming: list[Pod], rounds: int = 1) -> list[float]:
+    """Per VM, of so many rounds the best: what it costs, without what the machine did meanwhile."""
+    return [
+        min(timed_ms(lambda pod=pod: fit(cluster, pod))[0] for _ in range(rounds)) for pod in coming
+    ]
+
+
+def yardstick_ms(cluster: Cluster, pods: list[Pod], coming: list[Pod]) -> list[float]:
+    """The plain rules for the same VMs; SystemExit when their answer is another one."""
+    times = []
+    for pod in coming:
+        took, expected = timed_ms(
+            lambda pod=pod: naive.verdicts(cluster.nodes.nodes, pods, {}, pod)
+        )
+        times.append(took)
+        if fit(cluster, pod).refusals != {name: why for name, why in expected.items() if why}:
+            raise SystemExit(f"{pod.key}: the planner and the plain rules differ")
+    return times
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", "--fits", type=int, default=2000)
@@ -113,31 +133,20 @@ def main() -> None:
     nodes, pods = world(random)
     build_ms, cluster = timed_ms(lambda: Cluster.of(nodes, pods))
     coming = [replace(pod, node="") for pod in random.sample(pods, given.fits)]
-    first_ms = timed_ms(lambda: [fit(cluster, pod) for pod in coming[:200]])[0]
-    ours = [timed_ms(lambda pod=pod: fit(cluster, pod)) for pod in coming]
+    first_ms = sum(fits_ms(cluster, coming[:200]))
+    times, best = sorted(fits_ms(cluster, coming)), max(fits_ms(cluster, coming, 3))
     ruled = [p for p in coming if p.anti_affinity or p.spread or p.affinity][: given.plain]
-    plain = [timed_ms(lambda pod=pod: naive.verdicts(nodes, pods, {}, pod)) for pod in ruled]
-    for (_, expected), pod in zip(plain, ruled, strict=True):
-        refusals = {name: why for name, why in expected.items() if why}
-        if fit(cluster, pod).refusals != refusals:
-            raise SystemExit(f"{pod.key}: the planner and the plain rules differ")
-    times = sorted(took for took, _ in ours)
-    # Of three, the best: what a VM costs, without what the machine did meanwhile.
-    best = sorted(
-        min(timed_ms(lambda pod=pod: fit(cluster, pod))[0] for _ in range(3)) for pod in coming
-    )
-    yardstick = [took for took, _ in plain]
-    few = [timed_ms(lambda pod=pod: fit(cluster, pod))[0] for pod in ruled]
+    plain, few = yardstick_ms(cluster, pods, ruled), fits_ms(cluster, ruled)
     figures = [
-        common.Figure("one fit, any VM", "ms", times, yardstick, "<= 2 ms"),
-        common.Figure("one fit, the yardstick's VMs", "ms", few, yardstick, "<= 2 ms"),
+        common.Figure("one fit, any VM", "ms", times, plain, "<= 2 ms"),
+        common.Figure("one fit, the yardstick's VMs", "ms", few, plain, "<= 2 ms"),
     ]
     title = f"bench/plan_fit: {NODES} nodes, {len(pods)} VMs; {given.fits} fits, medians"
     common.show(title, figures, before)
     print(f"99 % of the fits within {times[len(times) * 99 // 100]:.2f} ms")
-    print(f"the most expensive VM, best of three: {best[-1]:.2f} ms")
+    print(f"the most expensive VM, best of three: {best:.2f} ms")
     print(
-        f"the yardstick takes {statistics.median(yardstick) / statistics.median(few):,.0f} times as long"
+        f"the yardstick takes {statistics.median(plain) / statistics.median(few):,.0f} times as long"
     )
     print(
         f"building the picture {build_ms:.0f} ms; the first 200 fits, columns made, {first_ms:.0f} ms"
