@@ -54,11 +54,17 @@ def large(**guest: int) -> Guest:
 Story = Callable[[Stage], Awaitable[None]]
 
 
-def tell(story: Story, seed: int = 0, nodes: int = 3, fenced: str = "") -> World:
+def tell(
+    story: Story,
+    seed: int = 0,
+    nodes: int = 3,
+    fenced: str = "",
+    firmware: tuple[str, ...] = (),
+) -> World:
     """Play a scenario; afterwards everything is mended and must come to rest."""
 
     async def play() -> World:
-        world = World(seed, Shape(nodes=nodes, fenced=fenced))
+        world = World(seed, Shape(nodes=nodes, fenced=fenced, firmware=firmware))
         try:
             async with world:
                 scenario = Scenario(world)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from drover.agent.ports import (
@@ -73,6 +73,7 @@ class Site:
     process: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
     ledger: WriterLedger = field(default_factory=WriterLedger)
     locks: ImageLocks = field(default_factory=ImageLocks)
+    firmware: tuple[str, ...] = ("",)  # versions that every node offers, its default first
     refuse_launch: dict[str, str] = field(default_factory=dict)  # fault: node -> QEMU's words
     qemus: dict[str, ModelQemu] = field(default_factory=dict)  # copy -> process, dead ones too
     links: dict[tuple[str, str], Link] = field(default_factory=dict)
@@ -166,6 +167,8 @@ class ModelHypervisor:
         gate = site.gates.get(self._node)
         if gate is not None and (refusal := gate(self.life)):
             raise HypervisorError(refusal)
+        version = spec.firmware if spec.firmware in site.firmware else site.firmware[0]
+        spec = replace(spec, firmware=version)
         qemu = ModelQemu(copy, spec, self._node, site.ledger, site.locks)
         site.qemus[copy] = qemu
         machine = self._open(qemu)

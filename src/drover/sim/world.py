@@ -22,8 +22,8 @@ from drover.agent.agent import Agent, Ports
 from drover.agent.context import Limits
 from drover.agent.life import LifeEnded
 from drover.agent.node import NodeFacts
-from drover.api import manifest_files, names, scheme
-from drover.api.machine import GuestNetwork
+from drover.api import firmware, manifest_files, names, scheme
+from drover.api.machine import MACHINE_TYPE, GuestNetwork
 from drover.base.ids import SeededIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
@@ -32,9 +32,12 @@ from drover.controllers.addresses.decide import Range
 from drover.controllers.classes.controller import wire as wire_classes
 from drover.controllers.disks.controller import wire as wire_disks
 from drover.controllers.fencing.controller import wire as wire_fencing
+from drover.controllers.firmware.controller import wire as wire_firmware
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
+from drover.controllers.pictures import ClusterPicture
+from drover.controllers.placement.controller import wire as wire_placement
 from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
@@ -97,6 +100,7 @@ class Shape:
     memory: str = "16Gi"
     limits: Limits = field(default_factory=Limits)
     fenced: str = ""  # watchdog.timeout of its NodeGroup; empty: no fencing
+    firmware: tuple[str, ...] = ()  # versions that every node offers; empty: it does not tell
 
 
 class World:
@@ -116,6 +120,7 @@ class World:
         self.scope = TaskScope("world")
         self.locks = WatchedLocks()
         self.site = Site(self.clock, self.scope, self.loop.process, locks=self.locks)
+        self.site.firmware = self.shape.firmware or self.site.firmware
         self.storage = MemoryStorage(self.clock)
         self.nodes = {
             f"n{number}": SimNode(f"n{number}", f"10.67.10.{10 + number}")
@@ -196,6 +201,10 @@ class World:
             wire_gc(manager)
             wire_fencing(manager)
             wire_moduleconfig(manager)
+            if self.shape.firmware:
+                picture = ClusterPicture(manager)
+                wire_firmware(manager, picture)
+                wire_placement(manager, picture)
         self._run_process(self.controllers, manager.run())
 
     def kill_controllers(self) -> None:
@@ -245,9 +254,10 @@ class World:
             )
             shape = self.shape
             labels = {names.NODE_GROUP_LABEL: GROUP} if shape.fenced else {}
-            facts = NodeFacts(
-                name, node.address, 10250, shape.cpu, shape.memory, 110, "v1.36.3", labels
-            )
+            offers = [firmware.Offer(version, (MACHINE_TYPE,)) for version in shape.firmware]
+            notes = {names.FIRMWARE_ANNOTATION: firmware.encode(offers)} if offers else {}
+            room = (shape.cpu, shape.memory, 110)
+            facts = NodeFacts(name, node.address, 10250, *room, "v1.36.3", labels, notes)
             boot = f"boot-{node.boots}"
             node.agent = Agent(ports, facts, boot, HEARTBEAT_S, LEASE_DURATION_S, shape.limits)
         hypervisor.life = node.agent.node_lease.incarnation
