@@ -153,18 +153,16 @@ class Story:
         if fault is not Fault.CUT_FOR_GOOD:
             yield
             return
-        settings = {"liveMigration": {"progressTimeout": PROGRESS_S}}
-        config = {
-            "apiVersion": scheme.MODULECONFIG.api_version,
-            "kind": scheme.MODULECONFIG.kind,
-            "metadata": {"name": names.MODULE_CONFIG},
-            "spec": {"version": 1, "enabled": True, "settings": settings},
-        }
-        await self.client.create(scheme.MODULECONFIG, config)
+        await self._progress_limit(PROGRESS_S)
         try:
             yield
         finally:
-            await self.client.delete(scheme.MODULECONFIG, names.MODULE_CONFIG)
+            await self._progress_limit(None)
+
+    async def _progress_limit(self, seconds: int | None) -> None:
+        """None: as delivered."""
+        wanted = {"spec": {"settings": {"liveMigration": {"progressTimeout": seconds}}}}
+        await self.client.patch(scheme.MODULECONFIG, names.MODULE_CONFIG, "", wanted)
 
     @asynccontextmanager
     async def _link(self, source: str, step: Step) -> AsyncIterator[None]:

@@ -91,12 +91,13 @@ def main() -> int:
         for cell in lanes.play(wanted, min(given.labs, len(wanted))):
             tell(cell)
     bad = [cell for cell in cells if not cell.good]
+    played = {cell.fault for cell in cells}
     if given.output == "json":
         print(json.dumps([{**asdict(cell), "good": cell.good} for cell in cells], indent=2))
         return 1 if bad else 0
     print("\nEach cell: the longest pause that the guest saw.\n")
     print("\n".join(table(cells)))
-    print("\n" + "\n".join(f"{fault:15} {ABOUT[fault]}" for fault in Fault))
+    print("\n" + "\n".join(f"{fault:15} {ABOUT[fault]}" for fault in Fault if fault in played))
     seconds = time.monotonic() - began
     print(f"\n{len(cells) - len(bad)} of {len(cells)} cells OK, {seconds:.0f} s")
     return 1 if bad else 0
