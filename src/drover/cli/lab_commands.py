@@ -106,7 +106,7 @@ def reset(session: Session, yes: bool) -> None:
 
 @click.group(epilog=examples("lab power-off virtlab-pt-2", "lab power-on virtlab-pt-2"))
 def lab() -> None:
-    """Break and mend nodes: power, cable, agent."""
+    """Break and mend nodes: power, cable, agent; and the API."""
 
 
 def _fault(name: str, function: str, what: str) -> None:
@@ -133,6 +133,22 @@ _fault(
 _fault("rejoin", "rejoin", "Plug NODE's cable in again.")
 _fault("freeze", "freeze", "Stop NODE's agent in its tracks (SIGSTOP); its guests run on.")
 _fault("thaw", "thaw", "Let NODE's agent go on (SIGCONT).")
+
+
+def _outage(name: str, function: str, what: str) -> None:
+    """Add one subcommand about the control plane."""
+
+    @lab.command(name, help=what, epilog=examples(f"lab {name}"))
+    @click.pass_obj
+    def command(session: Session) -> None:
+        from drover.lab import faults
+
+        action: Any = getattr(faults, function)
+        say(action(session.lab))
+
+
+_outage("api-down", "api_down", "Let the API answer nobody, as when its host hangs.")
+_outage("api-up", "api_up", "Let the API answer again.")
 
 
 @click.command(epilog=examples("version"))

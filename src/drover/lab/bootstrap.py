@@ -22,6 +22,7 @@ from drover.runtime.client import Client
 from drover.runtime.transport import Transport
 
 BUILTIN_IMAGE = "drover-linux"
+NODE_GROUP = "worker"
 _NOTE = "drover-manifests"
 _POLL_S = 0.1
 _KINDS = {(kind.api_version, kind.kind): kind for kind in scheme.ALL}
@@ -181,6 +182,20 @@ async def ensure_module_config(client: Client) -> None:
         await client.get(scheme.MODULECONFIG, names.MODULE_CONFIG)
     except NotFound:
         await client.create(scheme.MODULECONFIG, obj)
+
+
+async def ensure_node_group(client: Client) -> None:
+    """The group of all nodes of the lab; what an administrator wrote there stays."""
+    obj = {
+        "apiVersion": scheme.NODEGROUP.api_version,
+        "kind": scheme.NODEGROUP.kind,
+        "metadata": {"name": NODE_GROUP},
+        "spec": {"nodeType": "Static"},
+    }
+    try:
+        await client.get(scheme.NODEGROUP, NODE_GROUP)
+    except NotFound:
+        await client.create(scheme.NODEGROUP, obj)
 
 
 async def wait_nodes(

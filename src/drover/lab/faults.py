@@ -80,6 +80,17 @@ def kill_control_plane_part(lab: Lab, part: str) -> str:
     return f"{part} is killed; it is started again."
 
 
+def api_down(lab: Lab) -> str:
+    """SIGSTOP to the API server: nobody gets an answer any more, and nobody is told so."""
+    processes.send([_control_plane_pid(lab, "apiserver")], signal.SIGSTOP)
+    return "the API server answers nobody."
+
+
+def api_up(lab: Lab) -> str:
+    processes.send([_control_plane_pid(lab, "apiserver")], signal.SIGCONT)
+    return "the API server answers again."
+
+
 def _control_plane_pid(lab: Lab, part: str) -> int:
     lab.require_running()
     pid = processes.control_plane_parts(lab.lab_id).get(part)

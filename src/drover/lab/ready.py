@@ -73,6 +73,7 @@ async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress:
         changed = await bootstrap.apply_manifests(client, clock)
         if changed:
             await bootstrap.ensure_module_config(client)
+            await bootstrap.ensure_node_group(client)
         home.manifests_applied.touch()
         progress("kinds and policies", "applied" if changed else "unchanged")
         await ensure_webhooks(client, home.path / "controllers.json")

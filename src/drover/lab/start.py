@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drover.agent.config import AgentConfig
+from drover.api import names
 from drover.base import config_file
 from drover.controllers.config import ControllersConfig
 from drover.lab import credentials, engine, links, processes, supervisor
+from drover.lab.bootstrap import NODE_GROUP
 from drover.lab.home import Home, Settings
 from drover.lab.processes import CONTROL_PLANE, SWITCH, Program
 
@@ -99,6 +101,7 @@ def _agent(home: Home, settings: Settings, number: int, options: UpOptions) -> A
         more_qemus=list(options.more_qemus),
         bridge=links.BRIDGE,
         uplink=links.UPLINK,
+        labels={names.NODE_GROUP_LABEL: NODE_GROUP},
     )
 
 

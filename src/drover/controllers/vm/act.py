@@ -49,7 +49,9 @@ class Actor:
         self._log = manager.log.bind(controller="vm")
         self._caches = caches
         self._settings = settings
-        self._rebuilder = lease.Rebuilder(manager.client)
+        self._rebuilder = lease.Rebuilder(
+            manager.client, lambda life: bool(caches.fences.by_index("dead", life))
+        )
         self._clock = manager.clock
         self.refusals: dict[str, Refusal] = {}  # by uid of the VM
 

@@ -8,6 +8,7 @@ it, so the second one counts. No clocks are compared. A node that has no such Le
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,8 +114,10 @@ class _Search:
 class Rebuilder:
     """Searches for the copies of VMs whose lease is missing. Its memory is small and may be lost at any time."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, dead: Callable[[str], bool] = lambda life: False) -> None:
+        """``dead`` tells of a life (``node/incarnation``) whether it is proved over: it has nothing to say."""
         self._client = client
+        self._dead = dead
         self._searches: dict[str, _Search] = {}
 
     def forget(self, key: str) -> None:
@@ -150,9 +153,14 @@ class Rebuilder:
             return None
         search = self._searches.setdefault(key, _Search())
         leases, _ = await self._client.list(LEASE, namespace=names.NODE_LEASE_NAMESPACE)
-        joined = [lease for lease in leases if nodes.incarnation(lease)]
+        known = [lease for lease in leases if nodes.incarnation(lease)]
+        joined = [
+            lease
+            for lease in known
+            if not self._dead(f"{name_of(lease)}/{nodes.incarnation(lease)}")
+        ]
         spoken = [self._count(search, lease) >= RENEWALS_NEEDED for lease in joined]
-        if not all(spoken) or await self._unheard(vm, {name_of(lease) for lease in joined}):
+        if not all(spoken) or await self._unheard(vm, {name_of(lease) for lease in known}):
             return None
         return [lease for lease in joined if key in (nodes.machines(lease) or {})]
 
