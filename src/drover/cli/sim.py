@@ -24,9 +24,10 @@ SEEDS = {"rush": 20, "day": 4}
         "sim --story evict --seeds 100",
         "sim --story evict --nodes 5 --vms 20",
         "sim --story evict --seed 4711 --trace",
+        "sim --story drain --seeds 20",
     )
 )
-@click.option("--story", type=click.Choice(["evict"]), default="evict", show_default=True)
+@click.option("--story", type=click.Choice(["evict", "drain"]), default="evict", show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=None, metavar="N",
               help="Play the seeds 1 to N. [default: 20, on a day 4]")  # fmt: skip
 @click.option("--seed", type=int, default=None, metavar="K", help="Play this one seed.")

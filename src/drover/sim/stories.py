@@ -83,7 +83,7 @@ class EvictStory:
         self._dice = Dice(f"story-{seed}")
 
     async def play(self) -> Result:
-        world = World(self._seed, Shape(nodes=self._plan.nodes))
+        world = World(self._seed, self._shape())
         broken: Broken | None = None
         try:
             async with world:
@@ -93,6 +93,17 @@ class EvictStory:
         except TimeoutError as late:
             broken = Broken("the story's beginning", str(late), world.loop.time())
         return Result(self._seed, broken, world.loop.time(), list(world.trace), dict(world.marks))
+
+    def _shape(self) -> Shape:
+        return Shape(nodes=self._plan.nodes)
+
+    def _people(self, scenario: Scenario, users: TaskScope, vms: list[str], pace: Pace) -> None:
+        """Who is at work."""
+        for name in vms:
+            users.guard(User(scenario, name, pace.think_s).work(), name)
+
+    async def _go_home(self, scenario: Scenario) -> None:
+        """What people put in order before they leave."""
 
     async def _run(self, scenario: Scenario) -> None:
         judge = Judge(scenario)
@@ -105,14 +116,14 @@ class EvictStory:
         if self._plan.weather:
             weather.start()
         async with TaskScope("users") as users:
-            for name in names:
-                users.guard(User(scenario, name, pace.think_s).work(), name)
+            self._people(scenario, users, names, pace)
             await judge.patience(self._plan.work_s)
             if users.failure is not None:
                 raise users.failure
         if self._plan.weather:
             await weather.stop()
         scenario.world.note("the users go home")
+        await self._go_home(scenario)
         await judge.rest(SETTLE_S)
 
     def _guest(self) -> Guest:
@@ -191,6 +202,3 @@ class User:
             await self._scenario.finished(operation, self._dice.pick((5.0, 20.0)))
         except TimeoutError:
             return
-
-
-STORIES = {"evict": EvictStory}

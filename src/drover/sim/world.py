@@ -45,6 +45,7 @@ from drover.runtime.client import Client
 from drover.runtime.manager import Manager
 from drover.sim.api import ApiModel
 from drover.sim.clock import SimClock
+from drover.sim.evictions import EvictionDoor
 from drover.sim.hypervisor import ModelHypervisor, Site
 from drover.sim.lifecycle import Lifecycle
 from drover.sim.loop import VirtualLoop
@@ -99,6 +100,7 @@ class Shape:
     cpu: str = "8"
     memory: str = "16Gi"
     limits: Limits = field(default_factory=Limits)
+    drains: bool = False  # evictions are reviewed, and evacuations made of them
     fenced: str = ""  # watchdog.timeout of its NodeGroup; empty: no fencing
     firmware: tuple[str, ...] = ()  # versions that every node offers; empty: it does not tell
 
@@ -127,6 +129,9 @@ class World:
             for number in range(1, self.shape.nodes + 1)
         }
         self.user = Client(self.api.transport())
+        self.evictions = EvictionDoor(self.loop)
+        if self.shape.drains:
+            self.api.eviction_review = self.evictions.review
         self.controllers = ""  # the living process; empty: none
         self.broken: list[str] = []  # processes that ended by an error of ours
         self._controller_lives = 0
@@ -201,6 +206,8 @@ class World:
             wire_gc(manager)
             wire_fencing(manager)
             wire_moduleconfig(manager)
+            if self.shape.drains:
+                self.evictions.wire(manager, self.controllers)
             if self.shape.firmware:
                 picture = ClusterPicture(manager)
                 wire_firmware(manager, picture)
@@ -211,6 +218,7 @@ class World:
         if self.controllers:
             self.loop.kill(self.controllers)
             self.net.reset(CONTROLLERS)
+            self.evictions.close()
             self.controllers = ""
 
     def power_on(self, name: str) -> None:

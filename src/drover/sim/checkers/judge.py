@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from drover.sim.checkers.evacuations import OneEvacuation
 from drover.sim.checkers.liveness import NothingOpen, VmsRun
 from drover.sim.checkers.s1_one_copy import LocksNotNeeded, NoWayBack, OneCopy
 from drover.sim.checkers.s2_lease import LeaseNamesTheRunning
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 ALL: tuple[type[Checker], ...] = (
     OneCopy, LocksNotNeeded, NoWayBack, LeaseNamesTheRunning, WatchOrder, TerminalStays, AbortKeepsTheVm,
-    VmsRun, NothingOpen,
+    VmsRun, NothingOpen, OneEvacuation,
 )  # fmt: skip
 REST_POLL_S = 1.0
 
