@@ -1,4 +1,5 @@
-"""``drover demo``: a lab, guests, a live migration, an aborted one, a drain, by the commands a user would type.
+"""``drover demo``: a lab, guests, a live migration, an aborted one, a drain, a firmware upgrade, by the commands a
+user would type.
 
 Each line after ``$`` is run as it stands. The lab is started if need be and runs on afterwards. A second run finds the
 VMs of the first and moves them again. A step that fails ends the command with its reason and exit code 1.
@@ -36,7 +37,7 @@ def command(session: Session) -> None:
     """Play the stories on real guests.
 
     Starts the lab if need be, boots two VMs, moves one while it is pinged, aborts a move of the other,
-    drains a node with three more.
+    drains a node with three more, and upgrades the QEMU of all.
     """
     try:
         asyncio.run(_play(session))
@@ -50,6 +51,7 @@ async def _play(session: Session) -> None:
     from drover.base.clock import RealClock
     from drover.cli.connect import connected
     from drover.cli.demo_drain import Maintenance
+    from drover.cli.demo_firmware import Upgrade
     from drover.cli.demo_moves import Figures, Moves
 
     async with Stage.open(RealClock()) as stage:
@@ -62,6 +64,7 @@ async def _play(session: Session) -> None:
             await moves.evict("linux-vm", figures)
             await moves.abort("busy-vm", figures)
             figures.drain_s = await Maintenance(stage, api, avoid="busy-vm").play()
+            figures.firmware_s = await Upgrade(stage, api, busy="busy-vm").play("linux-vm")
         _sum_up(stage, figures, stage.clock.monotonic() - began_s)
 
 

@@ -49,10 +49,11 @@ class Figures:
     target_gone_s: float = 0.0
     operation_gone_s: float = 0.0
     drain_s: float = 0.0
+    firmware_s: float = 0.0  # 0: there is one version only
 
     def rows(self) -> list[tuple[str, str]]:
         every = f"pinged every {demo_ping.INTERVAL_MS} ms"
-        return [
+        rows = [
             ("move: from the operation's creation to the new node", f"{self.total_s:.2f} s"),
             ("move: the guest stood still, as QEMU reports it", f"{self.downtime_ms} ms"),
             (
@@ -64,6 +65,9 @@ class Figures:
             ("abort: from the deletion to the operation's end", f"{self.operation_gone_s:.2f} s"),
             ("drain: until all VMs had left their node", f"{self.drain_s:.1f} s"),
         ]
+        if self.firmware_s:
+            rows.append(("firmware: until every VM ran on it", f"{self.firmware_s:.1f} s"))
+        return rows
 
 
 class Moves:

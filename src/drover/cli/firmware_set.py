@@ -117,7 +117,10 @@ async def _follow(api: Api, version: str, token: str, limit_s: float) -> int:
                 f"({some(world.outdated)}). {world.message}"
             )
         done = len(world.vms) - len(world.outdated)
-        line.draw(f"  [{bar(done, len(world.vms))}] {done} of {len(world.vms)}  {world.message}")
+        more = world.message.partition("; ")[2] if begun else ""  # the count stands before it
+        line.draw(
+            f"  [{bar(done, len(world.vms))}] {done} of {len(world.vms)} VMs  {more}".rstrip()
+        )
         await api.clock.sleep(POLL_S)
 
 
