@@ -112,7 +112,9 @@ async def launch(keeper: Keeper) -> bool:
     try:
         context.journal.put(keeper.copy, "started")
         keeper.log.mark("start.launch")
-        keeper.took(await context.hypervisor.launch(keeper.copy, spec))
+        machine = await context.hypervisor.launch(keeper.copy, spec)
+        keeper.took(machine)
+        _tell_firmware(keeper, spec.firmware, machine.spec.firmware)
     except HostError as error:
         context.journal.drop(keeper.copy, "started")
         return _waits(keeper, names.HOST_TROUBLE, str(error))
@@ -122,6 +124,13 @@ async def launch(keeper: Keeper) -> bool:
     except HypervisorError as error:
         return _start_failed(keeper, told(keeper, error))
     return True
+
+
+def _tell_firmware(keeper: Keeper, wished: str, got: str) -> None:
+    """A guest runs on its node's own version rather than not at all."""
+    if wished and got and wished != got:
+        words = f"QEMU {wished} is not offered here for this machine; it runs on QEMU {got}"
+        keeper.warn(names.FIRMWARE_NOT_OFFERED, words)
 
 
 async def launch_incoming(keeper: Keeper) -> bool:
@@ -135,7 +144,9 @@ async def launch_incoming(keeper: Keeper) -> bool:
         keeper.memory.listener = listener
         _publish_listener(keeper, vmm, listener)  # early: the source may connect while QEMU starts
         keeper.log.mark("evict.listening", port=listener.port)
-        keeper.took(await context.hypervisor.launch(keeper.copy, spec, listener))
+        machine = await context.hypervisor.launch(keeper.copy, spec, listener)
+        keeper.took(machine)
+        _tell_firmware(keeper, spec.firmware, machine.spec.firmware)
         # Only now: an agent that finds its QEMU without this mark knows that it waits for nobody.
         context.journal.put(keeper.copy, LISTENING, f"{listener.address} {listener.port}")
     except (BadMachine, NoUserData, HostError) as bad:

@@ -42,6 +42,7 @@ CONDEMNED_ANNOTATION = (
 )
 # On Nodes, by their agent: the firmware bundles on offer, JSON. On VM Pods: the version that is wished for.
 FIRMWARE_ANNOTATION = "drover.dev/firmware"
+FIRMWARE_NOT_OFFERED = "FirmwareNotOffered"  # reason of an Event of a VM Pod
 STOP_ANNOTATION = "drover.dev/stop"  # on VM Pods, by the vm controller: "graceful" or "force"
 EVICTION_ANNOTATION = "drover.dev/eviction-requested"  # on VM Pods: api.evacuation.Mark, JSON
 BLOCKED_ANNOTATION = "drover.dev/evacuation-blocked"  # on VM Pods: api.evacuation.Blocked, JSON
