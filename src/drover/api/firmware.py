@@ -17,6 +17,9 @@ from drover.api.names import FIRMWARE_ANNOTATION
 from drover.api.wire import Object
 
 RUNNING_PREFIX = "qemu://"
+# On ModuleConfig virtualization: any other text sets the same version once more.
+SET_ANNOTATION = "drover.dev/firmware-set"
+ROLLED_OUT = "FirmwareRolledOut"  # condition of ModuleConfig virtualization
 MOST_OFFERS = 32
 
 

@@ -8,13 +8,13 @@ import click
 
 from drover.api import machine as machines
 from drover.api import names, scheme
-from drover.api.firmware import Version
+from drover.api.firmware import SET_ANNOTATION, Version
 from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.base.clock import rfc3339
 from drover.cli.connect import Api
 from drover.cli.firmware import bar
-from drover.cli.firmware_world import SET_ANNOTATION, World, look, some
+from drover.cli.firmware_world import World, look, some
 from drover.cli.session import PROGRAM, say
 
 POLL_S = 1.0

@@ -20,8 +20,6 @@ from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.cli.connect import Api
 
-ROLLED_OUT = "FirmwareRolledOut"
-SET_ANNOTATION = "drover.dev/firmware-set"
 _ALIVE = (VmPhase.RUNNING, VmPhase.MIGRATING)
 _MOST_NAMED = 5
 
@@ -137,7 +135,7 @@ def world_of(
         for vm in all_vms
         if vms.phase(vm) in _ALIVE
     }
-    rolled_out = conditions.get_condition(config, ROLLED_OUT) or {}
+    rolled_out = conditions.get_condition(config, firmware.ROLLED_OUT) or {}
     settings = (config.get("spec") or {}).get("settings") or {}
     return World(
         offers={

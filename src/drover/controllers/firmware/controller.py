@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from drover.api import conditions as cond
 from drover.api import names, scheme
+from drover.api.firmware import ROLLED_OUT
 from drover.api.kinds import vmop as vmops
 from drover.api.meta import generation_of
 from drover.api.status import AlreadyExists, Forbidden
@@ -29,7 +30,6 @@ from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
-ROLLED_OUT = "FirmwareRolledOut"
 KEY = "rollout"
 MOST_ASKED = 64
 ASK_AGAIN_S = 1.0

@@ -22,8 +22,6 @@ from drover.controllers.planning import target_of
 from drover.planner import fit
 from drover.runtime.manager import Manager
 
-# On ModuleConfig virtualization: any other text sets the same version once more.
-SET_ANNOTATION = "drover.dev/firmware-set"
 ROLLOUT_ANNOTATION = "drover.dev/firmware-rollout"  # on an operation: which rollout it belongs to
 _ALIVE = (VmPhase.RUNNING, VmPhase.MIGRATING)
 
@@ -54,7 +52,7 @@ class Caches:
         view = FirmwareView(
             now_s=self._clock.wall(),
             wanted=settings.firmware_version,
-            token=annotations_of(config).get(SET_ANNOTATION, ""),
+            token=annotations_of(config).get(firmware.SET_ANNOTATION, ""),
             enabled=settings.firmware_updates,
             most=settings.cluster_most(len(self.nodes.all())),
             rollout=rollout,
