@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RULES = "tests/sim/test_scenarios_rules.py"
 FAILURES = "tests/sim/test_scenarios_failures.py"
+FENCING = "tests/sim/test_scenarios_fencing.py"
 LIMIT_S = 240
 
 
@@ -157,6 +158,45 @@ MUTANTS = (
               "case HandOverState.UNSENT | HandOverState.UNKNOWN:"),),
         "test_a_hand_over_that_lands_late_is_refused",
         FAILURES,
+    ),
+    Mutant(
+        "F is short: a node is condemned before its deadline",
+        (Edit("controllers/fencing/decide.py",
+              "left_s = armed.dead_s() + extra_s - node.still_s",
+              "left_s = armed.age_s - 0.3 - node.still_s"),),
+        "test_an_isolated_node_kills_its_vms_before_they_start_elsewhere",
+        FENCING,
+    ),
+    Mutant(
+        "a voucher is not noted",
+        (Edit("agent/life.py", "        self._vouched[node] = now_s\n", "        pass\n"),),
+        "test_a_node_that_lives_by_its_peers_word_is_not_fenced",
+        FENCING,
+    ),
+    Mutant(
+        "rule 15: a condemned life goes on",
+        (Edit("agent/nodelease.py",
+              'raise LifeEnded("this life of the node was condemned")', "pass"),
+         Edit("agent/nodelease.py",
+              'raise LifeEnded("the epoch of the node\'s Lease was raised")', "pass"),
+         Edit("agent/survival.py", 'raise LifeEnded("its deadline has passed")', "pass"),
+         Edit("agent/survival.py", "raise LifeEnded(str(refused)) from refused", "pass")),
+        "test_a_frozen_agent_that_thaws_after_the_fence_starts_nothing",
+        FENCING,
+    ),
+    Mutant(
+        "a Pod that was force-deleted is taken for dead",
+        (Edit("controllers/vm/decide.py",
+              "    if view.holder_dead and view.own_lease is not None:",
+              "    if view.active_pod is None and view.own_lease is not None:"),),
+        "test_a_pod_that_was_force_deleted_is_not_taken_for_dead",
+        FENCING,
+    ),
+    Mutant(
+        "rule 8: nothing kills at the deadline",
+        (Edit("agent/nodeinit.py", "return bool(self.life) and now_s >= self.until_s", "return False"),),
+        "test_a_frozen_agent_that_thaws_after_the_fence_starts_nothing",
+        FENCING,
     ),
 )  # fmt: skip
 

@@ -1,0 +1,227 @@
+"""What is done about a silent node: every piece of the proof is needed, and every brake says why it holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from drover.api.fencing import Armed, Evidence, Timing
+from drover.api.kinds.nodefence import Member, Roster
+from drover.api.kinds.nodegroup import FencingMode
+from drover.controllers.fencing import saved
+from drover.controllers.fencing.decide import decide, inquest_for, unproved, wanted_roster
+from drover.controllers.fencing.intents import (
+    Advance,
+    Condemn,
+    Drop,
+    KeepRoster,
+    OpenInquest,
+    Release,
+    Suspect,
+    Tell,
+)
+from drover.controllers.fencing.renewal import Seen
+from drover.controllers.fencing.view import GroupView, NodeView
+
+TIMING = Timing(timeout_s=6)
+ARMED = Armed.of(TIMING, "deadline")
+ROSTER = Roster(3, tuple(Member(n, "10.0.0.1", 10260) for n in ("a", "b", "c")))
+
+
+def a_lease(life: str, condemned: bool = False) -> dict[str, Any]:
+    marks = {"drover.dev/incarnation": life}
+    if condemned:
+        marks["drover.dev/condemned"] = life
+    return {"metadata": {"annotations": marks, "resourceVersion": "7", "uid": "u"}}
+
+
+def node(name: str, still_s: float = 0.0, armed: Armed | None = ARMED, **more: Any) -> NodeView:
+    condemned = more.pop("condemned", False)
+    promises = more.pop("promises", {})
+    vouched = more.pop("vouched", {})
+    said = Evidence(f"{name}-7", "boot", name, 7, armed, 1e4, vouched, promises, 3)
+    life = f"life-{name}"
+    seen = Seen(a_lease(life, condemned), life, said, 0.0, 0.0)
+    return NodeView(name, seen, still_s, {"metadata": {"name": name}}, address="10.0.0.1", **more)
+
+
+def a_fence(name: str, phase: str, inquest: str = "", life: str = "") -> dict[str, Any]:
+    status = {"phase": phase, "inquest": {"id": inquest}}
+    spec = {"node": name, "incarnation": life or f"life-{name}"}
+    return {"metadata": {"name": f"{name}-1"}, "spec": spec, "status": status}
+
+
+def group(*nodes: NodeView, **more: Any) -> GroupView:
+    view = GroupView("worker", "p1", 0.0, FencingMode.WATCHDOG, TIMING, nodes, roster=ROSTER)
+    return replace(view, **{"settled": True, **more})
+
+
+INQUEST = "p1/life-a/a-7"
+PROMISE = {"promises": {"a": INQUEST}}
+K_S = TIMING.kill_s + TIMING.io_s
+
+
+def suspected(still_s: float, phase: str = "Suspect", **more: Any) -> NodeView:
+    return node("a", still_s, fence=a_fence("a", phase, INQUEST), **more)
+
+
+def kinds(view: GroupView) -> list[type]:
+    return [type(intent) for intent in decide(view).intents]
+
+
+def test_the_first_suspicion_and_its_end() -> None:
+    assert kinds(group(node("a", 4.4), node("b"), node("c"))) == []
+    view = group(node("a", 4.6), node("b"), node("c"))
+    assert kinds(view) == [Suspect]
+    assert inquest_for(view, view.nodes[0]) == INQUEST
+    assert kinds(group(suspected(0.1), node("b"), node("c"))) == [Drop]
+
+
+def test_a_suspicion_of_another_process_is_opened_anew() -> None:
+    other = node("a", 5, fence=a_fence("a", "Suspect", "p0/life-a/a-7"))
+    assert kinds(group(other, node("b", **PROMISE), node("c", **PROMISE))) == [OpenInquest]
+
+
+def proved(still_s: float, **more: Any) -> GroupView:
+    """All of the proof is there, after so long."""
+    return group(suspected(still_s, **more), node("b", **PROMISE), node("c", **PROMISE))
+
+
+def test_it_is_condemned_when_its_vms_are_dead_and_not_a_moment_before() -> None:
+    assert kinds(proved(ARMED.dead_s() - 0.01)) == [Tell]
+    assert kinds(proved(ARMED.dead_s())) == [Condemn]
+
+
+def test_it_is_fenced_k_later() -> None:
+    condemned = {"phase": "Condemned", "condemned": True}
+    assert kinds(proved(ARMED.dead_s() + K_S - 0.01, **condemned)) == [Tell]
+    (intent,) = decide(proved(ARMED.dead_s() + K_S, **condemned)).intents
+    assert isinstance(intent, Advance)
+    assert intent.evidence == "WatchdogTime"
+    assert kinds(proved(20, phase="Suspect", condemned=True)) == [Advance]  # the word was lost
+
+
+def missing(view: GroupView) -> str:
+    found = unproved(view, view.nodes[0], 0.0)
+    assert found is not None
+    assert Condemn not in kinds(view)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        node("c"),  # no promise
+        node("c", promises={"a": "p1/life-a/a-6"}),  # of another renewal
+        node("c", promises={"a": "p0/life-a/a-7"}),  # of another process
+        node("c", vouched={"a": 1.0}, **PROMISE),  # a voucher that may still count
+    ],
+)
+def test_every_peer_that_is_needed_must_be_clean(peer: NodeView) -> None:
+    assert missing(group(suspected(100), node("b", **PROMISE), peer)) == "PeersNeeded"
+
+
+def test_a_voucher_ages_while_its_renewal_stands() -> None:
+    old = node("c", still_s=ARMED.window_s() - 1.0, vouched={"a": 1.0}, **PROMISE)
+    assert unproved(group(suspected(100), node("b", **PROMISE), old), suspected(100), 0.0) is None
+
+
+def test_before_a_change_has_settled_both_rosters_count() -> None:
+    former = (*ROSTER.members, Member("d", "10.0.0.1", 1), Member("e", "10.0.0.1", 1))
+    roster = replace(ROSTER, previous=former)
+    nodes = (suspected(100), node("b", **PROMISE), node("c", **PROMISE))
+    assert missing(group(*nodes, roster=roster, settled=False)) == "PeersNeeded"
+    assert unproved(group(*nodes, roster=roster), nodes[0], 0.0) is None
+
+
+def test_who_is_not_armed_or_has_no_roster_is_never_fenced() -> None:
+    assert (
+        missing(group(suspected(1e6, armed=None), node("b", **PROMISE), node("c", **PROMISE)))
+        == "NotArmed"
+    )
+    assert missing(replace(proved(1e6), roster=None)) == "NoRoster"
+    alone = replace(ROSTER, members=ROSTER.members[:1])
+    assert missing(group(suspected(1e6), roster=alone)) == "PeersNeeded"
+
+
+@pytest.mark.parametrize(
+    ("brake", "reason"),
+    [
+        ({"mode": FencingMode.NOTIFY}, "Notify"),
+        ({"paused": "x/pause"}, "Paused"),
+        ({"storm_s": 5.0}, "StormCoolDown"),
+    ],
+)
+def test_a_brake_stops_the_deed_and_says_so(brake: dict[str, Any], reason: str) -> None:
+    decision = decide(replace(proved(100), **brake))
+    assert decision.reason == reason
+    (told,) = decision.intents
+    assert isinstance(told, Tell)
+    assert told.reason == reason
+
+
+def test_too_many_at_once() -> None:
+    both = (suspected(100), node("b", 100, fence=a_fence("b", "Suspect", "p1/life-b/b-7")))
+    decision = decide(group(*both, node("c", **PROMISE)))
+    assert decision.storm
+    assert {type(intent) for intent in decision.intents} == {Tell}
+    assert decide(group(*both, node("c"), max_unhealthy=2)).storm is False
+
+
+def test_a_paused_node_alone() -> None:
+    decision = decide(proved(100, paused="x/pause"))
+    (told,) = decision.intents
+    assert isinstance(told, Tell)
+    assert told.reason == "Paused"
+
+
+def test_when_fencing_goes_off_suspicions_go_and_what_was_condemned_is_ended() -> None:
+    assert kinds(replace(proved(100), mode=None)) == [Drop]
+    condemned = proved(100, phase="Condemned", condemned=True)
+    assert kinds(replace(condemned, mode=None)) == [Advance]
+    assert kinds(replace(proved(100, phase="Fenced", condemned=True), mode=None)) == [Release]
+
+
+def test_a_new_life_closes_the_fence_of_the_former() -> None:
+    former = (a_fence("a", "Condemned", life="life-0"),)
+    (intent,) = decide(group(node("a", former=former), node("b"), node("c"))).intents
+    assert isinstance(intent, Advance)
+    assert intent.evidence == "NewLife"
+    gone = (a_fence("a", "Suspect", life="life-0"),)
+    assert kinds(group(node("a", former=gone), node("b"), node("c"))) == [Drop]
+
+
+def test_only_the_proved_dead_leave_the_roster_and_one_change_settles_before_the_next() -> None:
+    silent = group(suspected(100), node("b"), node("c"))
+    assert wanted_roster(silent) == ROSTER
+    dead = group(node("a", 100, fence=a_fence("a", "Released", INQUEST)), node("b"), node("c"))
+    wanted = wanted_roster(dead)
+    assert wanted is not None
+    assert (wanted.names, wanted.former, wanted.generation) == (("b", "c"), ("a", "b", "c"), 4)
+    under_way = replace(dead, roster=wanted, settled=False)
+    assert wanted_roster(under_way) == wanted
+    assert wanted_roster(replace(under_way, settled=True)) == replace(wanted, previous=())
+    many = group(*(node(f"n{i}") for i in range(9)), roster=None)
+    assert kinds(many)[0] is KeepRoster
+    first = wanted_roster(many)
+    assert first is not None
+    assert len(first.members) == 7
+
+
+def test_a_node_gets_back_what_it_had() -> None:
+    taint = {"key": "own", "effect": "NoSchedule"}
+    passing = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}
+    before = {
+        "metadata": {"labels": {"rack": "r1"}},
+        "spec": {"unschedulable": True, "taints": [taint, passing]},
+    }
+    fence = {"status": {"saved": saved.saved_of(before)}}
+    back = {
+        "metadata": {"labels": {"rack": "r2"}},
+        "spec": {"taints": [{"key": "drover.dev/rejoining", "effect": "NoSchedule"}]},
+    }
+    patch = saved.restored(back, fence)
+    assert patch["metadata"]["labels"] == {}  # what was changed since stays
+    assert patch["spec"] == {"taints": [taint], "unschedulable": True}
