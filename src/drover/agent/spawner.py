@@ -9,6 +9,7 @@ here has to be kept or restored.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,4 +103,7 @@ class NodeInitSpawner:
             await writer.drain()
             return await reader.readline()
         finally:
-            writer.close()
+            # Closed before our caller hears that there was no answer: nodeinit starts nothing for who has hung up.
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
