@@ -168,7 +168,7 @@ def test_another_life_in_its_place_ends_it() -> None:
 def test_another_machine_waits_until_the_former_is_proved_dead() -> None:
     async def story(place: Place) -> None:
         former = place.agent("life-1")
-        former.report([{"vm": "default/a", "pod": "p"}])
+        former.report([])  # what it runs may have changed since it told
         assert await former.renew()
         stranger = place.agent("life-2", machine="m2")
         assert not await stranger.renew()

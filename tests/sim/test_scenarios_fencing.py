@@ -333,6 +333,21 @@ def test_power_that_comes_back_at_once_needs_no_fence() -> None:
     fenced_world(story)
 
 
+def test_fencing_that_went_off_while_an_agent_was_away_kills_nobody() -> None:
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node, copies = s.node_of("a"), s.running_copies("a")
+        stage.do(stage.f.restart_agent(node, 2))
+        await stage.pause(0.5)
+        off: Object = {"spec": {"fencing": None}}
+        await world.user.patch(NODEGROUP, GROUP, "", off)
+        await stage.pause(20)
+        assert s.running_copies("a") == copies
+
+    fenced_world(story)
+
+
 def test_two_nodes_are_enough() -> None:
     async def story(stage: Stage) -> None:
         s = stage.s

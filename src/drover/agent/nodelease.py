@@ -213,8 +213,6 @@ class NodeLease:
         former = nodes.evidence(lease)
         if former is None or former.machine == self._identity.machine:
             return True  # our own state says that all of it was reaped, or that the node booted
-        if nodes.machines(lease) == {}:
-            return True  # it ran nothing
         try:
             name = nodefence.name_for(self._identity.node, there)
             fence = await self._client.get(scheme.NODEFENCE, name)
@@ -223,7 +221,8 @@ class NodeLease:
         except status.NotFound:
             pass
         self._log.warn(
-            "another machine joined under this node's name, and may still run VMs; drain it, or have it fenced",
+            "another machine joined under this node's name and may still run VMs: have it fenced, or delete its Lease "
+            "in kube-node-lease when you know that it is off",
             incarnation=there,
         )
         return False

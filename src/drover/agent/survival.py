@@ -83,6 +83,7 @@ class Survival:
         self._armed: Armed | None = None  # what the next renewal says
         self._acked_armed: Armed | None = None  # what the newest acknowledged one said
         self._acked_seq = self._said_seq = 0
+        self._let_go = False  # what an earlier agent asked of the watchdog
         self._told_s = 0.0
         self._rounds = 0
         promises = json.loads(journal.get(NODE_KEY, _PROMISES) or "{}")
@@ -164,6 +165,10 @@ class Survival:
         if life is None:
             if wanted is not None:
                 await self._arm(wanted)
+            elif self._acked_seq and not self._let_go:
+                # A deadline of an earlier agent of this life may count still, and nobody would put it off.
+                await self._watchdog.free(self._lease.incarnation)
+                self._let_go = True
             return
         if self._clock.monotonic() >= life.deadline_s:
             raise LifeEnded("its deadline has passed")

@@ -42,7 +42,7 @@ def command(timeout: str, device: str, io_text: str) -> int:
         ("x", timing.slack_s, "2 T", "what a pause between check and feeding can add"),
         ("A", timing.age_s, "agent", "timeout - x: oldest acknowledged renewal on which VMs live"),
         ("R", timing.renew_s, "agent", "between two renewals"),
-        ("B", timing.ask_s, "agent", "A / 2: older than this it asks its peers, and vouches"),
+        ("B", timing.ask_s, "agent", "1.25 R: older than this it asks its peers, and vouches"),
         ("P", timing.pause_s, "agent", "between two hold rounds"),
         ("H", timing.hold_s, "agent", "life that a hold round gives, from its beginning"),
         ("suspect", timing.suspect_s, "controller", "2 R + 0.5 s without a renewal"),
