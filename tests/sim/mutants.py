@@ -124,6 +124,13 @@ MUTANTS = (
         Edit("agent/vmlease.py", '"lastReason": reason}', '"lastReason": ""}'),
     ),
     _rule(
+        18,
+        "an eviction is allowed at the hand-over",
+        Edit("controllers/evacuation/review.py",
+             "if pod is None or pods.ended(pod):",
+             "if pod is None or pods.ended(pod) or (holder and holder != uid_of(pod)):"),
+    ),
+    _rule(
         19,
         "a hand-over that never left is settled like one that did",
         Edit("agent/handover.py",

@@ -60,11 +60,12 @@ def tell(
     nodes: int = 3,
     fenced: str = "",
     firmware: tuple[str, ...] = (),
+    drains: bool = False,
 ) -> World:
     """Play a scenario; afterwards everything is mended and must come to rest."""
 
     async def play() -> World:
-        world = World(seed, Shape(nodes=nodes, fenced=fenced, firmware=firmware))
+        world = World(seed, Shape(nodes=nodes, fenced=fenced, firmware=firmware, drains=drains))
         try:
             async with world:
                 scenario = Scenario(world)

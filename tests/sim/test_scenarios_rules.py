@@ -15,7 +15,7 @@ from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
 from drover.api.names import LastReason
 from drover.api.scheme import NODE, POD, VML
-from drover.api.status import Forbidden
+from drover.api.status import Forbidden, TooManyRequests
 from drover.api.wire import Request
 from drover.runtime.client import Client
 from drover.sim.faults import lease_write
@@ -286,6 +286,40 @@ def node_lease_write(request: Request) -> bool:
         request.method in ("PUT", "PATCH", "POST")
         and "/namespaces/kube-node-lease/" in request.path
     )
+
+
+def test_rule_18_an_eviction_waits_for_the_end_of_that_very_pod() -> None:
+    """The lease is with the target already, but the source's agent is down and its Pod has not ended."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a", guest=large())
+        source, [pod] = s.node_of("a"), s.pods_of("a")
+        name = pod["metadata"]["name"]
+
+        async def evict() -> None:
+            eviction = {"metadata": {"name": name, "namespace": "default"}}
+            while True:
+                try:
+                    await world.user.post(POD.path("default", name, "eviction"), eviction)
+                    return
+                except TooManyRequests:
+                    await world.clock.sleep(5)
+
+        asked = world.scope.spawn(evict(), "evict")
+        await s.at("evict.hand-over")
+        world.kill_agent(source)
+        await s.until(lambda: s.node_of("a") != source, "the VM is on its target", 60)
+        await stage.pause(40)  # longer than an answer is held
+        assert not asked.done()
+        present = world.find(POD, name)
+        assert present is not None
+        assert not pods.deleting(present)
+        world.start_agent(source)
+        await asked
+        assert world.find(POD, name) is None
+
+    tell(story, drains=True)
 
 
 def test_rule_19_a_copy_begins_only_while_the_node_is_known_to_live() -> None:
