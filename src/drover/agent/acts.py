@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 async def act(keeper: Keeper, step: steps.Step, view: CopyView) -> bool:
     """Carry out one step."""
     match step:
+        case steps.Launch() | steps.LaunchIncoming() if not keeper.context.may_launch():
+            return False  # its group is fenced and the node not armed (yet)
         case steps.Launch():
             return await launching.launch(keeper)
         case steps.LaunchIncoming():

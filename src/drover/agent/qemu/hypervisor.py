@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 
 from drover.agent.ports import HostError, HypervisorError, Listener, Machine, MachineSpec
-from drover.agent.qemu import commandline
+from drover.agent.qemu import bundles, commandline
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.machine import QemuMachine
 from drover.agent.qemu.settings import QemuSettings
@@ -125,6 +126,10 @@ class QemuHypervisor:
     async def _start(self, copy: str, spec: MachineSpec, incoming: bool) -> QemuMachine:
         if copy in await self._spawner.children():
             raise HypervisorError(f"{copy} runs already")
+        choice = bundles.choose(self._settings.bundles, spec)
+        if choice.why:
+            self._log.warn("not on the firmware that was wished for", vm=spec.vm, why=choice.why)
+        spec = replace(spec, firmware=choice.bundle.version)  # from here on what it is, not a wish
         files = self.files(copy)
         argv = commandline.build(copy, spec, files, self._settings, incoming)
         files.make(spec)
