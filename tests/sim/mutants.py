@@ -106,9 +106,9 @@ MUTANTS = (
         13,
         "a Node that was deleted is not registered again",
         Edit("agent/node.py",
-             "if node is None:\n                    await self._register()",
-             "if node is None and written >= 0:\n                    pass\n"
-             "                elif node is None:\n                    await self._register()"),
+             "                    if self._lease.fresh:\n                        await self._register()",
+             "                    if self._lease.fresh and written < 0:\n"
+             "                        await self._register()"),
     ),
     _rule(
         14,

@@ -361,6 +361,7 @@ def test_rule_19_the_target_is_looked_at_again_before_the_hand_over() -> None:
 
         stage.world.on_mark.append(strike)
         assert await s.finished(operation) == "Failed"
-        assert s.lease_spec("a") == before
+        assert stage.world.marks.get("evict.hand-over", 0) == 0
+        assert s.lease_spec("a")["holder"] == before["holder"]
 
     tell(story)
