@@ -9,12 +9,16 @@ import pytest
 from tests.sim.mutants import MUTANTS, ROOT, RULES
 
 PAGE = (ROOT / "docs" / "safety.md").read_text()
-ROWS = {
+ALL_ROWS = {
     cells[0]: cells[1:]
     for line in PAGE.splitlines()
     if re.match(r"\| \d+ \|", line)
     for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
 }
+
+# The rules of fencing have tests of their own kind (docs name them), and no mutant in this suite.
+OTHERS = ("8", "9", "15", "16")
+ROWS = {rule: cells for rule, cells in ALL_ROWS.items() if rule not in OTHERS}
 
 
 def quoted(cell: str) -> list[str]:
