@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.api.ownership import NAMESPACE, A, patch, refused
 
-from drover.api import names, scheme, status
+from drover.api import firmware, names, scheme, status
 from drover.api.evacuation import Blocked, BlockedReason, Mark, blocked_patch, mark_patch
 from drover.controllers.evacuation import budgets
 
@@ -163,6 +163,16 @@ async def test_node_status(cluster: Cluster) -> None:
     for stranger in (cluster.node_b, cluster.controllers, cluster.editor):
         await refused(stranger, scheme.NODE, node, change, "status")
     await patch(cluster.node_a, scheme.NODE, node, change, "status")
+
+
+async def test_node_firmware(cluster: Cluster) -> None:
+    node = await cluster.node_a.get(scheme.NODE, A)
+    offer = [firmware.Offer("10.0.2", ("pc-q35-7.2",))]
+    change = {"metadata": {"annotations": {names.FIRMWARE_ANNOTATION: firmware.encode(offer)}}}
+    for stranger in (cluster.node_b, cluster.controllers, cluster.editor, cluster.admin):
+        await refused(stranger, scheme.NODE, node, change)
+    after = await patch(cluster.node_a, scheme.NODE, node, change)
+    assert firmware.can_run(after, "10.0.2", "pc-q35-7.2")
 
 
 async def a_node_lease(cluster: Cluster) -> Object:

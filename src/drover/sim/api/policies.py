@@ -13,6 +13,7 @@ from drover.api.names import CONTROLLERS_USER, NODE_LEASE_NAMESPACE, NODE_USER_P
 from drover.api.scheme import (
     DECKHOUSE,
     LEASE,
+    NODE,
     NODEFENCE,
     NODEROSTER,
     POD,
@@ -48,7 +49,7 @@ def default_admissions() -> list[Admission]:
     return [
         vml_schema, fixed_specs, node_restriction, vml_writers, vml_by_node, vml_by_controllers,
         vml_finalizer, vmm_writers, vmm_sides, own_status, own_spec, address_leases, vm_pods,
-        machine_of_pod, no_preemption, node_lease, node_fence_marks, fencing_objects, vm_metadata,
+        machine_of_pod, no_preemption, node_lease, node_offers, node_fence_marks, fencing_objects, vm_metadata,
     ]  # fmt: skip
 
 
@@ -223,6 +224,16 @@ def node_lease(review: Review) -> None:
     key = names.INCARNATION_ANNOTATION
     lives = [(meta.get("annotations") or {}).get(key) for meta in (review.old_meta, review.meta)]
     if review.update and lives[0] != lives[1]:
+        raise forbid(f"annotation {key} belongs to node {name}")
+
+
+def node_offers(review: Review) -> None:
+    """What a node offers is its agent's word."""
+    if review.kind != NODE or not review.update:
+        return
+    key, name = names.FIRMWARE_ANNOTATION, review.meta["name"]
+    said = [(meta.get("annotations") or {}).get(key) for meta in (review.old_meta, review.meta)]
+    if said[0] != said[1] and review.caller.user != _node_user(name):
         raise forbid(f"annotation {key} belongs to node {name}")
 
 
