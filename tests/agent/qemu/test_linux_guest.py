@@ -82,10 +82,13 @@ async def shell(node: QemuNode, copy: str, line: str) -> None:
         await asyncio.sleep(0.3)
 
 
-async def move(source: Machine, copy: str, to: QemuNode, back_to: str) -> Machine:
+async def move(
+    source: Machine, copy: str, to: QemuNode, back_to: str, firmware: str = ""
+) -> Machine:
     """Copy, wait for both ends, switch over by hand as agents do by the lease."""
     listener = await to.hypervisor.listen(back_to)
-    target = await to.hypervisor.launch(copy, source.spec, listener)
+    spec = replace(source.spec, firmware=firmware)
+    target = await to.hypervisor.launch(copy, spec, listener)
     await source.migrate(MigrationOptions(listener.address, listener.port, to.name))
     async with asyncio.timeout(MOVE_LIMIT_S):
         while (info := await source.migration()).state is not MigrationState.COMPLETED:
