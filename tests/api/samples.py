@@ -157,6 +157,7 @@ sourcePod: {name: d8v-vm-linux-vm-abcde, uid: 5c2a2d0e-0000-4000-8000-0000000000
 nodeSelector: {disk: ssd}
 autoConverge: true
 origin: Evacuation
+plan: {node: virtlab-pt-2, liftedAffinityTerms: [0]}
 """,
     ],
 }
