@@ -192,7 +192,7 @@ def test_the_demo(lab):
     assert lab.k("apply", "-f", "examples/linux-vm.yaml").code == 0
     said = lab.drover("demo", limit_s=400)
     assert said.code == 0, said.out + said.err
-    assert said.out.count("\nOK  ") == 5
+    assert said.out.count("\nOK  ") == 9
     assert "FAILED" not in said.out
     assert "virtualmachineoperation.virtualization.deckhouse.io/evict-linux-vm-" in said.out
     figures = said.out.split("== What happened", 1)[1]
