@@ -17,7 +17,7 @@ from drover.cli.session import PROGRAM, Session, colours, examples, say
 NONE = "none"
 
 
-@click.group()
+@click.group(epilog=examples("firmware list", "firmware set 10.0 --wait"))
 def firmware() -> None:
     """List firmware versions, and bring running VMs to one."""
 

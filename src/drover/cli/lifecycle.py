@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from drover.cli.session import PROGRAM, Session, say
+from drover.cli.session import PROGRAM, Session, examples, say
 
 CONFIRM_ENV = "D8_VIRTUALIZATION_LIFECYCLE_CONFIRM"
 _GOING = {
@@ -50,10 +50,6 @@ class Wish:
     target_node: str = ""
 
 
-def _examples(*lines: str) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {PROGRAM} {line}" for line in lines)
-
-
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
@@ -76,8 +72,8 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _command(verb: str, about: str, *examples: str) -> click.Command:
-    @click.command(verb, help=about, epilog=_examples(*examples))
+def _command(verb: str, about: str, *lines: str) -> click.Command:
+    @click.command(verb, help=about, epilog=examples(*lines))
     @_options
     @click.pass_obj
     def run(session: Session, /, timeout: str, **given: Any) -> int:
@@ -102,9 +98,7 @@ evict = _command(
 )
 
 
-@click.command(
-    "migrate", epilog=_examples("migrate linux-vm --target-node-name virtlab-pt-2 -y -w")
-)
+@click.command("migrate", epilog=examples("migrate linux-vm --target-node-name virtlab-pt-2 -y -w"))
 @_options
 @click.option(
     "--target-node-name",
