@@ -2,7 +2,8 @@
 
 ``Cluster.of(nodes, pods, namespaces)`` is a frozen picture; ``fit(cluster, pod)`` says which nodes take the Pod and
 why the others refuse, in kube-scheduler's words; ``cluster.moved(...)`` is the picture after a move, made without
-building it anew. ``room.place`` puts a list of Pods one after another, ``room.place_group`` puts all of them or none.
+building it anew. ``rebalance(cluster, vms, goal, budget)`` is the plan that mends a cluster with the fewest moves, see
+there. ``room.place`` puts a list of Pods one after another, ``room.place_group`` puts all of them or none.
 ``drover.controllers.planning`` makes these values from API objects.
 
 It promises the verdict of the filters that matter to VM Pods: cordons, taints, selectors and affinity, requests,
@@ -24,24 +25,53 @@ from drover.planner.model import (
     Taint,
     Toleration,
 )
+from drover.planner.plan import (
+    BadGoal,
+    Budget,
+    Goal,
+    Impossible,
+    Load,
+    Move,
+    Plan,
+    Rejected,
+    Rule,
+    State,
+    Vm,
+    precopy_seconds,
+)
+from drover.planner.rebalancing import rebalance, state
 from drover.planner.room import Placement, allocation, place, place_group
 
 __all__ = [
+    "BadGoal",
+    "Budget",
     "Cluster",
     "Fit",
+    "Goal",
+    "Impossible",
+    "Load",
+    "Move",
     "Node",
     "NodeTerm",
     "Operator",
     "Placement",
+    "Plan",
     "Pod",
     "PodTerm",
+    "Rejected",
     "Requirement",
+    "Rule",
     "Selector",
     "Spread",
+    "State",
     "Taint",
     "Toleration",
+    "Vm",
     "allocation",
     "fit",
     "place",
     "place_group",
+    "precopy_seconds",
+    "rebalance",
+    "state",
 ]

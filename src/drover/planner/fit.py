@@ -29,8 +29,8 @@ POD_ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
 EXISTING_ANTI_AFFINITY = "node(s) didn't satisfy existing pods anti-affinity rules"
 NO_NODES = "no nodes available to schedule pods"
 
-_CORDON = Taint("node.kubernetes.io/unschedulable")
-_BLOCKING = ("NoSchedule", "NoExecute")
+CORDON = Taint("node.kubernetes.io/unschedulable")
+BLOCKING = ("NoSchedule", "NoExecute")
 
 Reasons = Iterator[tuple[str, Bools]]
 
@@ -128,10 +128,15 @@ def tolerates(pod: Pod, taint: Taint) -> bool:
     return any(toleration.covers(taint) for toleration in pod.tolerations)
 
 
-def tainted(nodes: NodeTable, pod: Pod) -> Bools:
-    """The nodes with a taint that keeps ``pod`` off."""
+def tainted(nodes: NodeTable, pod: Pod, apart_from: str | None = None) -> Bools:
+    """The nodes with a taint that keeps ``pod`` off, not looking at keys that begin with ``apart_from``."""
     verdicts = [
-        any(taint.effect in _BLOCKING and not tolerates(pod, taint) for taint in taints)
+        any(
+            taint.effect in BLOCKING
+            and not tolerates(pod, taint)
+            and (apart_from is None or not taint.key.startswith(apart_from))
+            for taint in taints
+        )
         for taints in nodes.taint_sets
     ]
     return np.array(verdicts, dtype=np.bool_)[nodes.taint_group]
@@ -150,7 +155,7 @@ def selected(nodes: NodeTable, pod: Pod) -> Bools:
 
 
 def _of_node(nodes: NodeTable, pod: Pod) -> Reasons:
-    if not tolerates(pod, _CORDON):
+    if not tolerates(pod, CORDON):
         yield UNSCHEDULABLE, nodes.unschedulable
     if pod.node:
         yield NODE_NAME, np.array([name != pod.node for name in nodes.names], dtype=np.bool_)
@@ -173,21 +178,26 @@ def _of_others(cluster: Cluster, pod: Pod) -> Reasons:
         for rule in pod.spread:
             yield from eligible.refusals(rule)
     if pod.affinity:
-        yield POD_AFFINITY, ~_near(cluster, pod)
+        yield POD_AFFINITY, ~near(cluster, pod)
     for term in pod.anti_affinity:
-        yield POD_ANTI_AFFINITY, _in_domains(cluster, term, _rows(cluster, term))
+        yield POD_ANTI_AFFINITY, _in_domains(cluster, term, rows_of(cluster, term))
     against = cluster.pods.refusing.against(pod, cluster.namespace_labels(pod.namespace))
     for term, rows in against:
         yield EXISTING_ANTI_AFFINITY, _in_domains(cluster, term, rows)
 
 
-def _rows(cluster: Cluster, term: PodTerm) -> Ints:
-    """The Pods that ``term`` speaks of."""
+def rows_of(cluster: Cluster, term: PodTerm, *, asking: bool = True) -> Ints:
+    """The Pods that ``term`` speaks of; ``asking``: as a rule of the Pod that comes, else of one that is there."""
     if term.selector is None:
         return cluster.pods.all_rows[:0]
     rows = cluster.pods.selected(term.selector)
     spaces = cluster.pods.namespaces
-    covered = [term.covers_asking(name, cluster.namespace_labels(name)) for name in spaces.values]
+    if term.namespace_selector is None and len(term.namespaces) == 1:
+        code = spaces.code_of.get(term.namespaces[0], len(spaces.values))
+        named: Ints = rows[spaces.codes[rows] == code]
+        return named
+    covers = term.covers_asking if asking else term.covers
+    covered = [covers(name, cluster.namespace_labels(name)) for name in spaces.values]
     return rows[np.array(covered, dtype=np.bool_)[spaces.codes[rows]]] if covered else rows
 
 
@@ -198,22 +208,22 @@ def _in_domains(cluster: Cluster, term: PodTerm, rows: Ints) -> Bools:
     return np.append(counts > 0, False)[codes]  # the last entry: nodes without the label
 
 
-def _near(cluster: Cluster, pod: Pod) -> Bools:
+def near(cluster: Cluster, pod: Pod) -> Bools:
     """The nodes near Pods that satisfy all affinity terms together.
 
     The first of Pods that want to be near each other may go anywhere, when no Pod there satisfies the terms.
     """
-    rows = _rows(cluster, pod.affinity[0])
+    rows = rows_of(cluster, pod.affinity[0])
     for term in pod.affinity[1:]:
-        rows = np.intersect1d(rows, _rows(cluster, term), assume_unique=True)
-    near = np.ones(len(cluster.nodes), dtype=np.bool_)
+        rows = np.intersect1d(rows, rows_of(cluster, term), assume_unique=True)
+    found = np.ones(len(cluster.nodes), dtype=np.bool_)
     labelled = np.ones(len(cluster.nodes), dtype=np.bool_)
     anywhere = False
     for term in pod.affinity:
         counts = cluster.domains(term.topology, rows)
         codes = cluster.nodes.column(term.topology).codes
         anywhere |= bool(counts.any())
-        near &= np.append(counts > 0, False)[codes]
+        found &= np.append(counts > 0, False)[codes]
         labelled &= codes >= 0
     labels = cluster.namespace_labels(pod.namespace)
     itself = all(
@@ -222,4 +232,4 @@ def _near(cluster: Cluster, pod: Pod) -> Bools:
         and term.selector.matches(pod.labels)
         for term in pod.affinity
     )
-    return labelled if itself and not anywhere else near
+    return labelled if itself and not anywhere else found

@@ -1,0 +1,144 @@
+"""Anti-affinity by counting: for each rule, how many Pods it speaks of and how many hold it, per domain.
+
+A rule forbids its holder every domain with a Pod that it speaks of, and forbids such Pods every domain with a holder.
+A VM that comes is judged while its copy at the source still counts, as kube-scheduler does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from drover.planner.cluster import NOWHERE, Cluster
+from drover.planner.fit import rows_of
+from drover.planner.model import PodTerm
+from drover.planner.tables import Bools, Ints
+
+Tally = dict[int, int]  # domain -> Pods
+
+
+@dataclass(frozen=True)
+class Apart:
+    """The rules of a picture. Per VM: the rules it holds, those that speak of it as a Pod that is there (``named``)
+    and as one that comes (``refused``); the two differ in a corner of namespace selectors."""
+
+    domain: tuple[Ints, ...]  # per rule: the domain of each node, below zero where it has none
+    members: tuple[tuple[Ints, ...], ...]  # per rule: the nodes of each domain
+    holds: tuple[tuple[int, ...], ...]
+    named: tuple[tuple[int, ...], ...]
+    refused: tuple[tuple[int, ...], ...]
+    spoken: tuple[Tally, ...]  # at first, all Pods
+    holders: tuple[Tally, ...]
+
+    @classmethod
+    def of(cls, cluster: Cluster, vm_rows: Ints, order: Ints) -> Apart:
+        """``order``: the rows of the cluster's nodes in the order wanted here."""
+        holding = _rules(cluster)
+        there = [rows_of(cluster, term) for term in holding]
+        coming = [rows_of(cluster, term, asking=False) for term in holding]
+        codes = {key: cluster.nodes.column(key).codes for key in {t.topology for t in holding}}
+        members = {key: _members(found[order]) for key, found in codes.items()}
+        at = [(codes[term.topology], rows) for term, rows in holding.items()]
+        return cls(
+            domain=tuple(codes[term.topology][order] for term in holding),
+            members=tuple(members[term.topology] for term in holding),
+            holds=_by_vm(vm_rows, list(holding.values())),
+            named=_by_vm(vm_rows, there),
+            refused=_by_vm(vm_rows, coming),
+            spoken=tuple(
+                _tally(codes[term.topology], cluster.where[rows])
+                for term, rows in zip(holding, there, strict=True)
+            ),
+            holders=tuple(_tally(found, cluster.where[rows]) for found, rows in at),
+        )
+
+    def counters(self) -> Counters:
+        return Counters(self, [dict(x) for x in self.spoken], [dict(x) for x in self.holders])
+
+
+def _rules(cluster: Cluster) -> dict[PodTerm, Ints]:
+    """Each rule with the Pods that hold it."""
+    found: dict[PodTerm, list[int]] = {}
+    for row, pod in enumerate(cluster.pods.pods):
+        for term in pod.anti_affinity:
+            if term.selector is not None:
+                found.setdefault(term, []).append(row)
+    return {term: np.array(rows, dtype=np.int64) for term, rows in found.items()}
+
+
+def _by_vm(vm_rows: Ints, found: list[Ints]) -> tuple[tuple[int, ...], ...]:
+    """The numbers of the lists that each VM is in."""
+    vm_of = {row: vm for vm, row in enumerate(vm_rows.tolist())}
+    numbers: list[list[int]] = [[] for _ in vm_of]
+    for number, rows in enumerate(found):
+        for row in rows.tolist():
+            if row in vm_of:
+                numbers[vm_of[row]].append(number)
+    return tuple(tuple(one) for one in numbers)
+
+
+def _members(codes: Ints) -> tuple[Ints, ...]:
+    return tuple(np.flatnonzero(codes == one) for one in range(int(codes.max(initial=-1)) + 1))
+
+
+def _tally(codes: Ints, at: Ints) -> Tally:
+    found: Tally = {}
+    for one in codes[at[at != NOWHERE]].tolist():
+        if one >= 0:
+            found[one] = found.get(one, 0) + 1
+    return found
+
+
+class Counters:
+    """The tallies while VMs move."""
+
+    def __init__(self, rules: Apart, spoken: list[Tally], holders: list[Tally]) -> None:
+        self._rules, self._spoken, self._holders = rules, spoken, holders
+
+    def copy(self) -> Counters:
+        return Counters(
+            self._rules, [dict(x) for x in self._spoken], [dict(x) for x in self._holders]
+        )
+
+    def speaks_of(self, vm: int) -> bool:
+        return bool(self._rules.holds[vm] or self._rules.refused[vm])
+
+    def move(self, vm: int, source: int, target: int) -> None:
+        rules = self._rules
+        for tallies, numbers in ((self._spoken, rules.named[vm]), (self._holders, rules.holds[vm])):
+            for number in numbers:
+                codes, tally = rules.domain[number], tallies[number]
+                for node, step in ((source, -1), (target, 1)):
+                    code = int(codes[node])
+                    if code >= 0:
+                        tally[code] = tally.get(code, 0) + step
+
+    def allows(self, vm: int, nodes: int) -> Bools:
+        """The nodes that the rules leave to the VM, its own copy counted where it is."""
+        found = np.ones(nodes, dtype=np.bool_)
+        for number, code in self._conflicts(vm):
+            found[self._rules.members[number][code]] = False
+        return found
+
+    def broken(self, vm: int, node: int) -> bool:
+        """Does the VM, on ``node`` now, stand against a rule, itself not counted?"""
+        rules = self._rules
+        for number in rules.holds[vm]:
+            code = int(rules.domain[number][node])
+            itself = number in rules.named[vm]
+            if code >= 0 and self._spoken[number].get(code, 0) > itself:
+                return True
+        for number in rules.refused[vm]:
+            code = int(rules.domain[number][node])
+            itself = number in rules.holds[vm]
+            if code >= 0 and self._holders[number].get(code, 0) > itself:
+                return True
+        return False
+
+    def _conflicts(self, vm: int) -> Iterable[tuple[int, int]]:
+        for number in self._rules.holds[vm]:
+            yield from ((number, code) for code, n in self._spoken[number].items() if n > 0)
+        for number in self._rules.refused[vm]:
+            yield from ((number, code) for code, n in self._holders[number].items() if n > 0)
