@@ -63,6 +63,22 @@ async def test_vmop_spec(cluster: Cluster) -> None:
     await refused(cluster.controllers, scheme.VMOP, vmop, change)
 
 
+async def test_vmop_notes(cluster: Cluster) -> None:
+    """A plan goes past a VM's affinity, and a failure of a rollout counts against it."""
+    for key in (names.PLAN_ANNOTATION, "drover.dev/firmware-rollout", "drover.dev/signal"):
+        for stranger in (cluster.admin, cluster.editor):
+            meta: Object = {"name": cluster.name("rebalance"), "namespace": "default"}
+            meta["annotations"] = {key: "{"}
+            forged = {"metadata": meta, "spec": samples.works(scheme.VMOP.kind)[0]}
+            with pytest.raises(status.Forbidden, match="belong to drover:controllers"):
+                await stranger.create(scheme.VMOP, forged)
+    vmop = await cluster.a_sample(scheme.VMOP)
+    note: Object = {"metadata": {"annotations": {"drover.dev/signal": "one"}}}
+    await refused(cluster.editor, scheme.VMOP, vmop, note)
+    await patch(cluster.controllers, scheme.VMOP, vmop, note)
+    await patch(cluster.editor, scheme.VMOP, vmop, {"metadata": {"labels": {"app": "web"}}})
+
+
 async def test_vmop_status(cluster: Cluster) -> None:
     await only_controllers_write_status(cluster, scheme.VMOP, {"phase": "Completed"})
 

@@ -126,11 +126,16 @@ def node_selector(vmop: Obj) -> dict[str, str]:
 
 
 def plan(vmop: Obj) -> dict[str, Any]:
-    """Where a controller wants the VM to go (``vmm.spec.plan``); empty: anywhere, or a person's own operation."""
+    """Where a controller wants the VM to go (``vmm.spec.plan``); empty: anywhere, a person's own operation, or a text
+    that no controller wrote."""
     text = (vmop["metadata"].get("annotations") or {}).get(PLAN_ANNOTATION, "")
     if not text or origin(vmop) is Origin.PERSON:
         return {}
-    return dict(json.loads(text))
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def phase(vmop: Obj) -> VmopPhase | None:

@@ -50,6 +50,7 @@ def default_admissions() -> list[Admission]:
         vml_schema, fixed_specs, node_restriction, vml_writers, vml_by_node, vml_by_controllers,
         vml_finalizer, vmm_writers, vmm_sides, own_status, own_spec, address_leases, vm_pods,
         machine_of_pod, no_preemption, node_lease, node_offers, node_fence_marks, fencing_objects, vm_metadata,
+        private_notes,
     ]  # fmt: skip
 
 
@@ -273,6 +274,17 @@ def vm_metadata(review: Review) -> None:
         bad = sorted(key for key in meta.get(field) or {} if "kubevirt.io" in key)
         if bad and not review.subresource:
             raise _invalid(f"metadata.{field} must not have keys with kubevirt.io: {bad}")
+
+
+def private_notes(review: Review) -> None:
+    """What the controllers note on operations."""
+    strange = review.kind == VMOP and review.caller.user != CONTROLLERS_USER
+    if not strange or review.operation == "DELETE":
+        return
+    before = review.old_meta.get("annotations") or {}
+    for key, text in (review.meta.get("annotations") or {}).items():
+        if key.startswith("drover.dev/") and before.get(key) != text:
+            raise forbid(f"annotations drover.dev/* of an operation belong to {CONTROLLERS_USER}")
 
 
 def _invalid(message: str) -> Invalid:
