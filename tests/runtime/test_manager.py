@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,10 +13,10 @@ from drover.api.scheme import CONFIGMAP, key_of, split_key
 from drover.api.status import Conflict, Forbidden, ServerError, Unanswered
 from drover.base.checks import InvariantBroken
 from drover.base.ids import SeededIds
-from drover.base.log import Log
+from drover.base.log import Log, Sink
 from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
-from drover.runtime.controller import After, Controller, Done, Outcome
+from drover.runtime.controller import BUG, After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 from drover.sim.api import ApiModel
 from drover.sim.clock import SimClock
@@ -32,10 +32,10 @@ def now() -> float:
     return round(asyncio.get_running_loop().time(), 3)
 
 
-def new_manager() -> Manager:
+def new_manager(sink: Sink = lambda entry: None) -> Manager:
     clock = SimClock()
     client = Client(ApiModel(clock, SeededIds(0)).transport())
-    return Manager(client, clock, SeededIds(1), Log(clock, lambda entry: None))
+    return Manager(client, clock, SeededIds(1), Log(clock, sink))
 
 
 def controlled(manager: Manager, reconcile: Reconcile, workers: int = 1) -> None:
@@ -183,17 +183,44 @@ def test_workers_are_bounded_and_do_not_overlap_on_a_key() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("error", [InvariantBroken("impossible"), KeyError("bug")])
-def test_a_bug_in_reconcile_stops_everything(error: BaseException) -> None:
+def test_an_object_that_finds_a_bug_stops_nobody_else() -> None:
+    async def main() -> None:
+        said: list[dict[str, Any]] = []
+        manager, seen = new_manager(said.append), []
+
+        async def reconcile(key: str) -> Outcome:
+            seen.append(key)
+            if key == "default/poison":
+                raise KeyError("bug")
+            return Done()
+
+        controlled(manager, reconcile)
+        await manager.client.create(CONFIGMAP, config("poison"))
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            await asyncio.sleep(60)
+            await manager.client.create(CONFIGMAP, config("b"))
+            await asyncio.sleep(60)
+            assert scope.failure is None
+        assert seen.count("default/b") == 1
+        assert 5 < seen.count("default/poison") < 20, "tried again, with a back-off"
+        bug = next(entry for entry in said if entry["level"] == "error")
+        assert (bug["msg"], bug["key"], bug["error"]) == (BUG, "default/poison", "KeyError('bug')")
+        assert "in reconcile" in bug["traceback"]
+
+    run(main())
+
+
+def test_a_broken_invariant_in_reconcile_stops_everything() -> None:
     async def main() -> None:
         manager = new_manager()
 
         async def reconcile(key: str) -> Outcome:
-            raise error
+            raise InvariantBroken("impossible")
 
         controlled(manager, reconcile)
         await manager.client.create(CONFIGMAP, config("a"))
-        with pytest.raises(type(error)) as caught:
+        with pytest.raises(InvariantBroken) as caught:
             await manager.run()
         assert caught.value.__notes__ == ["in controller maps, key default/a"]
         assert await left_over() == []

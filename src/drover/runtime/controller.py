@@ -2,12 +2,14 @@
 
 A key is a name, never an event: whatever woke us, reconcile looks at the whole state and moves one
 step toward the wish. What its outcome means is the switch in ``_one``. Errors of the API are
-expected and retried; every other exception is a bug, breaks the controller and with it the process,
-which starts again from the API's truth.
+expected and retried. Every other exception is a bug of ours that one object has found: it is logged
+with its traceback, and that key is tried again with a back-off. Objects are written by users, and
+the process looks after everybody's VMs: no single one may stop it. A broken invariant does.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from drover.runtime.informer import Informer
 
 CONFLICT_MOST_S = 0.5  # a stale cache catches up soon
+BUG = "reconcile found a bug"
+MOST_TRACEBACK = 8000
 QUIET_FAILURES = 3  # so many failures in a row are routine
 
 
@@ -75,7 +79,7 @@ class Controller:
         self._bound()[0].add(key)
 
     async def run(self) -> None:
-        """Work until cancelled. Raises what reconcile raised, if it was no error of the API."""
+        """Work until cancelled. Raises InvariantBroken."""
         queue, _ = self._bound()
         try:
             async with TaskScope(self.name) as scope:
@@ -106,6 +110,10 @@ class Controller:
                 log.warn(
                     "reconcile fails", key=key, error=repr(error), failures=queue.failures(key)
                 )
+        except Exception as bug:
+            queue.add_rate_limited(key)
+            told = "".join(traceback.format_exception(bug))[-MOST_TRACEBACK:]
+            log.error(BUG, key=key, error=repr(bug), traceback=told)
         except BaseException as error:
             error.add_note(f"in controller {self.name}, key {key}")
             raise

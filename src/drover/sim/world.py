@@ -42,6 +42,7 @@ from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
 from drover.runtime.client import Client
+from drover.runtime.controller import BUG
 from drover.runtime.manager import Manager
 from drover.sim.api import ApiModel
 from drover.sim.clock import SimClock
@@ -142,6 +143,8 @@ class World:
         where = str(fields.pop("node", "-"))
         words = " ".join(f"{k}={v}" for k, v in sorted(fields.items()))
         level, message = entry["level"], entry["msg"]
+        if message == BUG:  # the process lives on, and the bug is one all the same
+            self.broken.append(f"{fields['key']}: {fields['error']}")
         self.trace.append(
             f"{self.loop.time():11.4f} {where:4} {level:5} {message} {words}".rstrip()
         )
