@@ -143,6 +143,16 @@ def test_requests_are_those_that_the_scheduler_counts() -> None:
     assert requests(spec)["cpu"] == 4010
 
 
+def test_absurd_requests_take_their_node_and_break_no_sums() -> None:
+    """Anybody who may create a Pod may write them, and name a node."""
+    absurd = ["9223372036854775807", "7Ei", "1e30"]
+    pods = [{"metadata": {"namespace": "evil", "name": f"p{number}", "labels": {}},
+             "spec": {"nodeName": "b", "containers": [{"resources": {"requests": {"cpu": much, "memory": much}}}]}}
+            for number, much in enumerate(absurd * 3)]  # fmt: skip
+    lines = forecast([node("a"), node("b"), node("c")], [vm_pod("x", "a"), *pods])
+    assert [(line.vm, line.node) for line in lines] == [("users/x", "c")]
+
+
 def test_pictures_read_what_has_changed() -> None:
     nodes, snapshots = [node("a"), node("b")], Snapshots()
     x, y = vm_pod("x", "a", cores=6), vm_pod("y", "a")

@@ -32,6 +32,7 @@ from drover.planner import (
     Toleration,
 )
 
+MOST_AMOUNT = 2**50  # 1 PiB, or as many thousandths of a CPU: more than any node has
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -148,7 +149,7 @@ def requests(spec: Mapping[str, Any]) -> dict[str, int]:
     total = {name: max(total.get(name, 0), peak.get(name, 0)) for name in sorted({*total, *peak})}
     total |= _wanted(spec)  # requests of the Pod as a whole take the place of their sum
     _add(total, _amounts(spec.get("overhead")))
-    return total
+    return {name: min(amount, MOST_AMOUNT) for name, amount in total.items()}
 
 
 def _wanted(holder: Mapping[str, Any]) -> dict[str, int]:
@@ -161,7 +162,8 @@ def _amounts(texts: Mapping[str, Any] | None) -> dict[str, int]:
 
 @functools.lru_cache(maxsize=4096)  # a cluster has few different amounts, and exact ones are slow
 def _amount(cpu: bool, text: str) -> int:
-    return cpu_milli(text) if cpu else size_bytes(text)
+    """Anybody may ask for 9Ei; the sums of the planner's 64-bit tables must not run over."""
+    return min(cpu_milli(text) if cpu else size_bytes(text), MOST_AMOUNT)
 
 
 def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
