@@ -7,6 +7,7 @@ so each makes its own VMs, in a namespace of its own where names matter, and rem
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -111,9 +112,9 @@ def eventually(check: Callable[[], Any], limit_s: float = 60.0, every_s: float =
         time.sleep(every_s)
 
 
-@pytest.fixture(scope="session")
-def lab() -> Iterator[RunningLab]:
-    """The lab of this session."""
+@contextlib.contextmanager
+def a_lab(*options: str) -> Iterator[RunningLab]:
+    """A lab of the caller's own, removed at the end whatever happened. Skips the test where there can be none."""
     if os.geteuid() != 0:
         pytest.skip("a lab needs root")
     try:
@@ -125,7 +126,7 @@ def lab() -> Iterator[RunningLab]:
     directory = Path(tempfile.mkdtemp(prefix="drover-lab-"))
     running = RunningLab(Home.at(directory / "home"))
     try:
-        said = running.drover("up")
+        said = running.drover("up", *options)
         assert said.code == 0, said.out + said.err
         yield running
     finally:
@@ -133,3 +134,10 @@ def lab() -> Iterator[RunningLab]:
         left = processes.find(running.lab.lab_id)
         shutil.rmtree(directory, ignore_errors=True)
     assert (said.code, left) == (0, {}), said.err
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[RunningLab]:
+    """The lab of this session."""
+    with a_lab() as running:
+        yield running
