@@ -63,6 +63,24 @@ async def test_nodelease_epoch(cluster: Cluster) -> None:
     assert "drover.dev/condemned" in await refused(cluster.node_a, scheme.LEASE, lease, gone)
 
 
+async def test_nodelease_confirmed(cluster: Cluster) -> None:
+    lease = await the_lease(cluster)
+    word: Object = {"metadata": {"annotations": {names.CONFIRMED_ANNOTATION: "life-1/attempt"}}}
+    said = await refused(cluster.node_a, scheme.LEASE, lease, word)
+    assert "an administrator's word" in said
+    await refused(cluster.editor, scheme.LEASE, lease, word)
+    there = {**lease["metadata"].get("annotations", {}), **word["metadata"]["annotations"]}
+    forged: Object = {**lease, "metadata": {**lease["metadata"], "annotations": there}}
+    with pytest.raises(status.Forbidden):
+        await cluster.controllers.replace(scheme.LEASE, forged)
+    after = await patch(cluster.admin, scheme.LEASE, lease, word)
+    assert after["metadata"]["annotations"] == there
+    # The node goes on beside it, and cannot take it away.
+    await patch(cluster.node_a, scheme.LEASE, lease, {"spec": {"leaseDurationSeconds": 8}})
+    gone: Object = {"metadata": {"annotations": {names.CONFIRMED_ANNOTATION: None}}}
+    await refused(cluster.node_a, scheme.LEASE, lease, gone)
+
+
 async def test_nodefence(cluster: Cluster) -> None:
     spec = {"node": A, "incarnation": "life-1"}
     obj: Object = {"metadata": {"name": cluster.name("fence")}, "spec": spec}

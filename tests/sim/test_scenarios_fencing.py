@@ -13,7 +13,17 @@ from tests.sim.stage import Stage, tell
 
 from drover.api import names
 from drover.api.kinds import nodefence
-from drover.api.scheme import LEASE, NODE, NODEFENCE, NODEGROUP, NODEROSTER, POD
+from drover.api.kinds.node import renewal
+from drover.api.scheme import (
+    LEASE,
+    MODULECONFIG,
+    NODE,
+    NODEFENCE,
+    NODEGROUP,
+    NODEROSTER,
+    POD,
+    Kind,
+)
 from drover.api.wire import Object
 from drover.sim.world import CONTROLLERS, GROUP, World
 
@@ -230,15 +240,19 @@ def test_two_of_three_nodes_are_not_fenced_at_once() -> None:
     fenced_world(story)
 
 
-@pytest.mark.parametrize("about", [NODE, NODEGROUP])
-def test_a_pause_is_kept_and_its_end_too(about: object) -> None:
+@pytest.mark.parametrize("about", [NODE, NODEGROUP, MODULECONFIG])
+def test_a_pause_is_kept_and_its_end_too(about: Kind) -> None:
     async def story(stage: Stage) -> None:
         s, world = stage.s, stage.world
         await s.running_vm("a")
         node = s.node_of("a")
         mark: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: ""}}}
-        on = node if about is NODE else GROUP
-        await world.user.patch(about, on, "", mark)  # type: ignore[arg-type]
+        if about is MODULECONFIG:
+            await world.user.create(
+                MODULECONFIG, {"metadata": {"name": names.MODULE_CONFIG}, "spec": {}}
+            )
+        on = {NODE: node, NODEGROUP: GROUP, MODULECONFIG: names.MODULE_CONFIG}[about]
+        await world.user.patch(about, on, "", mark)
         await s.until(lambda: not is_armed(world.nodes[node]), "it is disarmed", 10)
         stage.do(apart(stage, node, 40))
         await stage.pause(30)
@@ -246,7 +260,7 @@ def test_a_pause_is_kept_and_its_end_too(about: object) -> None:
         assert phase_of(world, node) in ("", "Suspect")
         await stage.pause(20)
         gone: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: None}}}
-        await world.user.patch(about, on, "", gone)  # type: ignore[arg-type]
+        await world.user.patch(about, on, "", gone)
         await s.until(lambda: is_armed(world.nodes[node]), "it is armed again", 10)
         assert not fences(world)
 
@@ -357,3 +371,74 @@ def test_two_nodes_are_enough() -> None:
         await elsewhere(stage, "a", node)
 
     fenced_world(story, nodes=2)
+
+
+async def confirm_off(world: World, node: str) -> None:
+    """What `drover fence confirm` writes."""
+    lease = world.find(LEASE, node, names.NODE_LEASE_NAMESPACE)
+    assert lease is not None
+    word: Object = {"metadata": {"annotations": {names.CONFIRMED_ANNOTATION: renewal(lease)}}}
+    await world.user.patch(LEASE, node, names.NODE_LEASE_NAMESPACE, word, version=lease)
+
+
+@pytest.mark.parametrize("hindrance", ["two are lost", "fencing is off"])
+def test_a_persons_word_is_the_way_out(hindrance: str) -> None:
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        if hindrance == "two are lost":
+            other = next(name for name in world.nodes if name != node)
+            stage.do(stage.f.power_cycle(other, 60))
+        else:
+            await world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": None}})
+            await s.until(lambda: not any(map(is_armed, nodes_of(stage))), "all disarmed", 20)
+        back = stage.do(stage.f.power_cycle(node, 60))
+        await stage.pause(30)
+        assert not [f for f in fences(world) if nodefence.proves_dead(f)]
+        await confirm_off(world, node)
+        await elsewhere(stage, "a", node)
+        (fence,) = [f for f in fences(world) if nodefence.node(f) == node]
+        assert fence["status"]["evidence"] == "Confirmed"
+        await back
+        await s.until(lambda: phase_of(world, node) == "Rejoined", "it has joined again", LONG_S)
+
+    fenced_world(story)
+
+
+def test_a_word_about_a_node_that_lives_is_void_now_and_later() -> None:
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node, copies = s.node_of("a"), s.running_copies("a")
+        for _ in range(5):
+            await confirm_off(world, node)
+            await stage.pause(1.3)
+        await stage.pause(3)  # it renews after the last word
+        stage.do(stage.f.cut_api(node, 5.5))  # it holds by its peers, not by its renewals
+        await stage.pause(40)
+        assert s.running_copies("a") == copies
+        assert not [f for f in fences(world) if nodefence.proves_dead(f)]
+
+    fenced_world(story)
+
+
+@pytest.mark.parametrize("stalled", ["controllers", "api"])
+def test_a_stall_of_the_watcher_is_no_storm(stalled: str) -> None:
+    """It finds everybody silent when it looks again; that is its own doing, and delays nothing for long."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        stage.do(apart(stage, node, 90))
+        since_s = world.loop.time()
+        await stage.pause(4)
+        if stalled == "controllers":
+            await stage.f.freeze(CONTROLLERS, 7)
+        else:
+            await api_away(stage, 5.5, but=(node,))
+        await elsewhere(stage, "a", node)
+        assert world.loop.time() - since_s <= 24
+
+    fenced_world(story)

@@ -134,6 +134,7 @@ class Agent:
             node_informer,
             manager.informer(scheme.NODEFENCE),
             manager.informer(scheme.NODEROSTER),
+            manager.informer(scheme.MODULECONFIG),
         )
         lease = self.node_lease
         survival = Survival(

@@ -23,6 +23,7 @@ from drover.agent.life import Life, LifeEnded, Round, Vouching
 from drover.agent.nodelease import NodeLease, Words
 from drover.agent.ports import HypervisorError, Journal, MonitorSilent
 from drover.agent.watchdog import NONE, Watchdog
+from drover.api import names
 from drover.api.fencing import Armed, Evidence, Timing
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds.nodefence import Member, Roster
@@ -56,6 +57,7 @@ class Sight:
     nodes: Informer
     fences: Informer
     rosters: Informer
+    configs: Informer  # ModuleConfigs: the cluster's switch
 
 
 class Survival:
@@ -91,7 +93,7 @@ class Survival:
         self._usual_period_s = lease.period_s
         lease.words = self._words
         lease.on_acked.append(self._heard)
-        for informer in (sight.groups, sight.nodes, sight.fences, sight.rosters):
+        for informer in (sight.groups, sight.nodes, sight.fences, sight.rosters, sight.configs):
             informer.add_handler(lambda _old, _new: self._wake.set())
 
     # --- what others ask ---
@@ -137,7 +139,7 @@ class Survival:
     async def run(self) -> None:
         """For ever. Raises LifeEnded."""
         sight = self._sight
-        for informer in (sight.groups, sight.fences, sight.rosters):
+        for informer in (sight.groups, sight.fences, sight.rosters, sight.configs):
             await informer.wait_synced()
         async with TaskScope("survival") as scope:
             scope.guard(self._keep(), "keep")
@@ -212,10 +214,10 @@ class Survival:
         group = sight.groups.get(sight.group) if sight.group else None
         if group is None or self._watchdog.kind == NONE:
             return None
-        if nodegroup.mode(group) is not FencingMode.WATCHDOG or nodegroup.paused_by(group):
+        if nodegroup.mode(group) is not FencingMode.WATCHDOG:
             return None
-        node = sight.nodes.get(sight.node)
-        if node is not None and nodegroup.paused_by(node):
+        switches = (group, sight.nodes.get(sight.node), sight.configs.get(names.MODULE_CONFIG))
+        if any(obj is not None and nodegroup.paused_by(obj) for obj in switches):
             return None
         try:
             timing = Timing(nodegroup.timeout_s(group), self._watchdog.kick_s)

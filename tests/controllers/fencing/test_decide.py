@@ -15,6 +15,7 @@ from drover.controllers.fencing.decide import decide, inquest_for, unproved, wan
 from drover.controllers.fencing.intents import (
     Advance,
     Condemn,
+    Cordon,
     Drop,
     KeepRoster,
     OpenInquest,
@@ -23,6 +24,7 @@ from drover.controllers.fencing.intents import (
     Tell,
 )
 from drover.controllers.fencing.renewal import Seen
+from drover.controllers.fencing.sight import STORM_S, Storm
 from drover.controllers.fencing.view import GroupView, NodeView
 
 TIMING = Timing(timeout_s=6)
@@ -43,8 +45,11 @@ def node(name: str, still_s: float = 0.0, armed: Armed | None = ARMED, **more: A
     vouched = more.pop("vouched", {})
     said = Evidence(f"{name}-7", "boot", name, 7, armed, 1e4, vouched, promises, 3)
     life = f"life-{name}"
-    seen = Seen(a_lease(life, condemned), life, said, 0.0, 0.0)
-    return NodeView(name, seen, still_s, {"metadata": {"name": name}}, address="10.0.0.1", **more)
+    lease = a_lease(life, condemned)
+    lease["metadata"]["annotations"]["drover.dev/evidence"] = said.dump()
+    seen = Seen(lease, life, said, 0.0, 0.0)
+    there = {"metadata": {"name": name}, "spec": {"unschedulable": condemned}}
+    return NodeView(name, seen, still_s, there, address="10.0.0.1", **more)
 
 
 def a_fence(name: str, phase: str, inquest: str = "", life: str = "") -> dict[str, Any]:
@@ -168,6 +173,58 @@ def test_too_many_at_once() -> None:
     assert decision.storm
     assert {type(intent) for intent in decision.intents} == {Tell}
     assert decide(group(*both, node("c"), max_unhealthy=2)).storm is False
+
+
+def test_a_silence_in_which_nobody_is_due_is_no_storm() -> None:
+    both = (suspected(5), node("b", 5, fence=a_fence("b", "Suspect", "p1/life-b/b-7")))
+    decision = decide(group(*both, node("c", **PROMISE)))
+    assert (decision.reason, decision.storm) == ("TooManyUnhealthy", False)
+
+
+def test_the_cool_down_is_as_long_as_the_storm() -> None:
+    assert Storm(100, 101).left_s(101, least_s=4.5) == 4.5
+    assert Storm(100, 112).left_s(120, least_s=4.5) == 4
+    assert Storm(100, 900).left_s(901, least_s=4.5) == STORM_S - 1
+
+
+def confirmed_off(still_s: float, **more: Any) -> NodeView:
+    made = suspected(still_s, **more)
+    assert made.seen is not None
+    made.seen.lease["metadata"]["annotations"]["drover.dev/confirmed-off"] = "life-a/a-7"
+    return made
+
+
+def test_a_condemned_node_is_cordoned_whoever_forgot_it() -> None:
+    condemned = suspected(100, phase="Condemned", condemned=True)
+    assert condemned.node is not None
+    condemned.node["spec"]["unschedulable"] = False
+    assert kinds(group(condemned, node("b"), node("c"))) == [Cordon, Tell]
+
+
+@pytest.mark.parametrize(
+    "hindrance",
+    [{}, {"mode": None}, {"mode": FencingMode.NOTIFY}, {"paused": "x"}, {"storm_s": 9.0}],
+    ids=str,
+)
+def test_a_persons_word_needs_no_other_proof_and_no_brake_holds_it(hindrance: Any) -> None:
+    view = group(confirmed_off(5, armed=None), node("b", 100), node("c", 100))
+    assert kinds(replace(view, **hindrance))[0] is Condemn
+    condemned = confirmed_off(8, phase="Condemned", condemned=True)
+    (intent,) = decide(replace(group(condemned, node("b")), **hindrance)).intents
+    assert isinstance(intent, Advance)
+    assert intent.evidence == "Confirmed"
+    assert kinds(group(replace(confirmed_off(5), fence=None), node("b"))) == [Suspect]
+
+
+def test_a_persons_word_about_a_node_that_renews_is_void() -> None:
+    assert kinds(group(replace(confirmed_off(3), fence=None), node("b"))) == []
+    assert kinds(group(confirmed_off(3), node("b"), node("c"))) == [Drop]
+    early = confirmed_off(6, phase="Condemned", condemned=True)
+    assert kinds(group(early, node("b"))) == [Tell]  # what it had sent to its disks may land
+    later = confirmed_off(100)
+    assert later.seen is not None
+    later.seen.lease["metadata"]["annotations"]["drover.dev/confirmed-off"] = "life-a/a-6"
+    assert kinds(group(later, node("b"), node("c"))) == [Tell]
 
 
 def test_a_paused_node_alone() -> None:

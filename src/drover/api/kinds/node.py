@@ -67,6 +67,21 @@ def evidence(lease: Obj) -> Evidence | None:
         return None
 
 
+def renewal(lease: Obj) -> str:
+    """The name of its newest renewal: equal ones are the same renewal. Other writes to the Lease (a label, a mark) change
+    its version and not the renewal."""
+    said = evidence(lease)
+    if said is None:
+        return str(lease["metadata"]["resourceVersion"])
+    return f"{incarnation(lease)}/{said.attempt}"
+
+
+def confirmed_off(lease: Obj) -> bool:
+    """A person says that the node was switched off after this very renewal. A later one makes that void."""
+    said = (lease["metadata"].get("annotations") or {}).get(names.CONFIRMED_ANNOTATION)
+    return said is not None and said == renewal(lease)
+
+
 def machines(lease: Obj) -> dict[str, str] | None:
     """What the node says it runs: Pod uid by ``namespace/name`` of the VM. None: it has not looked yet.
 

@@ -49,6 +49,8 @@ class Actor:
                 await self._drop(fence)
             case intents.Condemn(node):
                 await self._condemn(node)
+            case intents.Cordon(node_object):
+                await self._cordon(node_object)
             case intents.Advance(fence, phase, evidence):
                 await self._advance(fence, phase, evidence)
             case intents.Release(node):
@@ -143,14 +145,9 @@ class Actor:
         self._log.mark("fencing.condemned", on=node.name, epoch=epoch)
         await self._advance(fence, FencePhase.CONDEMNED, "", epoch)
         self._event(node, "Warning", "NodeCondemned", f"{node.name} may not come back as it was")
-        if node.node is not None:
-            await self._cordon(node.node)
 
     async def _cordon(self, node: Object) -> None:
-        try:
-            await self._client.patch(NODE, name_of(node), "", {"spec": {"unschedulable": True}})
-        except NotFound:
-            return
+        await self._client.patch(NODE, name_of(node), "", {"spec": {"unschedulable": True}})
 
     async def _advance(
         self, fence: Object, phase: FencePhase, evidence: str, epoch: int | None = None

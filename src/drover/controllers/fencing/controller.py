@@ -8,14 +8,15 @@ from drover.api.fencing import Timing
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds import vml as vmls
+from drover.api.kinds.nodefence import FencePhase
 from drover.api.meta import generation_of, name_of
-from drover.api.scheme import LEASE, NODE, NODEFENCE, NODEGROUP, NODEROSTER, VML
+from drover.api.scheme import LEASE, MODULECONFIG, NODE, NODEFENCE, NODEGROUP, NODEROSTER, VML
 from drover.api.status import Conflict, NotFound
 from drover.api.wire import Object
 from drover.controllers.fencing.act import Actor
-from drover.controllers.fencing.decide import STORM_S, decide
+from drover.controllers.fencing.decide import decide
 from drover.controllers.fencing.intents import Decision, Intent
-from drover.controllers.fencing.sight import Sight
+from drover.controllers.fencing.sight import Sight, Storm
 from drover.controllers.fencing.view import GroupView, NodeView
 from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
@@ -38,12 +39,13 @@ class FencingReconciler:
         self.rosters = manager.informer(NODEROSTER)
         self.leases = manager.informer(LEASE, namespace=names.NODE_LEASE_NAMESPACE)
         self.vmls = manager.informer(VML)
+        self.configs = manager.informer(MODULECONFIG)
         self.sight = Sight(manager.clock)
         self.leases.add_handler(self.sight.changed)
         self._actor = Actor(manager, self.fences, self.rosters)
         self._writer = Writer(manager.client, manager.clock, self.groups)
         self._ready_since: dict[str, tuple[str, float]] = {}  # node -> (life, since when Ready)
-        self._storm_until_s: dict[str, float] = {}
+        self._storms: dict[str, Storm] = {}
 
     async def reconcile(self, key: str) -> Outcome:
         group = self.groups.get(key)
@@ -52,11 +54,30 @@ class FencingReconciler:
         view = self._gather(group)
         decision = decide(view)
         if decision.storm:
-            self._storm_until_s[key] = self._clock.monotonic() + STORM_S
+            self._storm(view)
         for intent in decision.intents:
             await self._try(view, intent)
         await self._say(group, decision)
-        return Done() if view.mode is None and not decision.intents else After(LOOK_S)
+        return After(LOOK_S) if self.busy(group) else Done()
+
+    def busy(self, group: Object) -> bool:
+        """Fenced, or a node of it is being dealt with all the same: a person's word, or what began before."""
+        if nodegroup.mode(group) is not None:
+            return True
+        name = name_of(group)
+        return any(
+            fence["spec"].get("group") == name and nodefence.phase(fence) is not FencePhase.REJOINED
+            for fence in self.fences.all()
+        ) or any(
+            (seen := self.sight.seen.get(node)) is not None and seen.confirmed_off
+            for node in self._members(name)
+        )
+
+    def _storm(self, view: GroupView) -> None:
+        now_s = self._clock.monotonic()
+        if view.storm_s <= 0:
+            self._storms[view.name] = Storm(now_s, now_s)
+        self._storms[view.name].last_s = now_s
 
     async def _try(self, view: GroupView, intent: Intent) -> None:
         """An intent whose ground has moved is decided anew at the next look; the others do not wait for it."""
@@ -97,7 +118,7 @@ class FencingReconciler:
             timing=timing,
             nodes=members,
             problems=problems,
-            paused=nodegroup.paused_by(group),
+            paused=self._paused(group),
             max_unhealthy=nodegroup.max_unhealthy(group),
             roster=roster,
             settled=all(
@@ -106,8 +127,18 @@ class FencingReconciler:
                 if node.armed is not None and not node.proved_dead
             ),
             held=frozenset(vmls.incarnation(vml) for vml in self.vmls.all() if vmls.holder(vml)),
-            storm_s=self._storm_until_s.get(name, now_s) - now_s,
+            storm_s=self._storms[name].left_s(now_s, timing.suspect_s)
+            if name in self._storms
+            else 0,
         )
+
+    def _paused(self, group: Object) -> str:
+        """What pauses the whole group; empty: nothing."""
+        if mark := nodegroup.paused_by(group):
+            return f"the NodeGroup carries the annotation {mark}"
+        config = self.configs.get(names.MODULE_CONFIG)
+        mark = nodegroup.paused_by(config) if config is not None else ""
+        return f"ModuleConfig {names.MODULE_CONFIG} carries the annotation {mark}" if mark else ""
 
     def _members(self, group: str) -> list[str]:
         """By label, by the roster, and by a fence that is not closed: objects of a dead node may be gone."""
@@ -159,8 +190,12 @@ def wire(manager: Manager) -> None:
     controller.watch(made.groups, lambda group: [name_of(group)])
 
     def every(_: Object) -> list[str]:
-        return [name_of(group) for group in made.groups.all() if nodegroup.mode(group) is not None]
+        return [name_of(group) for group in made.groups.all() if made.busy(group)]
+
+    def confirmed(lease: Object) -> list[str]:
+        return every(lease) if nodes.confirmed_off(lease) else []
 
     controller.watch(made.fences, every)
     controller.watch(made.nodes, every)
+    controller.watch(made.leases, confirmed)
     manager.add(controller)

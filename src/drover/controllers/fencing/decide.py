@@ -12,18 +12,31 @@ The proof (tests/proof, docs/safety.md), for the life that the Lease names:
   Fenced. So a node is condemned when its VMs are dead already, never in order to kill them.
 
 What is armed is the node's own word, committed with the renewal that stands still; one that said nothing is never
-fenced. Brakes come before the deed, and each says why nothing is done.
+fenced by time. Brakes come before the deed, and each says why nothing is done. A person who has confirmed that a node
+is off (``evidence``) is asked for nothing more, and held by no brake: such a person is their way out.
 """
 
 from __future__ import annotations
 
 from drover.api import fencing
+from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence
 from drover.api.kinds.nodefence import FencePhase, Member, Roster
 from drover.api.kinds.nodegroup import FencingMode
+from drover.api.wire import Object
+from drover.controllers.fencing.evidence import (
+    CONFIRMED,
+    NEW_LIFE,
+    WATCHDOG_TIME,
+    Evidence,
+    Missing,
+    confirmed,
+    unconfirmed,
+)
 from drover.controllers.fencing.intents import (
     Advance,
     Condemn,
+    Cordon,
     Decision,
     Drop,
     Intent,
@@ -37,9 +50,7 @@ from drover.controllers.fencing.intents import (
 from drover.controllers.fencing.view import GroupView, NodeView
 
 HEALTHY_S = 10.0  # a node that came back is Ready for so long before it takes VMs
-STORM_S = 30.0  # after too many were lost at once
 KEEP_FENCES = 5  # closed ones, per node
-WATCHDOG_TIME, NEW_LIFE = "WatchdogTime", "NewLife"  # evidence
 
 
 def decide(view: GroupView) -> Decision:
@@ -72,11 +83,17 @@ def _lost(view: GroupView, node: NodeView) -> bool:
     return node.still_s >= view.timing.suspect_s
 
 
-def _group_brake(view: GroupView) -> tuple[tuple[str, str] | None, bool]:
-    """The reason why no node of the group is condemned now; and whether too many are silent."""
+def _due(view: GroupView, node: NodeView) -> bool:
+    """Its VMs are dead by time alone."""
+    armed = node.armed
+    return armed is not None and node.still_s >= armed.dead_s()
+
+
+def _group_brake(view: GroupView) -> tuple[Missing | None, bool]:
+    """The reason why no node of the group is condemned now; and whether this is a storm: too many are silent, and one
+    of them would be condemned else. A short silence of all is none: the API stalled, or this process did."""
     lost = [node for node in view.nodes if _lost(view, node)]
     most = most_unhealthy(view)
-    storm = view.mode is FencingMode.WATCHDOG and len(lost) > most
     if view.mode is None:
         return ("Off", "spec.fencing is not set"), False
     if view.problems:
@@ -84,42 +101,57 @@ def _group_brake(view: GroupView) -> tuple[tuple[str, str] | None, bool]:
     if view.mode is FencingMode.NOTIFY:
         return ("Notify", "lost nodes are only told: nothing proves that they die"), False
     if view.paused:
-        return ("Paused", f"the NodeGroup carries the annotation {view.paused}"), False
-    if storm:
+        return ("Paused", view.paused), False
+    if len(lost) > most:
         said = f"{len(lost)} nodes are silent at once, at most {most} may be lost"
-        return ("TooManyUnhealthy", said), True
+        return ("TooManyUnhealthy", said), any(_due(view, node) for node in lost)
     if view.storm_s > 0:
         return ("StormCoolDown", "too many nodes were silent a moment ago"), False
     return None, False
 
 
-def _node(view: GroupView, node: NodeView, brake: tuple[str, str] | None) -> list[Intent]:
+def _node(view: GroupView, node: NodeView, brake: Missing | None) -> list[Intent]:
     seen, fence = node.seen, node.fence
     if seen is None or node.proved_dead:
         return _after_proof(node)
     silent = node.still_s >= view.timing.suspect_s
+    off = (view.mode is None or bool(view.problems)) and not confirmed(node)
+    suspected = seen.condemned or (silent and not off)
     if fence is None:
-        if not seen.condemned and (not silent or view.mode is None or view.problems):
-            return []
-        return [Suspect(node, inquest_for(view, node))]
-    off = view.mode is None or bool(view.problems)
-    if not seen.condemned and (off or not silent):
+        return [Suspect(node, inquest_for(view, node))] if suspected else []
+    if not suspected:
         return [Drop(fence)]  # it renewed, or nobody asks any more
     inquest = inquest_for(view, node)
     if nodefence.inquest(fence) != inquest:
         return [OpenInquest(fence, inquest)]
     if seen.condemned:
-        if node.phase is FencePhase.SUSPECT:
-            return [Advance(fence, FencePhase.CONDEMNED)]
-        missing = unproved(view, node, view.timing.kill_s + view.timing.io_s)
-        if missing is None:
-            return [Advance(fence, FencePhase.FENCED, WATCHDOG_TIME)]
-        return [Tell(fence, *missing)]
-    stop = _brake_of(node) or brake or unproved(view, node, 0.0)
+        return [*_cordon(node), _condemned(view, node, fence)]
+    stop = None if confirmed(node) else _brake_of(node) or brake
+    stop = stop or _proof(view, node, 0.0)[1]
     return [Condemn(node)] if stop is None else [Tell(fence, *stop)]
 
 
-def _brake_of(node: NodeView) -> tuple[str, str] | None:
+def _cordon(node: NodeView) -> list[Intent]:
+    there = node.node
+    return [] if there is None or nodes.cordoned(there) else [Cordon(there)]
+
+
+def _condemned(view: GroupView, node: NodeView, fence: Object) -> Intent:
+    if node.phase is FencePhase.SUSPECT:
+        return Advance(fence, FencePhase.CONDEMNED)
+    evidence, missing = _proof(view, node, view.timing.kill_s + view.timing.io_s)
+    return Advance(fence, FencePhase.FENCED, evidence) if missing is None else Tell(fence, *missing)
+
+
+def _proof(view: GroupView, node: NodeView, extra_s: float) -> tuple[str, Missing | None]:
+    """The kind of evidence of which nothing is missing; else what is missing of what comes by itself."""
+    kinds: dict[str, Evidence] = {CONFIRMED: unconfirmed, WATCHDOG_TIME: unproved}
+    tried = {kind: evidence(view, node, extra_s) for kind, evidence in kinds.items()}
+    enough = [kind for kind, missing in tried.items() if missing is None]
+    return (enough[0], None) if enough else ("", tried[WATCHDOG_TIME])
+
+
+def _brake_of(node: NodeView) -> Missing | None:
     if node.paused:
         return "Paused", f"the Node carries the annotation {node.paused}"
     if node.armed is None:
@@ -136,7 +168,7 @@ def inquest_for(view: GroupView, node: NodeView) -> str:
     return f"{view.process}/{node.seen.renewal}"
 
 
-def unproved(view: GroupView, node: NodeView, extra_s: float) -> tuple[str, str] | None:
+def unproved(view: GroupView, node: NodeView, extra_s: float) -> Missing | None:
     """What of the proof is missing for this node; None: nothing. ``extra_s`` is K, or 0 before the compare-and-swap."""
     armed = node.armed
     if armed is None:

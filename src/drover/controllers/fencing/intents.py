@@ -48,6 +48,13 @@ class Condemn(Intent):
 
 
 @dataclass(frozen=True)
+class Cordon(Intent):
+    """Nothing shall be placed on a condemned node."""
+
+    node: Object
+
+
+@dataclass(frozen=True)
 class Advance(Intent):
     """The fence's phase, with its evidence."""
 

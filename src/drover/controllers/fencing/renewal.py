@@ -30,9 +30,9 @@ class Seen:
     @property
     def renewal(self) -> str:
         """Its name: equal ones are the same renewal."""
-        attempt = self.evidence.attempt if self.evidence is not None else ""
-        return (
-            f"{self.incarnation}/{attempt}"
-            if attempt
-            else self.lease["metadata"]["resourceVersion"]
-        )
+        return nodes.renewal(self.lease)
+
+    @property
+    def confirmed_off(self) -> bool:
+        """A person's word that the node was off after it."""
+        return nodes.confirmed_off(self.lease)

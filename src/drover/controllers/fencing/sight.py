@@ -16,6 +16,7 @@ from drover.base.clock import Clock
 from drover.controllers.fencing.renewal import Seen
 
 SETTLED_RENEWALS = 2
+STORM_S = 30.0  # the longest cool-down
 
 
 @dataclass
@@ -63,6 +64,19 @@ class Sight:
         """Two of its renewals named this roster: nothing of before can still be under way (C4)."""
         count = self._counts.get(name, _Count())
         return count.generation == generation and count.renewals >= SETTLED_RENEWALS
+
+
+@dataclass
+class Storm:
+    """Too many nodes of a group were silent, from ``begun_s`` to ``last_s``."""
+
+    begun_s: float
+    last_s: float
+
+    def left_s(self, now_s: float, least_s: float) -> float:
+        """Of the cool-down, in which nodes may come back: as long as the storm lasted, from ``least_s`` to STORM_S."""
+        lasted_s = self.last_s - self.begun_s
+        return min(STORM_S, max(least_s, lasted_s)) - (now_s - self.last_s)
 
 
 def _uid(lease: Object) -> str:

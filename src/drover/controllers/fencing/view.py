@@ -58,7 +58,7 @@ class GroupView:
     timing: fencing.Timing
     nodes: tuple[NodeView, ...]
     problems: tuple[str, ...] = ()  # why the group's times may not be used
-    paused: str = ""
+    paused: str = ""  # a sentence: what pauses the whole group
     max_unhealthy: int | None = None
     roster: Roster | None = None
     settled: bool = False  # every living node goes by this roster

@@ -49,8 +49,8 @@ def default_admissions() -> list[Admission]:
     return [
         vml_schema, fixed_specs, node_restriction, vml_writers, vml_by_node, vml_by_controllers,
         vml_finalizer, vmm_writers, vmm_sides, own_status, own_spec, address_leases, vm_pods,
-        machine_of_pod, no_preemption, node_lease, node_offers, node_fence_marks, fencing_objects, vm_metadata,
-        private_notes,
+        machine_of_pod, no_preemption, node_lease, node_confirmed, node_offers, node_fence_marks,
+        fencing_objects, vm_metadata, private_notes,
     ]  # fmt: skip
 
 
@@ -226,6 +226,17 @@ def node_lease(review: Review) -> None:
     lives = [(meta.get("annotations") or {}).get(key) for meta in (review.old_meta, review.meta)]
     if review.update and lives[0] != lives[1]:
         raise forbid(f"annotation {key} belongs to node {name}")
+
+
+def node_confirmed(review: Review) -> None:
+    """That a node is off is an administrator's word."""
+    if review.kind != LEASE or review.meta.get("namespace") != NODE_LEASE_NAMESPACE:
+        return
+    key = names.CONFIRMED_ANNOTATION
+    said = [(meta.get("annotations") or {}).get(key) for meta in (review.old_meta, review.meta)]
+    kept = review.operation == "DELETE" or said[0] == said[1]
+    if not kept and MASTERS_GROUP not in review.caller.groups:
+        raise forbid(f"annotation {key} is an administrator's word that the node is off")
 
 
 def node_offers(review: Review) -> None:
