@@ -40,7 +40,8 @@ EPOCH_ANNOTATION = "drover.dev/epoch"  # on the node's Lease, by the fencing con
 CONDEMNED_ANNOTATION = (
     "drover.dev/condemned"  # on the node's Lease, by the same: the life that must end
 )
-CONFIRMED_ANNOTATION = "drover.dev/confirmed-off"  # on the node's Lease, by a person: the renewal after which the node was off
+# On the node's Lease, by a person: the renewal after which the node was off.
+CONFIRMED_ANNOTATION = "drover.dev/confirmed-off"
 # On Nodes, by their agent: the firmware bundles on offer, JSON. On VM Pods: the version that is wished for.
 FIRMWARE_ANNOTATION = "drover.dev/firmware"
 FIRMWARE_NOT_OFFERED = "FirmwareNotOffered"  # reason of an Event of a VM Pod

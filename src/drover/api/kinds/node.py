@@ -68,8 +68,8 @@ def evidence(lease: Obj) -> Evidence | None:
 
 
 def renewal(lease: Obj) -> str:
-    """The name of its newest renewal: equal ones are the same renewal. Other writes to the Lease (a label, a mark) change
-    its version and not the renewal."""
+    """The name of its newest renewal: equal ones are the same. Other writes to the Lease (a label, a mark) change its
+    version and not the renewal."""
     said = evidence(lease)
     if said is None:
         return str(lease["metadata"]["resourceVersion"])

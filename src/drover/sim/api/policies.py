@@ -49,8 +49,8 @@ def default_admissions() -> list[Admission]:
     return [
         vml_schema, fixed_specs, node_restriction, vml_writers, vml_by_node, vml_by_controllers,
         vml_finalizer, vmm_writers, vmm_sides, own_status, own_spec, address_leases, vm_pods,
-        machine_of_pod, no_preemption, node_lease, node_confirmed, node_offers, node_fence_marks,
-        fencing_objects, vm_metadata, private_notes,
+        machine_of_pod, no_preemption, node_lease, node_offers, node_fence_marks, fencing_objects,
+        vm_metadata, private_notes,
     ]  # fmt: skip
 
 
@@ -228,17 +228,6 @@ def node_lease(review: Review) -> None:
         raise forbid(f"annotation {key} belongs to node {name}")
 
 
-def node_confirmed(review: Review) -> None:
-    """That a node is off is an administrator's word."""
-    if review.kind != LEASE or review.meta.get("namespace") != NODE_LEASE_NAMESPACE:
-        return
-    key = names.CONFIRMED_ANNOTATION
-    said = [(meta.get("annotations") or {}).get(key) for meta in (review.old_meta, review.meta)]
-    kept = review.operation == "DELETE" or said[0] == said[1]
-    if not kept and MASTERS_GROUP not in review.caller.groups:
-        raise forbid(f"annotation {key} is an administrator's word that the node is off")
-
-
 def node_offers(review: Review) -> None:
     """What a node offers is its agent's word."""
     if review.kind != NODE or not review.update:
@@ -250,23 +239,24 @@ def node_offers(review: Review) -> None:
 
 
 def node_fence_marks(review: Review) -> None:
-    """Who condemns a life of a node, and that nobody else does."""
-    if review.kind != LEASE or review.meta.get("namespace") != NODE_LEASE_NAMESPACE:
-        return
-    if review.operation == "DELETE":
+    """Who condemns a life of a node, or says that it is off; and that nobody else does."""
+    ours = review.kind == LEASE and review.meta.get("namespace") == NODE_LEASE_NAMESPACE
+    if not ours or review.operation == "DELETE":
         return
     old = review.old_meta.get("annotations") or {}
     new = review.meta.get("annotations") or {}
+    word = names.CONFIRMED_ANNOTATION
+    if old.get(word) != new.get(word) and MASTERS_GROUP not in review.caller.groups:
+        raise forbid(f"annotation {word} is an administrator's word that the node is off")
     kept = all(old.get(key) == new.get(key) for key in _FENCE_KEYS)
     if review.caller.user != CONTROLLERS_USER:
-        if not kept:
-            raise forbid(f"annotations {' and '.join(_FENCE_KEYS)} belong to {CONTROLLERS_USER}")
-        return
+        if kept:
+            return
+        raise forbid(f"annotations {' and '.join(_FENCE_KEYS)} belong to {CONTROLLERS_USER}")
     rest = [{k: v for k, v in marks.items() if k not in _FENCE_KEYS} for marks in (old, new)]
-    key = names.EPOCH_ANNOTATION
-    raised = int(new.get(key, "0")) > int(old.get(key, "0"))
+    before, after = (int(marks.get(names.EPOCH_ANNOTATION, "0")) for marks in (old, new))
     untouched = rest[0] == rest[1] and review.old_spec == review.spec
-    if not review.update or not untouched or not (kept or raised):
+    if not review.update or not untouched or not (kept or after > before):
         raise forbid(f"{CONTROLLERS_USER} may only condemn a life of a node, with a higher epoch")
 
 
