@@ -476,3 +476,21 @@ def test_every_view_has_a_step_that_is_safe() -> None:
             assert isinstance(step, s.Kill | s.Wait), (seen, step)
             if seen.machine is not None and seen.machine.state is RunState.RUNNING:
                 assert isinstance(step, s.Kill), (seen, step)
+
+
+def test_a_copy_that_does_not_begin_is_given_up_and_begins_no_more() -> None:
+    held = CopyView("copy", "ns/vm", MINE, POD, RUNNING, STARTED, source(let_for_s=d.BEGIN_LIMIT_S))
+    assert not d.given_up(held)
+    assert d.decide(held) == s.StartCopy()
+    late = replace(held, move=source(let_for_s=d.BEGIN_LIMIT_S + 1))
+    assert d.given_up(late)
+    assert d.decide(late) == s.Wait()
+
+
+@pytest.mark.parametrize("handover", HandOverState)
+def test_a_silent_copy_is_given_up_only_before_its_hand_over_may_be_under_way(
+    handover: HandOverState,
+) -> None:
+    silent = replace(machine(RunState.OTHER), silent_s=d.BEGIN_LIMIT_S + 1)
+    view = CopyView("copy", "ns/vm", MINE, POD, silent, COPYING, source(handover=handover))
+    assert d.given_up(view) is (handover is HandOverState.NONE)

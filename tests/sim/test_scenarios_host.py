@@ -155,6 +155,36 @@ def test_a_guest_whose_disk_fails_stands_still_and_goes_on_when_it_is_back() -> 
     tell(story)
 
 
+@pytest.mark.parametrize("step", ["migration.ready", "evict.copy"])
+@pytest.mark.parametrize("trouble", ["disk", "monitor"])
+def test_a_copy_that_cannot_begin_or_be_seen_holds_the_slots_of_others_for_30_s_only(
+    trouble: str, step: str
+) -> None:
+    """No limit of a copy holds before the copy is known to go on."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a", guest=large())
+        (qemu,) = s.living("a")
+        operation = await s.evict("a")
+        await s.at(step)
+        if trouble == "disk":
+            qemu.disk_error()
+        else:
+            qemu.frozen = True
+        assert await s.finished(operation, 45) in ("Failed", "Completed")
+        if (trouble, step) != (
+            "disk",
+            "evict.copy",
+        ):  # a guest that stands still is copied as it stands
+            assert s.operation_phase(operation) == "Failed"
+            await s.until(lambda: s.living("a") == [qemu], "the target ends", 10)
+        qemu.disks_fail, qemu.frozen = False, False
+        await s.until(lambda: s.runs("a"), "it goes on", 30)
+
+    tell(story)
+
+
 def test_a_guest_that_stands_still_for_its_disk_can_be_stopped() -> None:
     async def story(stage: Stage) -> None:
         s = stage.s

@@ -57,6 +57,8 @@ SETTLE_POLL_S = 0.003
 LOAD_LIMIT_S = 10.0
 # A guest that QEMU refuses to let go on for so long (a disk that somebody else has locked) is given up.
 RESUME_LIMIT_S = 30.0
+# A copy that may begin and cannot (its guest stands still, its QEMU says nothing) holds slots of others.
+BEGIN_LIMIT_S = 30.0
 # A monitor that says nothing is asked again: that it answers once more is no event.
 SILENT_POLL_S = 1.0
 
@@ -259,11 +261,21 @@ def _source(view: CopyView) -> Step:
         or move.final
         or move.aborting
         or move.source_phase == "Failed"
+        or given_up(view)
     ):
         return Wait()
     if move.phase == VmmPhase.COPYING and move.target_phase == "Listening":
         return StartCopy() if view.node_fresh else Wait(PROGRESS_INTERVAL_S)
     return Wait()
+
+
+def given_up(view: CopyView) -> bool:
+    """The copy does not begin, or nobody can say how it goes on. Once this was said it is never handed over."""
+    move, machine = view.move, view.machine
+    if move is None or machine is None or move.handover is not HandOverState.NONE:
+        return False
+    silent = view.marks.copying == move.uid and machine.state is RunState.OTHER
+    return move.let_for_s > BEGIN_LIMIT_S or (silent and machine.silent_s > BEGIN_LIMIT_S)
 
 
 def _why_cancel(view: CopyView) -> str:

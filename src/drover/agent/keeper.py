@@ -29,7 +29,7 @@ from drover.agent.view import CopyView, LeaseState, MachineView, Marks, MoveView
 from drover.api import names, scheme, status
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
-from drover.api.names import LastReason
+from drover.api.names import LastReason, VmmPhase
 from drover.api.wire import Object
 from drover.base.backoff import Backoff
 from drover.base.tasks import TaskScope
@@ -245,8 +245,10 @@ class Keeper:
         move = self._move(pod)
         if move is not None and move.role is Role.SOURCE and machine is not None:
             limits = self.limits()
+            begins = move.phase == VmmPhase.COPYING and self._marks().copying != move.uid
             move = replace(
                 move,
+                let_for_s=memory.let_for_s(move.uid if begins else "", now),
                 overdue=memory.overdue(now, limits, machine, self._machine),
                 allow_ms=memory.allow_ms(now, limits, machine),
                 stalled_s=memory.stalled_s(now),

@@ -38,6 +38,10 @@ class Memory:
     disk_tried_at: float | None = None
     troubles: frozenset[str] = frozenset()  # what was told to users already
     began_here: bool = False  # `migrate` was sent by this very agent process
+    let_begin: tuple[str, float] = (
+        "",
+        0.0,
+    )  # uid of the vmm that lets a copy begin, and since when
     copy_began: float | None = None  # when, or when we first saw it
     least_remaining: int | None = None
     most_throttle_percent: int = 0
@@ -82,6 +86,12 @@ class Memory:
         self.passes_since, self.allowed_ms = None, limits.downtime_limit_ms
         self.counters_at = None
         self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
+
+    def let_for_s(self, uid: str, now: float) -> float:
+        """For how long the migration ``uid`` has let the copy begin; empty: it does not."""
+        if self.let_begin[0] != uid:
+            self.let_begin = (uid, now)
+        return now - self.let_begin[1] if uid else 0.0
 
     def allow_ms(self, now: float, limits: Limits, view: MachineView) -> int:
         """The longer pause to allow now, or 0. A guest that writes faster than 10 ms of link time per pass would be

@@ -6,9 +6,9 @@ The Pod's status is this agent's alone; of a vmm's status the source's agent wri
 from __future__ import annotations
 
 from drover.agent import steps
-from drover.agent.decide import MOVING
+from drover.agent.decide import MOVING, given_up
 from drover.agent.ports import NO_MIGRATION, Listener, MigrationInfo, MigrationState, RunState
-from drover.agent.view import CopyView, LeaseState, Role
+from drover.agent.view import CopyView, LeaseState, MachineView, MoveView, Role
 from drover.api import firmware, names
 from drover.api.kinds import pod as pods
 from drover.api.names import LastReason, VmmPhase
@@ -140,14 +140,7 @@ def source_report(
     if move is None or move.role is not Role.SOURCE:
         return None
     if view.marks.copying != move.uid:
-        # A copy that is aborted before it began never begins: say so, the abort waits for our word.
-        # Nor does one whose target failed first.
-        if view.lease.state is not LeaseState.MINE:
-            return None
-        if move.aborting:
-            return {"phase": "Failed", "reason": "Aborted"}
-        failed = move.phase == VmmPhase.COPYING and move.target_phase == "Failed"
-        return {"phase": "Failed", "reason": "TargetFailed"} if failed else None
+        return _never_began(view, move)
     if view.lease.holder == move.target_copy:
         told = _counters(last) if last.state is MigrationState.COMPLETED else {}
         return {
@@ -164,7 +157,8 @@ def source_report(
         }
     info = machine.migration
     counters: Object = {"incarnation": incarnation, **_counters(info)}
-    if machine.state is RunState.RUNNING and info.state not in MOVING:
+    back = machine.state in (RunState.RUNNING, RunState.IO_ERROR)  # to where it was, if not to run
+    if back and info.state not in MOVING:
         reason = cancelled or "MigrationFailed"
         return {
             "phase": "Failed",
@@ -172,7 +166,29 @@ def source_report(
             "message": info.error or _said(info.state),
             **counters,
         }
+    if given_up(view):
+        return _stands_still(machine)
+    if move.source_phase == "Failed":
+        return None  # said already; it is being cancelled
     return {"phase": "Copying", "stalledSeconds": int(move.stalled_s), **counters}
+
+
+def _never_began(view: CopyView, move: MoveView) -> Object | None:
+    """A copy that is aborted before it began never begins: say so, the abort waits for our word. Nor does one whose
+    target failed first, or whose guest stands still."""
+    if view.lease.state is not LeaseState.MINE:
+        return None
+    if move.aborting:
+        return {"phase": "Failed", "reason": "Aborted"}
+    if move.phase == VmmPhase.COPYING and move.target_phase == "Failed":
+        return {"phase": "Failed", "reason": "TargetFailed"}
+    return _stands_still(view.machine) if view.machine is not None and given_up(view) else None
+
+
+def _stands_still(machine: MachineView) -> Object:
+    quiet = machine.state is RunState.OTHER and machine.silent_s
+    said = "QEMU does not answer" if quiet else f"QEMU says {machine.state.value}"
+    return {"phase": "Failed", "reason": "GuestNotRunning", "message": said}
 
 
 def _counters(info: MigrationInfo) -> Object:

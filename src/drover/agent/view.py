@@ -91,6 +91,7 @@ class MoveView:
     guest_ended: bool = False  # the target found that the guest had ended when it was copied
     overdue: str = ""  # why the copy takes too long, or empty
     stalled_s: float = 0.0  # since what remains was less than ever before
+    let_for_s: float = 0.0  # how long the copy has been let begin without having begun
     allow_ms: int = 0  # a longer pause that the copy may need to end; 0: none
     handover: HandOverState = HandOverState.NONE
 
