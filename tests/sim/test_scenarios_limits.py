@@ -132,6 +132,40 @@ def test_limits_hold_and_no_slot_is_lost(trouble: str) -> None:
     tell(story)
 
 
+def towards(node: str) -> Any:
+    return {"migrate": {"nodeSelector": {"kubernetes.io/hostname": node}}}
+
+
+@pytest.mark.parametrize(
+    ("dead", "step"), [("source", "evict.copy"), ("target", "evict.hand-over")]
+)
+def test_a_dead_node_keeps_no_slots_of_the_living(dead: str, step: str) -> None:
+    """Nothing is fenced here, so its migration ends only when the node is back."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a", guest=large())
+        source = s.node_of("a")
+        target, third = [node for node in stage.world.nodes if node != source]
+        beside = (
+            third if dead == "source" else source
+        )  # so that b goes to a's target, or from its source
+        await s.running_vm("b", guest=large())
+        if s.node_of("b") != beside:
+            await s.finished(await s.operate("Migrate", "b", **towards(beside)))
+        stuck = await s.operate("Migrate", "a", **towards(target))
+        await s.at(step)
+        stage.do(stage.f.power_cycle(source if dead == "source" else target, 300))
+        await stage.pause(60)
+        await s.finished(
+            await s.operate("Migrate", "b", **towards(target if dead == "source" else third)), 60
+        )
+        assert s.node_of("b") == (target if dead == "source" else third)
+        assert s.operation_phase(stuck) == "InProgress"
+
+    tell(story)
+
+
 def test_a_settings_change_lets_more_go() -> None:
     async def story(stage: Stage) -> None:
         s = stage.s

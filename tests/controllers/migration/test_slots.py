@@ -69,6 +69,21 @@ def test_inbound_and_sync_are_taken_both_or_neither() -> None:
     assert slots(moves, ONE, 9, 0.0) == {"w": Wait.SYNC}  # and holds no inbound slot of u
 
 
+def test_a_silent_node_keeps_no_slot_of_a_living_one() -> None:
+    """A migration whose source is dead ends when that is proved, which without fencing is never."""
+    for gone in ({"source_away": True}, {"target_away": True}):
+        stuck = replace(copying("c", "a", "t"), **gone)  # type: ignore[arg-type]
+        moves = [stuck, ready("in", "b", "t", age=9), ready("out", "a", "u"), move("new", "a")]
+        free = slots(moves, ONE, 3, 0.0)
+        assert "in" not in free
+        assert "out" not in free
+
+
+def test_what_has_not_begun_waits_for_a_silent_source() -> None:
+    moves = [move("x", source_away=True), ready("y", "b", "t", source_away=True), move("z", "c")]
+    assert slots(moves, ONE, 3, 0.0) == {"x": Wait.SOURCE, "y": Wait.SOURCE}
+
+
 def test_who_waits_long_keeps_the_slot_that_is_free_for_it() -> None:
     """Else two nodes that are never free at the same time would starve it."""
     long = ready("w", "b", "t", waiting_since_s=0.0, age=9)

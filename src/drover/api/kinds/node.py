@@ -18,6 +18,12 @@ def ready(node: Obj) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
+def away(node: Obj) -> bool:
+    """Kubernetes has not heard of its agent for a while."""
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(c["type"] == "Ready" and c["status"] == "Unknown" for c in conditions)
+
+
 def cordoned(node: Obj) -> bool:
     return bool((node.get("spec") or {}).get("unschedulable", False))
 

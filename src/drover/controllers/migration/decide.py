@@ -15,6 +15,7 @@ TARGET_LIMIT_S = 300.0
 READY_LIMIT_S = 300.0
 
 _QUEUES = {
+    Wait.SOURCE: 'Waiting for source node "{source}", which is silent.',
     Wait.CLUSTER: "Waiting for a free migration slot: the cluster live migration limit is reached.",
     Wait.OUTBOUND: 'Waiting for a free outbound migration slot on source node "{source}".',
     Wait.INBOUND: 'Waiting for a free inbound migration slot on target node "{target}".',
@@ -126,6 +127,7 @@ def _pending(view: MigrationView) -> list[Intent]:
 
 
 _WAITING = {
+    Wait.SOURCE: Reason.QUEUED,
     Wait.CLUSTER: Reason.QUEUED,
     Wait.OUTBOUND: Reason.QUEUED,
     Wait.INBOUND: Reason.WAITING_FOR_INBOUND,

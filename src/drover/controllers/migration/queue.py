@@ -1,14 +1,17 @@
 """The slots of all migrations, from the caches: who waits for what now, and waking those who wait.
 
-Computed anew only after something that counts has changed: a migration took or freed a slot or came, a node came or
-went, the settings changed. Whoever may go by that is woken; a counter of a copy in progress wakes nobody.
+Computed anew only after something that counts has changed: a migration took or freed a slot or came, a node came,
+went, fell silent or spoke again, the settings changed. Whoever may go by that is woken; a counter of a copy in progress
+wakes nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from drover.api import names, scheme
+from drover.api.kinds import node as nodes_
 from drover.api.kinds import vmm as vmms
 from drover.api.meta import is_deleting
 from drover.api.names import VmmPhase
@@ -43,9 +46,18 @@ class SlotQueue:
 
     def _all(self) -> dict[str, Wait]:
         claims = [_claim(vmm) for vmm in self._migrations.by_index("open", "yes")]
-        moves = [claim for claim in claims if claim is not None]
+        moves = [self._seen(claim) for claim in claims if claim is not None]
         nodes = sum(_for_vms(node) for node in self._nodes.all())
         return slots(moves, self._settings.now(), nodes, self._clock.wall())
+
+    def _seen(self, move: Move) -> Move:
+        return replace(
+            move, source_away=self._away(move.source), target_away=self._away(move.target)
+        )
+
+    def _away(self, name: str) -> bool:
+        node = self._nodes.get(name) if name else None
+        return bool(name) and (node is None or nodes_.away(node))
 
     def follow(self, wake: Callable[[str], None]) -> None:
         """Call ``wake`` for those who wait whenever they may go, or wait for something else."""
@@ -63,7 +75,7 @@ class SlotQueue:
                 changed()
 
         def node(old: Object | None, new: Object | None) -> None:
-            if (old is not None and _for_vms(old)) != (new is not None and _for_vms(new)):
+            if _counts(old) != _counts(new):
                 changed()
 
         self._migrations.add_handler(migration)
@@ -97,6 +109,11 @@ def _claim(vmm: Object | None) -> Move | None:
         return None
     withdrawn = is_deleting(vmm) and vmms.phase(vmm) == VmmPhase.PENDING
     return None if withdrawn else move_of(vmm)
+
+
+def _counts(node: Object | None) -> tuple[bool, bool]:
+    """What of a Node the slots depend on."""
+    return (False, True) if node is None else (_for_vms(node), nodes_.away(node))
 
 
 def _for_vms(node: Object) -> bool:

@@ -7,9 +7,11 @@ cannot be leaked by a crash of anybody.
     transfer    one of the target's inbound and one of the source's sync slots, both or neither, from Ready to the end
 
 In order: by who asked (``Origin``), then by age. Who cannot go does not keep others from going: a move that waits for
-its node lets moves of other nodes pass. Two limits to that:
+its node lets moves of other nodes pass. Limits to that:
 - a move that has waited for its transfer for ``PATIENCE_S`` keeps the one slot that is free for it, so that others who
   need only that one cannot keep it away for ever; it waits for transfers that go on already, and these end;
+- a move whose source or target is silent (not Ready, Unknown) keeps no slot: it sends nothing, and may do so for as
+  long as that node is neither fenced nor repaired. One that has not begun to send waits for its source;
 - a move that no node has room for keeps no slot, since it might keep it for minutes. When a node takes it after all its
   source may prepare one target more than its limit; memory is never sent beyond the limits. As many moves as the
   cluster has slots may be in that state. Nor does one keep a slot whose target Pod a quota refuses.
@@ -31,8 +33,9 @@ PATIENCE_S = 60.0
 
 
 class Wait(enum.Enum):
-    """The limit that a move waits for."""
+    """What a move waits for: one of the limits, or its source."""
 
+    SOURCE = "source"
     CLUSTER = "cluster"
     OUTBOUND = "outbound"
     INBOUND = "inbound"
@@ -54,6 +57,13 @@ class Move:
     prepared: bool = False  # its target waits for the memory
     transferring: bool = False
     waiting_since_s: float | None = None  # for its transfer
+    source_away: bool = False  # the node is silent
+    target_away: bool = False
+
+    @property
+    def stuck(self) -> bool:
+        """It sends nothing, and cannot be ended: its source may be alive and hand over yet."""
+        return self.source_away or self.target_away
 
     @property
     def order(self) -> tuple[int, str, str]:
@@ -69,7 +79,7 @@ def slots(
 
 
 def _admission(ordered: list[Move], settings: Settings, vm_nodes: int) -> dict[str, Wait]:
-    settled = [move for move in ordered if move.admitted and not move.homeless]
+    settled = [move for move in ordered if move.admitted and not move.homeless and not move.stuck]
     homeless = sum(move.admitted and move.homeless for move in ordered)
     most = settings.cluster_most(vm_nodes)
     taken, outbound = len(settled), Counter(move.source for move in settled)
@@ -77,7 +87,9 @@ def _admission(ordered: list[Move], settings: Settings, vm_nodes: int) -> dict[s
     for move in ordered:
         if move.admitted:
             continue
-        if outbound[move.source] >= settings.outbound_per_node:
+        if move.source_away:
+            waits[move.key] = Wait.SOURCE
+        elif outbound[move.source] >= settings.outbound_per_node:
             waits[move.key] = Wait.OUTBOUND
         elif taken >= most or homeless >= most:
             waits[move.key] = Wait.CLUSTER
@@ -88,11 +100,15 @@ def _admission(ordered: list[Move], settings: Settings, vm_nodes: int) -> dict[s
 
 
 def _transfer(ordered: list[Move], settings: Settings, now_s: float) -> dict[str, Wait]:
-    sync = Counter(move.source for move in ordered if move.transferring)
-    inbound = Counter(move.target for move in ordered if move.transferring)
+    sending = [move for move in ordered if move.transferring and not move.stuck]
+    sync = Counter(move.source for move in sending)
+    inbound = Counter(move.target for move in sending)
     waits = {}
     for move in ordered:
         if not move.prepared or move.transferring:
+            continue
+        if move.source_away:
+            waits[move.key] = Wait.SOURCE
             continue
         if inbound[move.target] >= settings.inbound_per_node:
             waits[move.key] = Wait.INBOUND

@@ -56,7 +56,7 @@ def _words(vmm: VmmView) -> tuple[VmopPhase, VmopReason, str, int]:
             return going, VmopReason.TARGET_UNSCHEDULABLE, message, 2
         case VmmPhase.SCHEDULING:
             return going, VmopReason.TARGET_SCHEDULING, "Scheduling the migration target", 2
-        case VmmPhase.PREPARING if vmm.reason == "WaitingForInboundSlot":
+        case VmmPhase.PREPARING if vmm.reason in ("WaitingForInboundSlot", "Queued"):
             return pending, VmopReason.MIGRATION_PENDING, vmm.message, 0
         case VmmPhase.PREPARING if vmm.reason == "WaitingForSyncSlot":
             return pending, VmopReason.WAITING_FOR_SYNC_SLOT, vmm.message, 4
