@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -19,13 +20,23 @@ from drover.agent.ports import HypervisorError, MonitorSilent
 from drover.agent.spawner import NodeInitSpawner
 
 SLEEP = ["sleep", "1000"]
+SOURCE = Path(nodeinit.__file__).parents[2]
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from drover.agent import nodeinit as it"
+NODEINIT = [
+    sys.executable,
+    "-S",
+    "-E",
+    "-c",
+    f"{START}; sys.exit(it.main(sys.argv[1:]))",
+    str(SOURCE),
+]
 
 
 class Node:
     def __init__(self, root: Path, agent: list[str]) -> None:
         self.log = root / "log"
         self.socket = root / "init"
-        command = [sys.executable, "-S", "-E", nodeinit.__file__, str(self.socket), *agent]
+        command = [*NODEINIT, str(self.socket), *agent]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
         self.spawner = NodeInitSpawner(self.socket)
@@ -226,6 +237,84 @@ async def test_a_life_that_is_freed_has_no_deadline(node: Node) -> None:
 
 
 async def test_a_deadline_that_passed_before_it_was_told_kills(node: Node) -> None:
+    node.spawner.life = "life-1"
     pid = await node.spawner.spawn("a", SLEEP, node.stdio)
     await node.spawner.judge("live", "life-1", boottime(-1))
     await gone(pid)
+
+
+async def test_to_end_a_former_life_again_touches_nobody(node: Node) -> None:
+    await node.spawner.judge("end", "life-1")
+    node.spawner.life = "life-2"
+    await node.spawner.judge("live", "life-2", boottime(60))
+    pid = await node.spawner.spawn("a", SLEEP, node.stdio)
+    assert await node.spawner.of_life("life-2") == ["a"]
+    await node.spawner.judge("end", "life-1")
+    assert await node.spawner.of_life("life-1") == []
+    assert running(pid)
+    await node.spawner.judge("free", "life-2")
+    await node.spawner.judge("live", "life-2", boottime(60))  # though a former life is over
+    assert running(pid)
+
+
+async def test_no_life_begins_while_a_qemu_of_another_lives(node: Node) -> None:
+    node.spawner.life = "life-1"
+    await node.spawner.spawn("a", SLEEP, node.stdio)
+    with pytest.raises(HypervisorError, match="another life"):
+        await node.spawner.judge("live", "life-2", boottime(60))
+
+
+def second(node: Node) -> subprocess.CompletedProcess[str]:
+    command = [*NODEINIT, str(node.socket)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+
+
+async def test_there_is_one_first_process_and_the_other_leaves_its_socket_alone(node: Node) -> None:
+    """Else the agent would ask the new one, hear that no QEMU lives, and give their leases away."""
+    pid = await node.spawner.spawn("a", SLEEP, node.stdio)
+    ended = second(node)
+    assert ended.returncode == 75
+    assert "another first process" in ended.stderr
+    assert await node.spawner.children() == {"a": pid}
+
+
+async def test_a_successor_waits_for_the_last_child_of_the_former(node: Node) -> None:
+    """A guest that the kernel cannot end keeps the lock; here one that asks not to die with its parent."""
+    stays = "import ctypes,time; ctypes.CDLL(None).prctl(1, 0); print('up', flush=True); time.sleep(1000)"
+    pid = await node.spawner.spawn("a", [sys.executable, "-c", stays], node.stdio)
+    try:
+        async with asyncio.timeout(5):
+            while not node.stdio.exists() or "up" not in node.stdio.read_text():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        node.process.kill()
+        node.process.wait(10)
+        assert running(pid)
+        assert second(node).returncode == 75
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_log_that_nobody_reads_holds_no_deadline_up(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    socket = tmp_path / "init"
+    with os.fdopen(writer, "wb", buffering=0) as log:
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        os.set_blocking(writer, True)
+        command = [*NODEINIT, str(socket)]
+        process = subprocess.Popen(command, stderr=log, stdout=log)
+    spawner = NodeInitSpawner(socket, "life-1")
+    try:
+        async with asyncio.timeout(10):
+            while not socket.exists():  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.01)
+        pid = await spawner.spawn("a", SLEEP, tmp_path / "stdio")
+        await spawner.judge("live", "life-1", boottime(0.1))
+        await gone(pid)
+        assert await spawner.ended() == ["life-1"]
+    finally:
+        process.kill()
+        process.wait(10)
+        os.close(reader)

@@ -201,7 +201,7 @@ MUTANTS = (
     ),
     Mutant(
         "rule 8: nothing kills at the deadline",
-        (Edit("agent/nodeinit.py", "return bool(self.life) and now_s >= self.until_s", "return False"),),
+        (Edit("agent/deadline.py", "return bool(self.life) and now_s >= self.until_s", "return False"),),
         "test_a_frozen_agent_that_thaws_after_the_fence_starts_nothing",
         FENCING,
     ),

@@ -152,6 +152,9 @@ class Agent:
             former = self._journal.get(NODE_KEY, "former")
             if former:
                 await self._watchdog.bury(former)
+                self._journal.drop(
+                    NODE_KEY, "former"
+                )  # or each restart of ours would bury it again
             if life in await self._watchdog.ended():
                 raise LifeEnded("it was ended while no agent looked")
             await self._live()

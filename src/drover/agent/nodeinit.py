@@ -10,21 +10,31 @@ that thaws finds its guests dead and the door shut; only a new life opens it.
 
 Requests come over a unix socket: one JSON line, one JSON line back, one connection each. Ops: ``spawn`` (copy, argv,
 stdio, nice, life; gives pid or error), ``kill`` and ``wait`` (copy; give status once it is reaped), ``status`` (agent's
-pid, children, ended lives), ``live`` (life, until: of CLOCK_BOOTTIME), ``free`` (life: no deadline any more), ``end``
-(life: now). A status is that of os.waitstatus_to_exitcode; null when no such child is known.
+pid, children and their lives, ended lives), ``live`` (life, until: of CLOCK_BOOTTIME), ``free`` (life: no deadline any
+more), ``end`` (life: now). A status is that of os.waitstatus_to_exitcode; null when no such child is known.
 
-Standard library only and one thread: it must start in milliseconds and fork safely. It does not promise to log
-requests, to remember exit codes beyond the last 256, or to tell clients apart: the socket is the node's own, mode 0600.
+A deadline holds only if nothing holds this process up. So its memory is locked and it runs before ordinary processes
+(where the host allows that), it writes no line that would have to wait for a reader, and it looks at the clock that
+counts suspended time at least four times a second: timers of the kernel's event queues stand still meanwhile.
+
+There is one per node. It keeps a lock beside its socket, which all its children inherit: a successor starts only when
+none of them lives, so that "new first process" proves "the former QEMUs are dead" (safety rule 9).
+
+Standard library (and the latch, ``deadline``), one thread: it must start in milliseconds and fork safely. It does not
+promise to log requests, to remember exit codes beyond the last 256, or to tell clients apart: the socket is the node's
+own, mode 0600.
 """
 
-# Long module: the first process of a node imports nothing of ours, so all of it stands here.
+# Long module: the first process of a node imports next to nothing of ours.
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -32,80 +42,49 @@ import sys
 import time
 from typing import Any
 
+from drover.agent.deadline import Deadline
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_MCL_CURRENT_AND_FUTURE = 3
 _CHILDREN_MAX = 256
 _CLIENTS_MAX = 1024
 _LINE_MAX = 256 * 1024
-_ENDED_MAX = 256
 _TERM_GRACE_S = 3.0
 _RESTART_FIRST_S = 0.2
 _RESTART_MAX_S = 5.0
+_MOST_SLEEP_S = 0.25  # while a deadline is kept
+_TAKEN_STATUS = 75  # EX_TEMPFAIL: another one lives; to be tried again
 _STEADY_S = 30.0  # an agent that ran this long starts the back-off anew
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Deadline:
-    """How long the present life of the node may last, and which lives are over. Times are of ``_now_s``.
-
-    ``until_s`` only ever grows within a life. A life that is over stays over: that is the latch.
-    """
-
-    def __init__(self) -> None:
-        self.life = ""  # empty: nobody asked for a deadline
-        self.until_s = 0.0
-        self.ended: list[str] = []
-
-    def due(self, now_s: float) -> bool:
-        """The present life has passed its deadline."""
-        return bool(self.life) and now_s >= self.until_s
-
-    def end(self, life: str) -> None:
-        """For good."""
-        if life not in self.ended:
-            self.ended.append(life)
-            del self.ended[:-_ENDED_MAX]
-        if self.life == life:
-            self.life = ""
-
-    def refusal(self, life: str, now_s: float) -> str:
-        """The reason to start nothing for this life, or empty."""
-        if life in self.ended:
-            return f"the life {life} of this node is over"
-        if self.due(now_s):
-            return "the deadline of this node has passed"
-        if self.life and life != self.life:
-            return f"this node lives its life {self.life}, not {life!r}"
-        return ""
-
-    def live(self, life: str, until_s: float, now_s: float, children: int) -> str:
-        """Begin to hold a life to a deadline, or put it off. The reason not to, or empty."""
-        if life != self.life and self.ended and children:
-            return "QEMUs of a former life are not reaped yet"
-        refusal = self.refusal(life, now_s)
-        if refusal:
-            return refusal
-        self.until_s = max(self.until_s, until_s) if self.life else until_s
-        self.life = life
-        return ""
-
-
-def _now_s() -> float:
-    # Not the Clock port: this process imports nothing of ours, and must count suspended time as the
-    # Clock does.
+def _now_s() -> float:  # as the Clock port, which is not imported here
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _log(message: str, **fields: object) -> None:
-    sys.stderr.write(json.dumps({"room": "nodeinit", "msg": message, **fields}) + "\n")
-    sys.stderr.flush()
+    """A line that would have to wait (a stopped journal, a reader that is gone) is dropped: a deadline comes first."""
+    line = json.dumps({"room": "nodeinit", "msg": message, **fields}).encode() + b"\n"
+    err = select.poll()
+    err.register(2, select.POLLOUT)
+    if err.poll(0) == [(2, select.POLLOUT)]:
+        with contextlib.suppress(OSError):
+            os.write(2, line[: select.PIPE_BUF])
+
+
+def _hold_on() -> None:
+    """Neither a lack of memory, nor a root disk that is gone, nor a busy host shall keep us from a deadline. Not every
+    host allows that."""
+    _libc.mlockall(_MCL_CURRENT_AND_FUTURE)
+    with contextlib.suppress(OSError):
+        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, policy, os.sched_param(1))
 
 
 def _fork(argv: list[str], stdio: str, nice: int) -> int:
-    """Start a child that dies with us. ``stdio`` is appended to; empty: our own standard output and
-    error.
-    """
+    """Start a child that dies with us. ``stdio`` is appended to; empty: our own standard output and error."""
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -153,6 +132,7 @@ class NodeInit:
         self._restart_s = _RESTART_FIRST_S
         self._restart_at: float | None = 0.0 if agent else None
         self._pids: dict[str, int] = {}
+        self._lives: dict[str, str] = {}  # of the living: for which life each was started
         self._statuses: dict[str, int] = {}  # of the ended, oldest first
         self._waiters: dict[str, list[_Client]] = {}
         self._clients: list[_Client] = []
@@ -160,6 +140,13 @@ class NodeInit:
         self._term_at: float | None = None  # SIGKILL follows then
 
     def run(self) -> int:
+        if not self._alone():
+            _log(
+                "another first process of this node, or a child of one, lives still",
+                path=self._path,
+            )
+            return _TAKEN_STATUS
+        _hold_on()
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -183,6 +170,16 @@ class NodeInit:
         os.unlink(self._path)
         _log("node down")
         return 0
+
+    def _alone(self) -> bool:
+        """Take the lock; kept open, and by every child, until the last of them ends."""
+        lock = os.open(self._path + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        os.set_inheritable(lock, True)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _listen(self) -> socket.socket:
         part = self._path + ".part"
@@ -231,16 +228,20 @@ class NodeInit:
             self._end(self._deadline.life, "its deadline has passed")
 
     def _end(self, life: str, why: str) -> None:
-        """SIGKILL to every QEMU; the agent is not ours to judge."""
-        if life not in self._deadline.ended:
-            _log("a life of the node ends", life=life, why=why, killed=list(self._pids))
+        """SIGKILL to every QEMU of a life that is over, and of no other: to end a life again touches nobody. The agent
+        is not ours to judge."""
+        known = life in self._deadline.ended
         self._deadline.end(life)
-        for pid in self._pids.values():
-            os.kill(pid, signal.SIGKILL)
+        killed = [copy for copy, its in self._lives.items() if its in self._deadline.ended]
+        for copy in killed:
+            os.kill(self._pids[copy], signal.SIGKILL)
+        if not known:
+            _log("a life of the node ends", life=life, why=why, killed=killed)
 
     def _next_timer_s(self) -> float | None:
-        until = self._deadline.until_s if self._deadline.life else None
-        timers = [at for at in (self._restart_at, self._term_at, until) if at is not None]
+        timers = [at for at in (self._restart_at, self._term_at) if at is not None]
+        if self._deadline.life:
+            timers.append(min(self._deadline.until_s, _now_s() + _MOST_SLEEP_S))
         return max(0.0, min(timers) - _now_s()) if timers else None
 
     # --- children ---
@@ -265,7 +266,7 @@ class NodeInit:
         copy = next((name for name, child in self._pids.items() if child == pid), None)
         if copy is None:
             return  # an orphan of some child
-        del self._pids[copy]
+        del self._pids[copy], self._lives[copy]
         self._statuses[copy] = status
         while len(self._statuses) > _CHILDREN_MAX:
             del self._statuses[next(iter(self._statuses))]
@@ -313,8 +314,12 @@ class NodeInit:
             case "spawn":
                 return self._spawn(request)
             case "status":
-                ended = list(self._deadline.ended)
-                return {"agent": self._agent_pid, "children": dict(self._pids), "ended": ended}
+                return {
+                    "agent": self._agent_pid,
+                    "children": dict(self._pids),
+                    "lives": dict(self._lives),
+                    "ended": list(self._deadline.ended),
+                }
             case "live" | "free" | "end" as op:
                 return self._judge(op, str(request["life"]), request)
             case "kill" | "wait" as op:
@@ -335,8 +340,8 @@ class NodeInit:
         if op == "end":
             self._end(life, "it was told to")
         elif op == "live":
-            children = len(self._pids)
-            refusal = self._deadline.live(life, float(request["until"]), _now_s(), children)
+            lives = self._lives.values()
+            refusal = self._deadline.live(life, float(request["until"]), _now_s(), lives)
         elif self._deadline.life == life:
             self._deadline.life = ""
         else:
@@ -352,8 +357,8 @@ class NodeInit:
             return True
 
     def _spawn(self, request: dict[str, Any]) -> dict[str, Any]:
-        copy = request["copy"]
-        refusal = self._deadline.refusal(str(request.get("life", "")), _now_s())
+        copy, life = request["copy"], str(request.get("life", ""))
+        refusal = self._deadline.refusal(life, _now_s())
         if self._term_at is not None:
             refusal = "the node is shutting down"
         if refusal:
@@ -363,6 +368,7 @@ class NodeInit:
         if len(self._pids) >= _CHILDREN_MAX:
             return {"error": f"{_CHILDREN_MAX} children run already"}
         self._statuses.pop(copy, None)
+        self._lives[copy] = life
         self._pids[copy] = _fork(list(request["argv"]), request["stdio"], int(request["nice"]))
         return {"pid": self._pids[copy]}
 

@@ -63,6 +63,11 @@ class NodeInitSpawner:
         answer = await self._call({"op": "status"}, _CALL_LIMIT_S)
         return {str(copy): int(pid) for copy, pid in answer["children"].items()}
 
+    async def of_life(self, life: str) -> list[str]:
+        """Copies that live and were started for this life of the node."""
+        lives = (await self._call({"op": "status"}, _CALL_LIMIT_S))["lives"]
+        return [str(copy) for copy, its in lives.items() if its == life]
+
     async def wait(self, copy: str) -> int | None:
         status = (await self._call({"op": "wait", "copy": copy}, None))["status"]
         return None if status is None else int(status)

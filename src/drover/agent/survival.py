@@ -109,7 +109,11 @@ class Survival:
         return self._sight.groups.synced and (self.armed or self._wanted() is None)
 
     def asked(self, node: str) -> bool:
-        """A peer asks for a voucher for itself (P1)."""
+        """A peer asks for a voucher for itself (P1). Before the open inquests were read once nobody gets one: this may
+        be a new machine, without the former one's promises (P3)."""
+        if not self._sight.fences.synced:
+            return False
+        self._promise()
         timing = self._life.timing if self._life is not None else self._wanted()
         acked_s, now_s = self._lease.acked_at, self._clock.monotonic()
         silent = timing is not None and (acked_s is None or now_s - acked_s > timing.ask_s)

@@ -39,7 +39,7 @@ class Watchdog(Protocol):
         ...
 
     async def bury(self, life: str) -> None:
-        """End a life; returns when none of its QEMUs lives. Idempotent."""
+        """End a life; returns when none of its QEMUs lives. Idempotent. One that knows no lives ends all QEMUs."""
         ...
 
     async def ended(self) -> list[str]:
@@ -68,7 +68,7 @@ class Deadline:
 
     async def bury(self, life: str) -> None:
         await self._spawner.judge("end", life)
-        while await self._spawner.children():
+        while await self._spawner.of_life(life):
             await self._clock.sleep(_POLL_S)
 
     async def ended(self) -> list[str]:

@@ -169,7 +169,7 @@ class ModelHypervisor:
             raise HypervisorError(refusal)
         version = spec.firmware if spec.firmware in site.firmware else site.firmware[0]
         spec = replace(spec, firmware=version)
-        qemu = ModelQemu(copy, spec, self._node, site.ledger, site.locks)
+        qemu = ModelQemu(copy, spec, self._node, site.ledger, site.locks, self.life)
         site.qemus[copy] = qemu
         machine = self._open(qemu)
         try:

@@ -50,9 +50,16 @@ class ModelQemu:
     """One process."""
 
     def __init__(
-        self, copy: str, spec: MachineSpec, node: str, ledger: WriterLedger, locks: ImageLocks
+        self,
+        copy: str,
+        spec: MachineSpec,
+        node: str,
+        ledger: WriterLedger,
+        locks: ImageLocks,
+        life: str = "",
     ) -> None:
         self.copy = copy
+        self.life = life  # the node's incarnation for which it was started
         self.spec = spec
         self.node = node
         self.guest = Guest()

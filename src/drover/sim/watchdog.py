@@ -1,6 +1,6 @@
 """The node's first process and the wire between agents, as far as fencing needs them.
 
-``Guard`` is nodeinit: the very latch of the real one (``agent.nodeinit.Deadline``), with simulated QEMUs to kill. It
+``Guard`` is nodeinit: the very latch of the real one (``agent.deadline``), with simulated QEMUs to kill. It
 lives as long as the node is booted and is never frozen with its agent. ``SimPeers`` asks the agents of other nodes over
 the wires of the site: a frozen one answers when it is thawed, a dead one never.
 """
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from drover.agent.nodeinit import Deadline
+from drover.agent.deadline import Deadline
 from drover.agent.ports import HypervisorError
 from drover.api.kinds.nodefence import Member
 
@@ -42,12 +42,13 @@ class Guard:
     def end(self, life: str) -> None:
         self._deadline.end(life)
         for qemu in self._site.living(self._node):
-            qemu.end(SIGKILL_STATUS)
+            if qemu.life in self._deadline.ended:
+                qemu.end(SIGKILL_STATUS)
 
     def live(self, life: str, until_s: float) -> str:
         self._look()
-        living = len(self._site.living(self._node))
-        refusal = self._deadline.live(life, until_s, self._site.clock.monotonic(), living)
+        lives = [qemu.life for qemu in self._site.living(self._node)]
+        refusal = self._deadline.live(life, until_s, self._site.clock.monotonic(), lives)
         if not refusal:
             with self._site.process("nodeinit"):
                 self._site.scope.spawn(self._wait(until_s), f"deadline-{self._node}")

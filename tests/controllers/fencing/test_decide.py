@@ -11,7 +11,7 @@ from drover.api.fencing import Armed, Evidence, Timing
 from drover.api.kinds.nodefence import Member, Roster
 from drover.api.kinds.nodegroup import FencingMode
 from drover.controllers.fencing import saved
-from drover.controllers.fencing.decide import decide, inquest_for, unproved, wanted_roster
+from drover.controllers.fencing.decide import decide, unproved, wanted_roster
 from drover.controllers.fencing.intents import (
     Advance,
     Condemn,
@@ -41,9 +41,10 @@ def a_lease(life: str, condemned: bool = False) -> dict[str, Any]:
 
 def node(name: str, still_s: float = 0.0, armed: Armed | None = ARMED, **more: Any) -> NodeView:
     condemned = more.pop("condemned", False)
+    roster = more.pop("roster", 3)
     promises = more.pop("promises", {})
     vouched = more.pop("vouched", {})
-    said = Evidence(f"{name}-7", "boot", name, 7, armed, 1e4, vouched, promises, 3)
+    said = Evidence(f"{name}-7", "boot", name, 7, armed, 1e4, vouched, promises, roster)
     life = f"life-{name}"
     lease = a_lease(life, condemned)
     lease["metadata"]["annotations"]["drover.dev/evidence"] = said.dump()
@@ -52,10 +53,12 @@ def node(name: str, still_s: float = 0.0, armed: Armed | None = ARMED, **more: A
     return NodeView(name, seen, still_s, there, address="10.0.0.1", **more)
 
 
-def a_fence(name: str, phase: str, inquest: str = "", life: str = "") -> dict[str, Any]:
+def a_fence(
+    name: str, phase: str, inquest: str = "", life: str = "", uid: str = "u1"
+) -> dict[str, Any]:
     status = {"phase": phase, "inquest": {"id": inquest}}
     spec = {"node": name, "incarnation": life or f"life-{name}"}
-    return {"metadata": {"name": f"{name}-1"}, "spec": spec, "status": status}
+    return {"metadata": {"name": f"{name}-1", "uid": uid}, "spec": spec, "status": status}
 
 
 def group(*nodes: NodeView, **more: Any) -> GroupView:
@@ -63,7 +66,7 @@ def group(*nodes: NodeView, **more: Any) -> GroupView:
     return replace(view, **{"settled": True, **more})
 
 
-INQUEST = "p1/life-a/a-7"
+INQUEST = "p1/life-a/a-7/u1"
 PROMISE = {"promises": {"a": INQUEST}}
 K_S = TIMING.kill_s + TIMING.io_s
 
@@ -80,12 +83,12 @@ def test_the_first_suspicion_and_its_end() -> None:
     assert kinds(group(node("a", 4.4), node("b"), node("c"))) == []
     view = group(node("a", 4.6), node("b"), node("c"))
     assert kinds(view) == [Suspect]
-    assert inquest_for(view, view.nodes[0]) == INQUEST
+    assert view.inquest(view.nodes[0], a_fence("a", "Suspect")) == INQUEST
     assert kinds(group(suspected(0.1), node("b"), node("c"))) == [Drop]
 
 
 def test_a_suspicion_of_another_process_is_opened_anew() -> None:
-    other = node("a", 5, fence=a_fence("a", "Suspect", "p0/life-a/a-7"))
+    other = node("a", 5, fence=a_fence("a", "Suspect", "p0/life-a/a-7/u1"))
     assert kinds(group(other, node("b", **PROMISE), node("c", **PROMISE))) == [OpenInquest]
 
 
@@ -119,8 +122,11 @@ def missing(view: GroupView) -> str:
     "peer",
     [
         node("c"),  # no promise
-        node("c", promises={"a": "p1/life-a/a-6"}),  # of another renewal
-        node("c", promises={"a": "p0/life-a/a-7"}),  # of another process
+        node("c", promises={"a": "p1/life-a/a-6/u1"}),  # of another renewal
+        node("c", promises={"a": "p0/life-a/a-7/u1"}),  # of another process
+        node(
+            "c", promises={"a": "p1/life-a/a-7/u0"}
+        ),  # of an object that is gone, and the promise with it
         node("c", vouched={"a": 1.0}, **PROMISE),  # a voucher that may still count
     ],
 )
@@ -139,6 +145,22 @@ def test_before_a_change_has_settled_both_rosters_count() -> None:
     nodes = (suspected(100), node("b", **PROMISE), node("c", **PROMISE))
     assert missing(group(*nodes, roster=roster, settled=False)) == "PeersNeeded"
     assert unproved(group(*nodes, roster=roster), nodes[0], 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "former", "known"),
+    [(3, (), True), (2, ROSTER.members, True), (2, (), False), (0, (), False), (4, (), False)],
+)
+def test_a_node_that_may_hold_by_another_roster_is_not_proved_dead(
+    said: int, former: tuple[Member, ...], known: bool
+) -> None:
+    view = group(
+        suspected(100, roster=said), node("b", **PROMISE), node("c", **PROMISE),
+        roster=replace(ROSTER, previous=former), settled=not former,
+    )  # fmt: skip
+    found = unproved(view, view.nodes[0], 0.0)
+    assert (found is None) == known
+    assert known or missing(view) == "RosterUnknown"
 
 
 def test_who_is_not_armed_or_has_no_roster_is_never_fenced() -> None:
@@ -168,7 +190,7 @@ def test_a_brake_stops_the_deed_and_says_so(brake: dict[str, Any], reason: str) 
 
 
 def test_too_many_at_once() -> None:
-    both = (suspected(100), node("b", 100, fence=a_fence("b", "Suspect", "p1/life-b/b-7")))
+    both = (suspected(100), node("b", 100, fence=a_fence("b", "Suspect", "p1/life-b/b-7/u1")))
     decision = decide(group(*both, node("c", **PROMISE)))
     assert decision.storm
     assert {type(intent) for intent in decision.intents} == {Tell}
@@ -265,6 +287,7 @@ def test_only_the_proved_dead_leave_the_roster_and_one_change_settles_before_the
     first = wanted_roster(many)
     assert first is not None
     assert len(first.members) == 7
+    assert first.generation == 4  # above every one that a node may still go by
 
 
 def test_a_node_gets_back_what_it_had() -> None:

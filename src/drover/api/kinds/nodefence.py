@@ -47,7 +47,10 @@ def proves_dead(fence: Obj) -> bool:
 
 
 def inquest(fence: Obj) -> str:
-    """Peers that promise this give no voucher for the node; empty: none is open."""
+    """Peers that promise this give no voucher for the node; empty: none is open. It is over with the proof: a later
+    life of the node, whose fence is another, needs vouchers again."""
+    if proves_dead(fence):
+        return ""
     return str(((fence.get("status") or {}).get("inquest") or {}).get("id", ""))
 
 

@@ -41,8 +41,8 @@ class Actor:
         match intent:
             case intents.KeepRoster(roster):
                 await self._keep_roster(view.name, roster)
-            case intents.Suspect(node, inquest):
-                await self._suspect(view, node, inquest)
+            case intents.Suspect(node):
+                await self._suspect(view, node)
             case intents.OpenInquest(fence, inquest):
                 await self._write(fence, {"inquest": {"id": inquest, "by": view.process}})
             case intents.Drop(fence):
@@ -78,7 +78,7 @@ class Actor:
         self._log.mark("fencing.roster", group=group, generation=roster.generation)
         self._rosters.observe(answer)
 
-    async def _suspect(self, view: GroupView, node: NodeView, inquest: str) -> None:
+    async def _suspect(self, view: GroupView, node: NodeView) -> None:
         assert node.seen is not None
         name = nodefence.name_for(node.name, node.seen.incarnation)
         spec = {"node": node.name, "incarnation": node.seen.incarnation, "group": view.name}
@@ -89,7 +89,7 @@ class Actor:
         self._fences.observe(made)
         status = {
             "phase": FencePhase.SUSPECT,
-            "inquest": {"id": inquest, "by": view.process},
+            "inquest": {"id": view.inquest(node, made), "by": view.process},
             "timeline": {
                 "lastSeen": rfc3339(node.seen.since_wall_s),
                 "suspect": rfc3339(view.now_wall_s),

@@ -118,10 +118,10 @@ def _node(view: GroupView, node: NodeView, brake: Missing | None) -> list[Intent
     off = (view.mode is None or bool(view.problems)) and not confirmed(node)
     suspected = seen.condemned or (silent and not off)
     if fence is None:
-        return [Suspect(node, inquest_for(view, node))] if suspected else []
+        return [Suspect(node)] if suspected else []
     if not suspected:
         return [Drop(fence)]  # it renewed, or nobody asks any more
-    inquest = inquest_for(view, node)
+    inquest = view.inquest(node, fence)
     if nodefence.inquest(fence) != inquest:
         return [OpenInquest(fence, inquest)]
     if seen.condemned:
@@ -162,12 +162,6 @@ def _brake_of(node: NodeView) -> Missing | None:
     return None
 
 
-def inquest_for(view: GroupView, node: NodeView) -> str:
-    """One per renewal that stands still and life of this controller."""
-    assert node.seen is not None
-    return f"{view.process}/{node.seen.renewal}"
-
-
 def unproved(view: GroupView, node: NodeView, extra_s: float) -> Missing | None:
     """What of the proof is missing for this node; None: nothing. ``extra_s`` is K, or 0 before the compare-and-swap."""
     armed = node.armed
@@ -181,6 +175,11 @@ def unproved(view: GroupView, node: NodeView, extra_s: float) -> Missing | None:
         return "Waiting", f"its VMs may live for {left_s:.1f} s more"
     if view.roster is None:
         return "NoRoster", "it is not settled yet whose word counts"
+    if not _goes_by(view.roster, node):
+        return (
+            "RosterUnknown",
+            "its last renewal named a roster of long ago: others may vouch for it",
+        )
     rosters = [view.roster.names]
     if not view.settled:
         rosters.append(view.roster.former)
@@ -196,13 +195,24 @@ def unproved(view: GroupView, node: NodeView, extra_s: float) -> Missing | None:
     return None
 
 
+def _goes_by(roster: Roster, node: NodeView) -> bool:
+    """Whether it holds by this roster, or by the one before while that counts still (before the first is none). A node
+    that was not armed while the roster changed was not waited for, and its cache may be behind."""
+    assert node.seen is not None
+    assert node.seen.evidence is not None
+    before = bool(roster.previous) or roster.generation == 1
+    return node.seen.evidence.roster in (roster.generation, roster.generation - before)
+
+
 def _clean(view: GroupView, node: NodeView, peer_name: str, window_s: float) -> bool:
     """This peer's renewal carries the promise, and its last voucher for the node is too old to count (C2)."""
     peer = view.node(peer_name)
     if peer is None or peer.seen is None or peer.name == node.name:
         return False
     said = peer.seen.evidence
-    if said is None or (said.promises or {}).get(node.name) != inquest_for(view, node):
+    if said is None or node.fence is None:
+        return False
+    if (said.promises or {}).get(node.name) != view.inquest(node, node.fence):
         return False
     return said.voucher_age_s(node.name) + peer.still_s >= window_s
 
@@ -241,7 +251,7 @@ def wanted_roster(view: GroupView) -> Roster | None:
     able = [node.member for node in view.nodes if node.armed is not None and node.address]
     able = [member for member in able if not _silent(view, member.node)]
     if present is None:
-        return Roster(1, tuple(able[: fencing.ROSTER_MOST])) if able else None
+        return Roster(_newest(view) + 1, tuple(able[: fencing.ROSTER_MOST])) if able else None
     if present.previous:
         return Roster(present.generation, present.members) if view.settled else present
     stay = [member for member in present.members if not _gone(view, member.node)]
@@ -251,6 +261,12 @@ def wanted_roster(view: GroupView) -> Roster | None:
     if members == present.members:
         return present
     return Roster(present.generation + 1, members, present.members)
+
+
+def _newest(view: GroupView) -> int:
+    """Of the rosters that nodes go by. Somebody may have removed the object of it."""
+    said = [node.seen.evidence for node in view.nodes if node.seen is not None]
+    return max((evidence.roster for evidence in said if evidence is not None), default=0)
 
 
 def _at_home(stay: list[Member], able: list[Member]) -> tuple[Member, ...]:

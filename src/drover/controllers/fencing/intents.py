@@ -24,7 +24,6 @@ class Suspect(Intent):
     """Make its NodeFence, with an inquest."""
 
     node: NodeView
-    inquest: str
 
 
 @dataclass(frozen=True)

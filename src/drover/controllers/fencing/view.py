@@ -9,6 +9,7 @@ from drover.api.fencing import Armed
 from drover.api.kinds import nodefence
 from drover.api.kinds.nodefence import FencePhase, Member, Roster
 from drover.api.kinds.nodegroup import FencingMode
+from drover.api.meta import uid_of
 from drover.api.wire import Object
 from drover.controllers.fencing.renewal import Seen
 
@@ -64,6 +65,12 @@ class GroupView:
     settled: bool = False  # every living node goes by this roster
     held: frozenset[str] = frozenset()  # lives that a VM lease names
     storm_s: float = 0.0  # how long no new fencing is begun
+
+    def inquest(self, node: NodeView, fence: Object) -> str:
+        """One per renewal that stands still, life of this controller and *object*: peers that saw the object vanish
+        owe its inquest nothing any more, so a later object asks for another promise."""
+        assert node.seen is not None
+        return f"{self.process}/{node.seen.renewal}/{uid_of(fence)}"
 
     def node(self, name: str) -> NodeView | None:
         return next((node for node in self.nodes if node.name == name), None)

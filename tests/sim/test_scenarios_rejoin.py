@@ -1,0 +1,91 @@
+"""A node that was fenced, or ended its life by itself, is as good as new afterwards: it is fenced again, it is held,
+and its guests outlive its agent."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sim.stage import Stage
+from tests.sim.test_scenarios_fencing import (
+    LONG_S,
+    apart,
+    api_away,
+    elsewhere,
+    fenced_world,
+    is_armed,
+    phase_of,
+    roster_settled,
+)
+
+from drover.api import names
+from drover.api.scheme import NODE
+from drover.api.wire import Object
+
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
+
+
+async def rejoined(stage: Stage, node: str, away_s: float = 45.0) -> None:
+    """The node is cut off, fenced, and joins again."""
+    await apart(stage, node, away_s)
+    world = stage.world
+    await stage.s.until(lambda: phase_of(world, node) == "Rejoined", "it has joined again", LONG_S)
+    await stage.s.until(lambda: is_armed(world.nodes[node]), "it is armed again", 20)
+    await stage.s.until(lambda: roster_settled(world), "the roster has settled", 20)
+
+
+async def at_home(stage: Stage, vm: str, node: str) -> None:
+    """A VM that was made for this node runs there."""
+    await stage.s.running_vm(vm, nodeSelector={"kubernetes.io/hostname": node})
+
+
+def test_a_restart_of_its_agent_ends_no_guest_of_the_new_life() -> None:
+    async def story(stage: Stage) -> None:
+        await rejoined(stage, "n1")
+        await at_home(stage, "a", "n1")
+        copies = stage.s.running_copies("a")
+        await stage.f.restart_agent("n1", 1)
+        await stage.pause(20)
+        assert stage.s.running_copies("a") == copies
+
+    fenced_world(story)
+
+
+def test_a_pause_and_its_end_touch_no_guest_of_the_new_life() -> None:
+    async def story(stage: Stage) -> None:
+        world = stage.world
+        await rejoined(stage, "n1")
+        await at_home(stage, "a", "n1")
+        copies = stage.s.running_copies("a")
+        for value in ("", None):
+            mark: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: value}}}
+            await world.user.patch(NODE, "n1", "", mark)
+            await stage.pause(10)
+        assert is_armed(world.nodes["n1"])
+        assert stage.s.running_copies("a") == copies
+
+    fenced_world(story)
+
+
+def test_its_peers_vouch_for_the_new_life() -> None:
+    async def story(stage: Stage) -> None:
+        await rejoined(stage, "n1")
+        await at_home(stage, "a", "n1")
+        copies = stage.s.running_copies("a")
+        await api_away(stage, 60)
+        await stage.pause(20)
+        assert stage.s.running_copies("a") == copies
+
+    fenced_world(story)
+
+
+def test_it_is_fenced_again() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await rejoined(stage, "n1")
+        await s.running_vm("a")
+        for _ in range(2):
+            node = s.node_of("a")
+            stage.do(apart(stage, node, 45))
+            await elsewhere(stage, "a", node, 20)
+            await stage.pause(60)
+
+    fenced_world(story)
