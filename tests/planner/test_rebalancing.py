@@ -75,13 +75,13 @@ def test_two_that_must_be_apart_are_separated_by_one_move() -> None:
         vm(name, "a", 1, gib, labels={"app": "db"}, anti_affinity=apart("db"))
         for name, gib in (("one", 4), ("two", 2))
     ]
-    plan = planned([node("a"), node("b")], pods)
+    plan = planned([node("a"), node("b"), node("c")], pods)
     assert steps(plan) == [("two", "a", "b")]
     assert plan.moves[0].rule is Rule.ANTI_AFFINITY
 
 
 def test_a_taint_empties_its_node() -> None:
-    nodes = [node("a", taints=(Taint("t"),)), node("b")]
+    nodes = [node("a", taints=(Taint("t"),)), node("b"), node("c")]
     plan = planned(nodes, [vm("one", "a"), vm("two", "a")])
     assert [move.rule for move in plan.moves] == [Rule.TAINT, Rule.TAINT]
 
@@ -91,6 +91,14 @@ def test_what_stays_put_is_never_moved() -> None:
     plan = rebalance(cluster, [Vm("ns/one", GI, movable=False)], CPU80)
     assert plan.moves == ()
     assert [one.subject for one in plan.impossible] == ["a"]
+
+
+def test_no_move_takes_the_room_that_the_loss_of_a_node_would_need() -> None:
+    """Were c lost, its large VM would need the room on b that the move takes."""
+    pods = [*(vm(f"v{i}", "a", 3) for i in range(3)), vm("large", "c", 8)]
+    assert planned([node("a"), node("b"), node("c")], pods).moves == ()
+    careless = replace(CPU80, n_plus_one=False)
+    assert steps(planned([node("a"), node("b"), node("c")], pods, careless)) == [("v0", "a", "b")]
 
 
 def test_the_order_of_the_input_changes_nothing() -> None:

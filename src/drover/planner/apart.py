@@ -6,14 +6,14 @@ A VM that comes is judged while its copy at the source still counts, as kube-sch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from drover.planner.cluster import NOWHERE, Cluster
 from drover.planner.fit import rows_of
-from drover.planner.model import PodTerm
+from drover.planner.model import HOSTNAME, PodTerm
 from drover.planner.tables import Bools, Ints
 
 Tally = dict[int, int]  # domain -> Pods
@@ -24,6 +24,7 @@ class Apart:
     """The rules of a picture. Per VM: the rules it holds, those that speak of it as a Pod that is there (``named``)
     and as one that comes (``refused``); the two differ in a corner of namespace selectors."""
 
+    topology: tuple[str, ...]  # per rule
     domain: tuple[Ints, ...]  # per rule: the domain of each node, below zero where it has none
     members: tuple[tuple[Ints, ...], ...]  # per rule: the nodes of each domain
     holds: tuple[tuple[int, ...], ...]
@@ -42,6 +43,7 @@ class Apart:
         members = {key: _members(found[order]) for key, found in codes.items()}
         at = [(codes[term.topology], rows) for term, rows in holding.items()]
         return cls(
+            topology=tuple(term.topology for term in holding),
             domain=tuple(codes[term.topology][order] for term in holding),
             members=tuple(members[term.topology] for term in holding),
             holds=_by_vm(vm_rows, list(holding.values())),
@@ -115,12 +117,53 @@ class Counters:
                     if code >= 0:
                         tally[code] = tally.get(code, 0) + step
 
-    def allows(self, vm: int, nodes: int) -> Bools:
-        """The nodes that the rules leave to the VM, its own copy counted where it is."""
+    def allows(
+        self, vm: int, nodes: int, lost: int = NOWHERE, gone: Mapping[int, int] | None = None
+    ) -> Bools:
+        """The nodes that the rules leave to the VM, its own copy counted where it is; or as if the VMs ``gone`` were
+        not on ``lost`` but on the nodes that they are mapped to (below zero: on none)."""
         found = np.ones(nodes, dtype=np.bool_)
-        for number, code in self._conflicts(vm):
-            found[self._rules.members[number][code]] = False
+        rules = self._rules
+        for tallies, mine, theirs in (
+            (self._spoken, rules.holds[vm], rules.named),
+            (self._holders, rules.refused[vm], rules.holds),
+        ):
+            for number in mine:
+                counts = tallies[number]
+                if gone:
+                    counts = self._without(number, counts, lost, gone, theirs)
+                for code, count in counts.items():
+                    if count > 0:
+                        found[rules.members[number][code]] = False
         return found
+
+    def _without(
+        self,
+        number: int,
+        counts: Tally,
+        lost: int,
+        gone: Mapping[int, int],
+        theirs: tuple[tuple[int, ...], ...],
+    ) -> Tally:
+        counts, codes = dict(counts), self._rules.domain[number]
+        for vm, node in gone.items():
+            if number in theirs[vm]:
+                for at, step in ((lost, -1), (node, 1)):
+                    if at >= 0 and codes[at] >= 0:
+                        counts[int(codes[at])] = counts.get(int(codes[at]), 0) + step
+        return counts
+
+    def plainly(self, vm: int, here: int, there: int) -> bool:
+        rules = self._rules
+        for tallies, mine in ((self._spoken, rules.holds[vm]), (self._holders, rules.refused[vm])):
+            for number in mine:
+                codes = rules.domain[number]
+                if rules.topology[number] != HOSTNAME or codes[here] < 0 or codes[there] < 0:
+                    return False
+                counts = tallies[number]
+                if counts.get(int(codes[here]), 0) > 1 or counts.get(int(codes[there]), 0) > 0:
+                    return False
+        return True
 
     def broken(self, vm: int, node: int) -> bool:
         """Does the VM, on ``node`` now, stand against a rule, itself not counted?"""
@@ -136,9 +179,3 @@ class Counters:
             if code >= 0 and self._holders[number].get(code, 0) > itself:
                 return True
         return False
-
-    def _conflicts(self, vm: int) -> Iterable[tuple[int, int]]:
-        for number in self._rules.holds[vm]:
-            yield from ((number, code) for code, n in self._spoken[number].items() if n > 0)
-        for number in self._rules.refused[vm]:
-            yield from ((number, code) for code, n in self._holders[number].items() if n > 0)

@@ -10,7 +10,7 @@ from drover.planner.cluster import PODS
 from drover.planner.fit import fit
 from drover.planner.grid import Board, Grid
 from drover.planner.plan import Impossible, Load, Move, Rejected, Rule, precopy_seconds
-from drover.planner.repair import Step, broken, ranked
+from drover.planner.repair import Step, broken
 from drover.planner.tables import Ints
 
 REJECTED = 3
@@ -92,14 +92,16 @@ def overload(board: Board, node: int) -> str:
 def _rejected(board: Board, step: Step) -> tuple[Rejected, ...]:
     """The three best of the others: those that would have been legal first, then those that rules refuse."""
     grid = board.grid
-    others = [node for node in ranked(board, step.vm) if node != step.target][:REJECTED]
+    others = [
+        node for node in board.ranked(step.vm, board.targets(step.vm)) if node != step.target
+    ][:REJECTED]
     found = [
         Rejected(grid.names[node], "possible, but the plan fills another one") for node in others
     ]
     return tuple(found)
 
 
-def impossible(grid: Grid, board: Board) -> tuple[Impossible, ...]:
+def impossible(grid: Grid, board: Board, *, certain: bool = False) -> tuple[Impossible, ...]:
     """What is still wrong, and what is in the way."""
     found = [
         Impossible(grid.names[node], Rule.OVERLOAD, overload(board, node), (), "")

@@ -9,11 +9,12 @@ taints, cordons, requests and anti-affinity by counters. For the few VMs that af
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 
 from drover.planner.apart import Apart, Counters
 from drover.planner.cluster import PODS, Cluster
@@ -21,8 +22,9 @@ from drover.planner.faults import Bystanders, misplaced
 from drover.planner.fit import CORDON, fit, selected, tainted, tolerates
 from drover.planner.model import Pod
 from drover.planner.plan import Goal, Rule, Vm
-from drover.planner.tables import Bools
+from drover.planner.tables import Bools, Ints
 
+Floats = npt.NDArray[np.float64]
 PASSING = "node.kubernetes.io/"  # the taints of node life
 
 
@@ -52,6 +54,11 @@ class Grid:
         self._classify()
         self.apart = Apart.of(cluster, self.rows, self.order)
         self.bystanders = Bystanders.of(cluster, self.rows)
+        ruled = [
+            bool(self.apart.holds[vm] or self.apart.refused[vm] or pod.affinity or pod.spread)
+            for vm, pod in enumerate(self.pods)
+        ]
+        self.ruled = np.array(ruled, dtype=np.bool_)  # somebody else's place matters to it
 
     def _measure(self) -> None:
         cluster = self.cluster
@@ -71,6 +78,7 @@ class Grid:
             amounts = [math.floor(int(whole) * share) for whole in self.capacity[:, column]]
             self.ceiling[:, column] = amounts
         self.limit = np.minimum(self.capacity, self.ceiling)
+        self.usual = self.limit.mean(axis=0) if len(self.names) else self.limit.sum(axis=0)
 
     def _classify(self) -> None:
         """VMs with the same rules about nodes share a row of ``allowed`` (may come) and ``at_home`` (may stay)."""
@@ -146,6 +154,15 @@ class Board:
         """The nodes that anti-affinity leaves to the VM, of its own rules and of others'."""
         return self._apart.allows(vm, len(self.grid.names))
 
+    def apart_without(self, vm: int, lost: int, gone: Mapping[int, int]) -> Bools:
+        """The same, were the VMs ``gone`` not on ``lost`` but each where it is mapped to (below zero: nowhere)."""
+        return self._apart.allows(vm, len(self.grid.names), lost, gone)
+
+    def plainly_apart(self, vm: int, node: int) -> bool:
+        """Has the VM nothing against ``node``, nor any of its own kind where it is now, by anti-affinity? For the
+        loss of its node; a rule about more than hosts is left to a closer look."""
+        return self._apart.plainly(vm, int(self.where[vm]), node)
+
     def targets(self, vm: int) -> Bools:
         """The nodes that the VM may go to now: all rules of coming, and room with both ends reserved. Not its
         own node."""
@@ -183,6 +200,35 @@ class Board:
             rule = misplaced(self.picture(), grid.pods[vm])
             found += [rule] if rule is not None else []
         return tuple(found)
+
+    def suspects(self) -> list[int]:
+        """The VMs that may stand against a rule: all others have rules about nodes alone, and keep them."""
+        grid = self.grid
+        at = grid.group, self.where
+        wrong = ~(grid.chosen[at] & grid.at_home[at]) | grid.ruled
+        return [int(vm) for vm in np.flatnonzero(wrong)]
+
+    def roominess(self, vm: int, nodes: Ints) -> Floats:
+        """The share of its limit that each node would have left with the VM on it, of what it has least."""
+        grid = self.grid
+        left = grid.limit[nodes] - self.used[nodes] - grid.size[vm]
+        shares = left[:, :-1] / np.maximum(grid.limit[nodes][:, :-1], 1)
+        return np.asarray(shares.min(axis=1, initial=1.0), dtype=np.float64)
+
+    def ranked(self, vm: int, targets: Bools, tight: bool = False) -> list[int]:
+        """The targets of a VM, roomiest first, or fullest first when ``tight``."""
+        rows = np.flatnonzero(targets)
+        room = self.roominess(vm, rows)
+        return [int(row) for row in rows[np.lexsort((rows, room if tight else -room))]]
+
+    def may_return(self, vm: int) -> bool:
+        """Has its first node room for it again?"""
+        grid, home = self.grid, int(self.grid.home[vm])
+        size = grid.size[vm]
+        return bool(((self.used[home] + size <= grid.limit[home]) | (size == 0)).all())
+
+    def is_over(self, node: int) -> bool:
+        return bool((self.used[node] > self.grid.ceiling[node]).any())
 
     def over(self) -> Bools:
         """The nodes above a ceiling."""

@@ -76,13 +76,14 @@ class Goal:
 class Budget:
     """What a plan may cost. ``moves``: of the whole plan; the rest is counted in ``Plan.more``. ``improve_moves``:
     those that only balance, each worth at least ``gain_per_gib``: percentage points of the sum of both standard
-    deviations (of CPU and memory over the nodes) per GiB copied. ``work``: iterations of the exact solver, 0 for
-    none; about 20,000 a second. ``binaries``: the largest model that it is given."""
+    deviations (of CPU and memory over the nodes) per GiB copied. ``rounds``: of the exact solver, which is asked only
+    when the plan found is not known to be the shortest; 0 for never. A round takes some tenths of a second where the
+    model is as large as ``binaries`` allows; a larger one is not tried."""
 
     moves: int = 10_000
     improve_moves: int = 0
     gain_per_gib: float = 0.001
-    work: int = 300_000
+    rounds: int = 100
     binaries: int = 50_000
 
 

@@ -17,15 +17,19 @@ still meanwhile: whoever executes a plan looks again before each step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from drover.planner import explain
+from drover.planner.bound import lower_bound
 from drover.planner.cluster import Cluster
+from drover.planner.exact import Model, binaries
 from drover.planner.grid import Board, Grid
-from drover.planner.plan import Budget, Goal, Plan, State, Vm
-from drover.planner.repair import broken, repair
+from drover.planner.ordering import Walk
+from drover.planner.plan import Budget, Goal, Plan, Rule, State, Vm
+from drover.planner.repair import WAYS, broken, repair
+from drover.planner.spare import Spare
 
 
 def rebalance(
@@ -36,20 +40,92 @@ def rebalance(
     goal.check()
     grid = Grid(cluster, vms, goal)
     first = Board(grid)
-    board, steps = repair(grid)
-    kept = steps[: budget.moves]
-    if len(kept) < len(steps):
+    walk, bound, certain = _repaired(grid, first, budget)
+    kept = walk.steps[: budget.moves]
+    board = walk.board
+    if len(kept) < len(walk.steps):
         board = Board(grid)
         for step in kept:
             board.put(step.vm, step.target)
+    before, after = _state(grid, first), _state(grid, board)
     return Plan(
         moves=explain.moves(grid, kept),
-        lower_bound=0,
-        impossible=explain.impossible(grid, board),
-        before=_state(grid, first),
-        after=_state(grid, board),
-        more=len(steps) - len(kept),
+        lower_bound=bound,
+        impossible=explain.impossible(grid, walk.board, certain=certain),
+        before=before,
+        after=after,
+        more=len(walk.steps) - len(kept),
     )
+
+
+def _repaired(grid: Grid, first: Board, budget: Budget) -> tuple[Walk, int, bool]:
+    """The best way of repair, the bound for it, and whether it is certain that not all can be repaired."""
+    at_first = broken(grid, first)
+    if not at_first and not (first.over().any() and Rule.OVERLOAD in grid.goal.repairs):
+        return Walk(grid, spare=False), 0, False
+    boards = [repair(grid, way) for way in WAYS]
+    boards.sort(key=lambda board: _worth(grid, board))
+    best, bound, certain = boards[0], lower_bound(grid, boards[0]), False
+    exact = None
+    if len(best.moved) > bound or _faults(grid, best):
+        exact, bound, certain = _exactly(grid, best, bound, budget)
+    rule_of = _reasons(grid, first, at_first)
+    walks = []
+    for board in [exact, *boards[:2]] if exact is not None else boards[:3]:
+        walk = Walk(grid)
+        walk.go(board.moved, rule_of)
+        walk.mop_up(rule_of)
+        walks.append(walk)
+        if _worth(grid, walk.board) <= _worth(grid, board) and len(walk.steps) == len(board.moved):
+            break
+    walk = min(walks, key=lambda one: (_faults(grid, one.board), len(one.steps)))
+    if _faults(grid, walk.board) > _faults(grid, exact or best):
+        bound = min(bound, lower_bound(grid, walk.board))
+    return walk, min(bound, len(walk.steps)), certain
+
+
+def _faults(grid: Grid, board: Board) -> int:
+    over = int(board.over().sum()) if Rule.OVERLOAD in grid.goal.repairs else 0
+    return over + len(broken(grid, board))
+
+
+def _worth(grid: Grid, board: Board) -> tuple[int, int, float]:
+    """What to compare boards by: faults left, moves, GiB."""
+    gib = float(sum(grid.gib[vm] for vm in sorted(board.moved)))
+    return _faults(grid, board), len(board.moved), gib
+
+
+def _exactly(grid: Grid, best: Board, bound: int, budget: Budget) -> tuple[Board | None, int, bool]:
+    """The solver's board, its bound, and whether it is certain that not all can be repaired."""
+    if not budget.rounds or not 0 < binaries(grid) <= budget.binaries:
+        return None, bound, False
+    faults = _faults(grid, best)
+    answer = Model(grid).solve(None if faults else best, budget.rounds)
+    certain = answer.infeasible
+    if certain:
+        answer = Model(grid, best).solve(best, budget.rounds)
+    if answer.targets is None:
+        return None, max(bound, answer.bound) if not faults else bound, certain
+    board = Board(grid)
+    for vm, node in answer.targets.items():
+        board.put(vm, node)
+    better = _worth(grid, board)[:2] < _worth(grid, best)[:2]
+    return board if better else None, max(bound, answer.bound), certain
+
+
+def _reasons(
+    grid: Grid, first: Board, at_first: dict[int, tuple[Rule, ...]]
+) -> Callable[[Board, int], Rule]:
+    over = first.over()
+
+    def rule_of(board: Board, vm: int) -> Rule:
+        if vm in at_first and board.where[vm] == grid.home[vm]:
+            return at_first[vm][0]
+        if over[board.where[vm]] and Rule.OVERLOAD in grid.goal.repairs:
+            return Rule.OVERLOAD
+        return Rule.ROOM
+
+    return rule_of
 
 
 def state(cluster: Cluster, vms: Iterable[Vm], goal: Goal) -> State:
@@ -62,10 +138,11 @@ def state(cluster: Cluster, vms: Iterable[Vm], goal: Goal) -> State:
 def _state(grid: Grid, board: Board) -> State:
     shares = 100 * board.used / np.maximum(grid.capacity, 1)
     known = [name for name in ("cpu", "memory") if name in grid.resources and len(grid.names)]
+    unsafe = sorted(Spare(board).unsafe) if grid.goal.n_plus_one else ()
     return State(
         overloaded=tuple(grid.names[n] for n in np.flatnonzero(board.over())),
         broken={grid.vms[vm].pod: rules for vm, rules in broken(grid, board).items()},
-        unsafe=(),
+        unsafe=tuple(grid.names[node] for node in unsafe),
         deviation={n: float(shares[:, grid.resources.index(n)].std()) for n in known},
         loads={
             name: explain.percents(grid, board.used[row], row)

@@ -1,24 +1,48 @@
 """Repair by reason: every VM that stands against a rule, and as few as will do from every node above its ceiling.
 
-Each goes to the place where it leaves the least waste, or the most room, whichever of the two ways of filling leaves
-fewer faults. What finds no place stays; others (``chains``) make room for it.
+Several ways are tried and the best is kept: the target with the most room or with the least, the fewest GiB or the
+smallest VM for the last step. What finds no place directly finds one by ``chains``. The result is where the VMs
+shall be; ``ordering`` makes steps of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from drover.planner.grid import Board, Grid
+from drover.planner.chains import lighten, make_room, take_home
+from drover.planner.grid import Board, Floats, Grid
 from drover.planner.plan import Rule
+from drover.planner.tables import Ints
+
+PINNED = frozenset({Rule.NODE_AFFINITY, Rule.TAINT})
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to choose where several would do. ``tight``: the fullest target. ``small``: the smallest VM that suffices,
+    instead of the one with the least memory. ``chains``: a larger VM that others must make room for (two moves) is
+    preferred where one that fits would do less than half of it."""
+
+    tight: bool
+    small: bool
+    chains: bool = False
+
+
+WAYS = (
+    Way(False, False),
+    Way(True, False),
+    Way(True, True),
+    Way(True, False, True),
+    Way(True, True, True),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Take ``vm`` from ``source`` to ``target``, because of ``rule``; rows of the grid. ``about``: the node that is
-    too full, or -1."""
+    """Take ``vm`` from ``source`` to ``target``, because of ``rule``; rows of the grid."""
 
     vm: int
     source: int
@@ -26,85 +50,101 @@ class Step:
     rule: Rule
 
 
-def broken(grid: Grid, board: Board) -> dict[int, tuple[Rule, ...]]:
-    """The VMs that stand against rules which the goal repairs."""
+def broken(
+    grid: Grid, board: Board, vms: Iterable[int] | None = None
+) -> dict[int, tuple[Rule, ...]]:
+    """The VMs (of ``vms``, or all) that stand against rules which the goal repairs."""
     found = {}
-    for vm in range(len(grid.vms)):
+    for vm in board.suspects() if vms is None else vms:
         rules = tuple(r for r in board.stands_against(vm) if r in grid.goal.repairs)
         if rules:
             found[vm] = rules
     return found
 
 
-def repair(grid: Grid) -> tuple[Board, list[Step]]:
-    """The better of both ways of filling."""
-    tried = [_repair(grid, tight) for tight in (False, True)]
-    return min(tried, key=lambda one: (_left(grid, one[0]), len(one[1]), _gib(grid, one[1])))
-
-
-def _gib(grid: Grid, steps: list[Step]) -> float:
-    return float(sum(grid.gib[step.vm] for step in steps))
-
-
-def _left(grid: Grid, board: Board) -> int:
-    return int(board.over().sum()) + len(broken(grid, board))
-
-
-def _repair(grid: Grid, tight: bool) -> tuple[Board, list[Step]]:
+def repair(grid: Grid, way: Way) -> Board:
+    """Where the VMs shall be."""
     board = Board(grid)
-    steps: list[Step] = []
-    at_first = broken(grid, board)
-    for vm in sorted(at_first, key=lambda vm: (_shared(at_first[vm]), grid.gib[vm], vm)):
-        rules = [r for r in board.stands_against(vm) if r in grid.goal.repairs]
-        if rules and grid.movable[vm]:
-            steps += _go(board, vm, rules[0], tight)
+    _mend(board, way)
     if Rule.OVERLOAD in grid.goal.repairs:
-        leaving = [vm for node in np.flatnonzero(board.over()) for vm in leavers(board, int(node))]
-        leaving.sort(key=lambda vm: (-_weight(grid, vm), vm))
-        for vm in leaving:
-            steps += _go(board, vm, Rule.OVERLOAD, tight)
-    return board, steps
+        for node in _by_excess(board):
+            _relieve(board, node, way)
+    take_home(board)
+    lighten(board)
+    return board
 
 
-def _shared(rules: tuple[Rule, ...]) -> bool:
-    """May the move of another VM mend it?"""
-    return not {Rule.NODE_AFFINITY, Rule.TAINT} & set(rules)
+def _by_excess(board: Board) -> list[int]:
+    """The nodes above a ceiling, the worst first."""
+    shares = (board.used / np.maximum(board.grid.ceiling, 1)).max(axis=1)
+    return sorted(np.flatnonzero(board.over()).tolist(), key=lambda node: (-shares[node], node))
 
 
-def _weight(grid: Grid, vm: int) -> float:
-    return float((grid.size[vm] / np.maximum(grid.limit.mean(axis=0), 1)).max())
-
-
-def leavers(board: Board, node: int) -> list[int]:
-    """As few movable VMs as bring the node below its ceilings, the ones that take most of the excess first."""
+def _mend(board: Board, way: Way) -> None:
+    """Take away the VMs that stand against a rule: first those that no other's move can help, large ones first; then,
+    of those that are in each other's way, the ones that relieve a full node most, or have the least memory."""
     grid = board.grid
-    there = np.flatnonzero((board.where == node) & grid.movable)
-    excess = np.maximum(board.used[node] - grid.ceiling[node], 0).astype(np.float64)
-    chosen: list[int] = []
-    while (excess > 0).any() and len(there):
-        hot = excess > 0
-        taken = np.minimum(grid.size[there][:, hot] / excess[hot], 1.0).sum(axis=1)
-        best = np.lexsort((there, grid.gib[there], -taken))[0]
-        chosen.append(int(there[best]))
-        excess = np.maximum(excess - grid.size[there[best]], 0)
-        there = np.delete(there, best)
-    return chosen
+    at_first = broken(grid, board)
+    pinned = [vm for vm, rules in at_first.items() if PINNED & set(rules)]
+    others = [vm for vm in at_first if vm not in set(pinned)]
+    pinned.sort(key=lambda vm: (-weight(grid, vm), vm))
+    others.sort(key=lambda vm: (-_relief(board, vm), grid.gib[vm], vm))
+    for vm in (*pinned, *others):
+        if grid.movable[vm] and broken(grid, board, [vm]) and not go(board, vm, way.tight):
+            make_room(board, vm, way.tight)
 
 
-def _go(board: Board, vm: int, rule: Rule, tight: bool) -> Iterator[Step]:
+def _relief(board: Board, vm: int) -> float:
+    """The share of its node's excess that leaves with it; 0 where the node has none."""
+    grid, node = board.grid, int(board.where[vm])
+    excess = board.used[node] - grid.ceiling[node]
+    hot = excess > 0
+    return float(np.minimum(grid.size[vm][hot] / excess[hot], 1.0).sum())
+
+
+def weight(grid: Grid, vm: int) -> float:
+    """How much of a usual node it takes."""
+    return float((grid.size[vm] / np.maximum(grid.usual, 1)).max())
+
+
+def go(board: Board, vm: int, tight: bool) -> bool:
     """Move the VM to its best target, if there is one."""
-    source = int(board.where[vm])
-    for target in ranked(board, vm, tight):
+    for target in board.ranked(vm, board.targets(vm), tight):
         if board.harmless(vm, target):
             board.put(vm, target)
-            yield Step(vm, source, target, rule)
-            return
+            return True
+    return False
 
 
-def ranked(board: Board, vm: int, tight: bool = False) -> list[int]:
-    """The targets of a VM, roomiest first, or fullest first when ``tight``."""
-    rows = np.flatnonzero(board.targets(vm))
+def _relieve(board: Board, node: int, way: Way) -> None:
+    """Take VMs away until the node is below its ceilings: the largest that finds a place, until one suffices."""
     grid = board.grid
-    left = (grid.limit[rows] - board.used[rows] - grid.size[vm]) / np.maximum(grid.limit[rows], 1)
-    room = left[:, : len(grid.resources) - 1].min(axis=1, initial=1.0)
-    return [int(row) for row in rows[np.lexsort((rows, room if tight else -room))]]
+    there = np.flatnonzero((board.where == node) & grid.movable)
+    there = there[grid.home[there] == node]
+    while board.is_over(node) and len(there):
+        excess = np.maximum(board.used[node] - grid.ceiling[node], 0).astype(np.float64)
+        hot = excess > 0
+        taken = np.minimum(grid.size[there][:, hot] / excess[hot], 1.0).sum(axis=1)
+        enough = taken >= hot.sum()
+        cost = grid.size[there][:, hot].sum(axis=1) if way.small else grid.gib[there]
+        order = np.lexsort((there, np.where(enough, cost, 0), grid.gib[there], -taken))
+        if way.small:
+            order = np.lexsort((there, np.where(enough, cost, 0), -taken))
+        gone = _first(board, there[order], taken[order], way)
+        if gone is None:
+            return
+        there = there[there != gone]
+
+
+def _first(board: Board, vms: Ints, taken: Floats, way: Way) -> int | None:
+    """Move the first of ``vms`` that finds a place; by a chain where that does at least twice as much."""
+    direct = next((i for i, vm in enumerate(vms.tolist()) if board.targets(vm).any()), None)
+    worth = 2 * taken[direct] if direct is not None else 0.0
+    for i, vm in enumerate(vms.tolist()):
+        if i == direct or (direct is not None and (not way.chains or taken[i] < worth)):
+            break
+        if make_room(board, vm, way.tight):
+            return int(vm)
+    if direct is None:
+        return None
+    return next((vm for vm in vms.tolist()[direct:] if go(board, vm, way.tight)), None)

@@ -1,0 +1,190 @@
+"""Room for the VMs of any one node that is lost (N+1), kept as a witness: for each VM a node that would take it.
+
+A node is safe when all its VMs have such places at once, within what the nodes have and by the rules about nodes and
+anti-affinity. A move changes little of that, so only what it touches is looked at again: the places on its target,
+and a place for the VM itself. A move after which a safe node would have none is refused.
+
+Finding places is a packing problem: large VMs first, to the roomiest node, one exchange where that fails. A node
+counts as unsafe when that finds none, though a cleverer search might. Affinity and spreading of lost VMs are not
+looked at, and Pods that are no VMs are lost with their node.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drover.planner.grid import Board
+from drover.planner.tables import Bools, Ints
+
+NONE = -1
+
+
+class Spare:
+    """The witness of a board; ``accept`` follows its moves, one by one."""
+
+    def __init__(self, board: Board) -> None:
+        self.board, self.grid = board, board.grid
+        self.unsafe: set[int] = set()
+        self._place = np.full(len(self.grid.vms), NONE, dtype=np.int64)
+        self._of_lost: list[dict[int, Ints]] = [{} for _ in self.grid.names]  # place -> size
+        self._at_place: list[set[int]] = [set() for _ in self.grid.names]  # the lost nodes
+        self._log: list[tuple[int, int, int, bool]] = []
+        self._quickly()
+        for node, vms in enumerate(self._residents()):
+            missing = [vm for vm in vms if self._place[vm] == NONE]
+            if missing and not (self._settle(node, missing) or self._anew(node)):
+                self.unsafe.add(node)
+        self._log.clear()
+
+    def accept(self, vm: int, source: int) -> bool:
+        """Is the move of the VM from ``source``, which the board has made already, harmless? False: nothing has
+        changed here, and the board must take it back."""
+        self._log.clear()
+        if self._place[vm] != NONE:
+            self._release(source, vm)
+        if self._follow(vm, int(self.board.where[vm])):
+            return True
+        for lost, one, place, held in reversed(self._log):
+            if held:
+                self._release(lost, one)
+            else:
+                self._hold(lost, one, place)
+        return False
+
+    def _follow(self, vm: int, target: int) -> bool:
+        board, grid = self.board, self.grid
+        free = grid.capacity[target] - board.used[target]
+        for lost in sorted(self._at_place[target]):
+            if lost in self.unsafe or lost == target:
+                continue
+            crowded = bool((self._of_lost[lost][target] > free).any())
+            if not crowded and not grid.ruled[vm]:
+                continue
+            there = np.flatnonzero((board.where == lost) & (self._place == target)).tolist()
+            for one in there:
+                self._release(lost, one)
+            if not all(self._find(lost, one) for one in self._large_first(there)):
+                return self._anew(lost) and (target in self.unsafe or self._find(target, vm))
+        return target in self.unsafe or self._find(target, vm) or self._anew(target)
+
+    def _quickly(self) -> None:
+        """Most VMs at once: the first of each node to the roomiest node, the second to the next, and so on, as far as
+        they fit there together."""
+        grid, board = self.grid, self.board
+        free = grid.capacity - board.used
+        room = (free[:, :-1] / np.maximum(grid.capacity[:, :-1], 1)).min(axis=1, initial=1.0)
+        weight = (grid.size / np.maximum(grid.usual, 1)).max(axis=1, initial=0.0)
+        vms = np.lexsort((-weight, board.where))
+        lost = board.where[vms]
+        rank = np.arange(len(vms)) - np.searchsorted(lost, lost)
+        roomiest = np.argsort(-room, kind="stable")
+        place = np.full(len(vms), NONE, dtype=np.int64)
+        for group, allowed in enumerate(grid.allowed):
+            rows = np.flatnonzero(grid.group[vms] == group)
+            order = roomiest[allowed[roomiest]]
+            if len(order) < 2:
+                continue
+            found = order[rank[rows] % len(order)]
+            itself = found == lost[rows]
+            found[itself] = order[(rank[rows][itself] + 1) % len(order)]
+            place[rows] = np.where(found == lost[rows], NONE, found)
+        pair, index = np.unique(lost * len(grid.names) + place, return_inverse=True)
+        held = np.zeros((len(pair), grid.size.shape[1]), dtype=np.int64)
+        np.add.at(held, index, grid.size[vms])
+        fits = (held <= free[pair % len(grid.names)]).all(axis=1)[index] & (place != NONE)
+        for row in np.flatnonzero(fits).tolist():
+            vm = int(vms[row])
+            if not grid.ruled[vm] or board.plainly_apart(vm, int(place[row])):
+                self._hold(int(lost[row]), vm, int(place[row]))
+
+    def _residents(self) -> list[list[int]]:
+        found: list[list[int]] = [[] for _ in self.grid.names]
+        for vm, node in enumerate(self.board.where.tolist()):
+            found[node].append(vm)
+        return found
+
+    def _large_first(self, vms: list[int]) -> list[int]:
+        weight = (self.grid.size[vms] / np.maximum(self.grid.usual, 1)).max(axis=1)
+        return [vms[i] for i in np.lexsort((vms, -weight)).tolist()]
+
+    def _settle(self, lost: int, vms: list[int]) -> bool:
+        """Places for VMs of a node that have none yet."""
+        return all(self._find(lost, vm) for vm in self._large_first(vms))
+
+    def _anew(self, lost: int) -> bool:
+        """Forget the places of a node and find others."""
+        vms = np.flatnonzero(self.board.where == lost).tolist()
+        for vm in vms:
+            if self._place[vm] != NONE:
+                self._release(lost, vm)
+        return self._settle(lost, vms)
+
+    def _find(self, lost: int, vm: int) -> bool:
+        """A place for one VM beside those that its neighbours have; a neighbour may go elsewhere for it."""
+        open_ = self._open(lost, vm)
+        if self._take(lost, vm, open_):
+            return True
+        size = self.grid.size[vm]
+        for place in sorted(self._of_lost[lost]):
+            if not self._may(lost, vm)[place]:
+                continue
+            there = np.flatnonzero((self.board.where == lost) & (self._place == place)).tolist()
+            for other in there:
+                self._release(lost, other)
+                if self._fits(lost, size)[place] and self._may(lost, vm)[place]:
+                    self._hold(lost, vm, place)
+                    if self._take(lost, other, self._open(lost, other)):
+                        return True
+                    self._release(lost, vm)
+                self._hold(lost, other, place)
+        return False
+
+    def _take(self, lost: int, vm: int, open_: Bools) -> bool:
+        rows = np.flatnonzero(open_)
+        if not len(rows):
+            return False
+        free = self._free(lost)[rows, :-1] - self.grid.size[vm][:-1]
+        room = (free / np.maximum(self.grid.capacity[rows, :-1], 1)).min(axis=1, initial=1.0)
+        self._hold(lost, vm, int(rows[np.argmax(room)]))
+        return True
+
+    def _free(self, lost: int) -> Ints:
+        free: Ints = self.grid.capacity - self.board.used
+        for place, size in self._of_lost[lost].items():
+            free[place] -= size
+        return free
+
+    def _fits(self, lost: int, size: Ints) -> Bools:
+        return np.asarray(((self._free(lost) >= size) | (size == 0)).all(axis=1), dtype=np.bool_)
+
+    def _may(self, lost: int, vm: int) -> Bools:
+        """Where the rules would let it go, were ``lost`` gone."""
+        found = self.grid.allowed[self.grid.group[vm]].copy()
+        found[lost] = False
+        if self.grid.ruled[vm]:
+            there = np.flatnonzero(self.board.where == lost).tolist()
+            gone = {one: int(self._place[one]) for one in there if self.grid.ruled[one]}
+            found &= self.board.apart_without(vm, lost, gone)
+        return np.asarray(found, dtype=np.bool_)
+
+    def _open(self, lost: int, vm: int) -> Bools:
+        open_: Bools = self._may(lost, vm) & self._fits(lost, self.grid.size[vm])
+        return open_
+
+    def _hold(self, lost: int, vm: int, place: int) -> None:
+        held = self._of_lost[lost]
+        held[place] = held.get(place, 0) + self.grid.size[vm]
+        self._at_place[place].add(lost)
+        self._place[vm] = place
+        self._log.append((lost, vm, place, True))
+
+    def _release(self, lost: int, vm: int) -> None:
+        place = int(self._place[vm])
+        left = self._of_lost[lost][place] - self.grid.size[vm]
+        if left.any():
+            self._of_lost[lost][place] = left
+        else:
+            del self._of_lost[lost][place]
+            self._at_place[place].discard(lost)
+        self._place[vm] = NONE
+        self._log.append((lost, vm, place, False))
