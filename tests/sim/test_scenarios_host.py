@@ -6,7 +6,7 @@ import pytest
 from tests.sim.stage import Stage, large, tell
 
 from drover.agent.ports import HostError, RunState
-from drover.api.scheme import EVENT, POD, SECRET
+from drover.api.scheme import EVENT, POD, SECRET, VMM
 from drover.api.wire import Object
 from drover.sim.parts import MemoryJournal
 
@@ -85,6 +85,26 @@ def test_an_agent_that_dies_before_it_starts_a_qemu_starts_it_later() -> None:
         await s.until(lambda: s.runs("a"), "a runs", 30)
         assert s.running_copies("a") == [pod["metadata"]["uid"]]
         assert s.lease_spec("a").get("lastReason", "") == ""
+
+    tell(story)
+
+
+def test_a_pod_that_goes_before_its_qemu_is_adopted_is_stopped_with_grace() -> None:
+    """The agent that has just started hears of it while other caches are still filling."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a")
+        node, (pod,) = s.node_of("a"), s.pods_of("a")
+        stage.f.kill_agent(node)
+        held = stage.f.hold(node, lambda asked: asked.path == VMM.path() and asked.method == "GET")
+        stage.f.start_agent(node)
+        await stage.pause(1)
+        await s.delete_pod(pod["metadata"]["name"], grace_s=0)
+        await stage.pause(1)
+        held.let_go()
+        await s.at("stop.powerdown", 10)
+        assert (await s.at("released"))["why"] == "PodDeleted"
 
     tell(story)
 

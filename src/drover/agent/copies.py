@@ -87,7 +87,8 @@ class Copies:
     def _pod_handler(self, old: Object | None, new: Object | None) -> None:
         self._pod_changed(new or old)
         if (
-            new is None
+            self._ready  # before that its QEMU may live and not be adopted yet; the journal remembers it
+            and new is None
             and old is not None
             and pods.is_vm(old)
             and pods.uid(old) not in self._keepers

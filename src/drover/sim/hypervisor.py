@@ -210,8 +210,10 @@ class ModelHypervisor:
         return copy in self._site.qemus
 
     async def forget(self, copy: str) -> None:
-        machine = self._machines.pop(copy, None)
-        require(machine is None or not machine.alive, f"{copy} lives and cannot be forgotten")
+        self._machines.pop(copy, None)
+        # Also one that was not adopted yet: its files would go, and with them all hold of it.
+        lives = any(qemu.copy == copy for qemu in self._site.living(self._node))
+        require(not lives, f"{copy} lives and cannot be forgotten")
 
 
 class ModelMachine:
