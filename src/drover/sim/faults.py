@@ -13,6 +13,7 @@ from drover.sim.world import CONTROLLERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from drover.api.scheme import Kind
     from drover.api.wire import Request
     from drover.sim.net import Link as ApiLink
     from drover.sim.qemu_model import ModelQemu
@@ -157,6 +158,15 @@ class Faults:
         await asyncio.sleep(for_s)
         self.world.net.heal(name)
 
+    async def lag(self, name: str, kind: Kind, for_s: float) -> None:
+        """The watch of one kind tells nothing for a while: caches of one process are never of one moment."""
+        link, path = self.world.net.link(name), kind.path()
+        self.world.note(f"fault: {name} hears nothing of {kind.plural} for {for_s:.3f} s")
+        link.lags[path] = None
+        await asyncio.sleep(for_s)
+        link.lags.pop(path, None)
+        link.change()
+
     def hold(self, name: str, chosen: Callable[[Request], bool], most: int = 1) -> Held:
         """Keep the first ``most`` such requests on the way until ``Held.let_go``: they land late."""
         held = Held(self.world.net.link(name), chosen, most)
@@ -222,6 +232,8 @@ class Faults:
             world.net.heal(name)
             link = world.net.link(name)
             link.lose_request = link.lose_answer = link.late = 0.0
+            link.lags.clear()
+            link.change()
         for wire in world.site.links.values():
             wire.up, wire.loses_last_word, wire.holds_last_word = True, False, False
             wire.bytes_per_second = _WIRE_BYTES_PER_SECOND

@@ -56,6 +56,9 @@ class Link:
     lose_answer: float = 0.0
     late: float = 0.0
     holds: Callable[[Request], bool] | None = None  # fault: these requests wait until ``change``
+    lags: dict[str, None] = field(
+        default_factory=dict
+    )  # fault: watches of these paths tell nothing
     cut: bool = False
     clogged: bool = False
     cuts: int = 0
@@ -291,6 +294,8 @@ class SimTransport:
                     stream.opened.set_result(None)
                 async for event in events:
                     await self._net.to_client(self._link, life)
+                    while request.path in self._link.lags:
+                        await self._link.changed.wait()
                     await stream.queue.put(event)
             await stream.queue.put(None)
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from drover.api.scheme import NODE, POD, VDISK, VM, VML, VMM, VMOP
 from drover.base.tasks import TaskScope
 from drover.sim.faults import Faults
 from drover.sim.parts import Dice
@@ -25,6 +26,7 @@ STEPS = (
     "migration.succeeded", "evict.listening", "evict.copy", "evict.completed", "evict.hand-over",
     "evict.take-back", "evict.hand-back", "evict.cancel", "resumed", "killed", "released",
 )  # fmt: skip
+WATCHED = (POD, VM, VMOP, VML, VMM, VDISK, NODE)
 _DELAYS_S = (0.0, 0.0, 0.001, 0.003, 0.01, 0.1, 0.5)
 _MOST_AT_ONCE = 6
 
@@ -48,7 +50,7 @@ class Weather:
         return [
             self._agent, self._frozen_agent, self._crash, self._guest_ends, self._hang, self._cut,
             self._clog, self._lossy, self._controllers, self._frozen_controllers, self._server,
-            self._wire, self._last_word, self._slow, self._no_launch, self._power,
+            self._wire, self._last_word, self._slow, self._no_launch, self._power, self._lag,
         ]  # fmt: skip
 
     def start(self) -> None:
@@ -170,3 +172,6 @@ class Weather:
 
     async def _power(self, where: str) -> None:
         await self.faults.power_cycle(self._node(where), self._short_s())
+
+    async def _lag(self, where: str) -> None:
+        await self.faults.lag(where, self._dice.pick(WATCHED), self._short_s())
