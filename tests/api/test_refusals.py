@@ -101,6 +101,17 @@ async def test_a_bad_value_is_refused(
     assert said in refusal.value.message
 
 
+async def test_an_operation_whose_migration_could_not_be_named_is_refused(cluster: Cluster) -> None:
+    spec = samples.works(scheme.VMOP.kind)[0]
+    for length, fits in ((248, True), (249, False)):
+        body = {"metadata": meta(scheme.VMOP, "x" * length), "spec": spec}
+        if fits:
+            await cluster.admin.create_dry(scheme.VMOP, body)
+            continue
+        with pytest.raises(status.Invalid, match=r"metadata.name"):
+            await cluster.admin.create_dry(scheme.VMOP, body)
+
+
 @pytest.mark.parametrize(
     ("name", "spec", "said"),
     [

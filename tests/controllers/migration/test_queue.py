@@ -20,7 +20,7 @@ from tests.controllers.world import World, play
 from drover.api import names
 from drover.api.conditions import get_condition
 from drover.api.scheme import MODULECONFIG, NODE, POD, VM, VMOP, Kind
-from drover.api.status import Forbidden
+from drover.api.status import Forbidden, Invalid
 from drover.api.wire import Object
 
 
@@ -255,3 +255,26 @@ async def withdraw(world: World, vm: str) -> None:
     """It goes away, so that its slot is free."""
     await world.delete(VMOP, f"e-{vm}")
     await world.settle(SOON_S)
+
+
+def test_a_target_that_can_never_be_made_ends_the_move_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A target has a few annotations more than its source: who filled theirs to the brim waits for nothing."""
+    too_long = "metadata.annotations: Too long: may not be more than 262144 bytes"
+
+    async def story(world: World) -> None:
+        await running(world, "n1")
+        create = world.manager.client.create
+
+        async def with_limits(kind: Kind, obj: Object) -> Object:
+            if kind is POD:
+                raise Invalid(too_long)
+            return await create(kind, obj)
+
+        monkeypatch.setattr(world.manager.client, "create", with_limits)
+        await evict(world, "vm0")
+        assert (await told(world, "vm0"))[0] == "Failed"
+        assert too_long in (await told(world, "vm0"))[3]
+
+    play(story, wire)

@@ -215,11 +215,15 @@ class MigrationController:
         except status.Forbidden as refusal:
             # The VM's first Pod was allowed, so what is new is a quota: both Pods count while the VM moves.
             raise _Refused(str(refusal)) from refusal
+        except (status.Invalid, status.BadRequest) as wrong:
+            # What it was made from will not change by waiting: too many annotations on the VM, for example.
+            said = story.SetPhase(VmmPhase.FAILED, story.Reason.TARGET_FAILED, wrong.message)
+            return await self._set_phase(vmm, said)
         self.pods.observe(pod)
         named = {"name": name, "uid": pods.uid(pod)}
         self._manager.log.mark("migration.scheduling", vmm=vmm["metadata"]["name"])
-        said = {"phase": VmmPhase.SCHEDULING, "targetPod": named, "reason": "", "message": ""}
-        return await self._write(vmm, {"status": said}, "status")
+        begun = {"phase": VmmPhase.SCHEDULING, "targetPod": named, "reason": "", "message": ""}
+        return await self._write(vmm, {"status": begun}, "status")
 
     async def _delete_target(self, vmm: Object) -> Object:
         pod = self._target_pod(vmm)
