@@ -54,6 +54,11 @@ def inquest(fence: Obj) -> str:
     return str(((fence.get("status") or {}).get("inquest") or {}).get("id", ""))
 
 
+def lost_vms(fence: Obj) -> list[dict[str, str]]:
+    """The VMs of that life: ``namespace`` and ``name``, and once they were started again ``restarted`` and ``node``."""
+    return [dict(one) for one in (fence.get("status") or {}).get("virtualMachines") or []]
+
+
 @dataclass(frozen=True)
 class Member:
     """A node that may vouch."""

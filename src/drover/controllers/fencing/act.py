@@ -17,6 +17,7 @@ from drover.controllers.fencing.view import GroupView, NodeView
 from drover.runtime.informer import Informer
 from drover.runtime.manager import Manager
 
+MOST_VMS = 1024  # of one node's timeline
 _MOMENTS = {
     FencePhase.SUSPECT: "suspect",
     FencePhase.CONDEMNED: "condemned",
@@ -48,7 +49,9 @@ class Actor:
             case intents.Drop(fence):
                 await self._drop(fence)
             case intents.Condemn(node):
-                await self._condemn(node)
+                await self._condemn(node, _vms_of(view, node))
+            case intents.Record(fence, vms):
+                await self._write(fence, {"virtualMachines": list(vms)})
             case intents.Cordon(node_object):
                 await self._cordon(node_object)
             case intents.Advance(fence, phase, evidence):
@@ -115,7 +118,7 @@ class Actor:
         except NotFound:
             return
 
-    async def _condemn(self, node: NodeView) -> None:
+    async def _condemn(self, node: NodeView, vms: list[Object]) -> None:
         """The compare-and-swap of the proof: it succeeds on exactly the version seen, or not at all (C3)."""
         assert node.seen is not None
         assert node.fence is not None
@@ -130,8 +133,9 @@ class Actor:
                 version=fence,
             )
             self._fences.observe(fence)
-        if node.node is not None and "saved" not in (fence.get("status") or {}):
-            fence = await self._write(fence, {"saved": saved.saved_of(node.node)})
+        if "virtualMachines" not in (fence.get("status") or {}):
+            kept = {} if node.node is None else {"saved": saved.saved_of(node.node)}
+            fence = await self._write(fence, {"virtualMachines": vms, **kept})
         lease = node.seen.lease
         meta = lease["metadata"]
         annotations = meta.get("annotations") or {}
@@ -211,6 +215,15 @@ class Actor:
             self._recorder.event(
                 node.node, "Warning" if kind == "Warning" else "Normal", reason, message
             )
+
+
+def _vms_of(view: GroupView, node: NodeView) -> list[Object]:
+    """What its present life runs, for the timeline."""
+    assert node.seen is not None
+    life = node.seen.incarnation
+    found = sorted(key for key, holder in view.holders.items() if holder.life == life)
+    keys = [key.split("/") for key in found[:MOST_VMS]]
+    return [{"namespace": namespace, "name": name} for namespace, name in keys]
 
 
 def _members(members: tuple[Member, ...]) -> list[Object]:

@@ -10,14 +10,23 @@ from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds import vml as vmls
 from drover.api.kinds.nodefence import FencePhase
 from drover.api.meta import generation_of, name_of
-from drover.api.scheme import LEASE, MODULECONFIG, NODE, NODEFENCE, NODEGROUP, NODEROSTER, VML
+from drover.api.scheme import (
+    LEASE,
+    MODULECONFIG,
+    NODE,
+    NODEFENCE,
+    NODEGROUP,
+    NODEROSTER,
+    VML,
+    key_of,
+)
 from drover.api.status import Conflict, NotFound
 from drover.api.wire import Object
 from drover.controllers.fencing.act import Actor
 from drover.controllers.fencing.decide import decide
 from drover.controllers.fencing.intents import Decision, Intent
 from drover.controllers.fencing.sight import Sight, Storm
-from drover.controllers.fencing.view import GroupView, NodeView
+from drover.controllers.fencing.view import GroupView, Holder, NodeView
 from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
@@ -126,7 +135,11 @@ class FencingReconciler:
                 for node in members
                 if node.armed is not None and not node.proved_dead
             ),
-            held=frozenset(vmls.incarnation(vml) for vml in self.vmls.all() if vmls.holder(vml)),
+            holders={
+                key_of(vml): Holder(vmls.node(vml), vmls.incarnation(vml))
+                for vml in self.vmls.all()
+                if vmls.holder(vml)
+            },
             storm_s=self._storms[name].left_s(now_s, timing.suspect_s)
             if name in self._storms
             else 0,

@@ -24,6 +24,7 @@ from drover.api.kinds import nodefence
 from drover.api.kinds.nodefence import FencePhase, Member, Roster
 from drover.api.kinds.nodegroup import FencingMode
 from drover.api.wire import Object
+from drover.base.clock import rfc3339
 from drover.controllers.fencing.evidence import (
     CONFIRMED,
     NEW_LIFE,
@@ -42,6 +43,7 @@ from drover.controllers.fencing.intents import (
     Intent,
     KeepRoster,
     OpenInquest,
+    Record,
     Release,
     Restore,
     Suspect,
@@ -63,6 +65,7 @@ def decide(view: GroupView) -> Decision:
     for node in view.nodes:
         intents += _node(view, node, brake)
     intents += _closed(view)
+    intents += _restarts(view)
     if brake is None:
         return Decision(tuple(intents), True, "Watching", "")
     active = brake[0] in ("TooManyUnhealthy", "StormCoolDown")
@@ -240,9 +243,30 @@ def _closed(view: GroupView) -> list[Intent]:
                     intents.append(Advance(fence, FencePhase.RELEASED))
                 case FencePhase.RELEASED if node.ready_s is not None and node.ready_s >= HEALTHY_S:
                     intents.append(Restore(node, fence))
-        old = [f for f in done[:-KEEP_FENCES] if nodefence.incarnation(f) not in view.held]
+        old = [f for f in done[:-KEEP_FENCES] if not view.holds_any(nodefence.incarnation(f))]
         intents += [Drop(fence) for fence in old]
     return intents
+
+
+def _restarts(view: GroupView) -> list[Intent]:
+    """VMs of fenced lives that have a new holder by now."""
+    intents: list[Intent] = []
+    for node in view.nodes:
+        for fence in (node.fence, *node.former):
+            if fence is None or not nodefence.proves_dead(fence):
+                continue
+            before = nodefence.lost_vms(fence)
+            now = tuple(_restarted(view, fence, vm) for vm in before)
+            if list(now) != before:
+                intents.append(Record(fence, now))
+    return intents
+
+
+def _restarted(view: GroupView, fence: Object, vm: dict[str, str]) -> dict[str, str]:
+    holder = view.holders.get(f"{vm['namespace']}/{vm['name']}")
+    if "restarted" in vm or holder is None or holder.life == nodefence.incarnation(fence):
+        return vm
+    return {**vm, "restarted": rfc3339(view.now_wall_s), "node": holder.node}
 
 
 def wanted_roster(view: GroupView) -> Roster | None:

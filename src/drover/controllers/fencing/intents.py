@@ -78,6 +78,14 @@ class Restore(Intent):
 
 
 @dataclass(frozen=True)
+class Record(Intent):
+    """Where the VMs of a fence were started again: the whole list."""
+
+    fence: Object
+    vms: tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Tell(Intent):
     """Why nothing more is done about this fence now."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from drover.api import fencing
 from drover.api.fencing import Armed
@@ -49,6 +50,14 @@ class NodeView:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """Who may run a VM, as its lease says."""
+
+    node: str
+    life: str
+
+
+@dataclass(frozen=True)
 class GroupView:
     """``process`` names this life of the controller, so that an inquest of a former one is told apart."""
 
@@ -63,7 +72,7 @@ class GroupView:
     max_unhealthy: int | None = None
     roster: Roster | None = None
     settled: bool = False  # every living node goes by this roster
-    held: frozenset[str] = frozenset()  # lives that a VM lease names
+    holders: Mapping[str, Holder] = field(default_factory=dict)  # by namespace/name of the VM
     storm_s: float = 0.0  # how long no new fencing is begun
 
     def inquest(self, node: NodeView, fence: Object) -> str:
@@ -71,6 +80,10 @@ class GroupView:
         owe its inquest nothing any more, so a later object asks for another promise."""
         assert node.seen is not None
         return f"{self.process}/{node.seen.renewal}/{uid_of(fence)}"
+
+    def holds_any(self, life: str) -> bool:
+        """A VM lease names it."""
+        return any(holder.life == life for holder in self.holders.values())
 
     def node(self, name: str) -> NodeView | None:
         return next((node for node in self.nodes if node.name == name), None)
