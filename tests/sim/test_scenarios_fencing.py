@@ -75,6 +75,11 @@ def reason_of(world: World, node: str) -> str:
     return str(found[-1]["status"].get("reason", "")) if found else ""
 
 
+def lost_vms(world: World, node: str) -> list[dict[str, str]]:
+    (fence,) = [f for f in fences(world) if nodefence.node(f) == node]
+    return nodefence.lost_vms(fence)
+
+
 async def elsewhere(stage: Stage, vm: str, node: str, limit_s: float = LONG_S) -> None:
     def moved() -> bool:
         return stage.s.runs(vm) and stage.s.node_of(vm) not in ("", node)
@@ -110,6 +115,9 @@ def test_a_node_that_loses_power_is_fenced_and_its_vms_start_elsewhere() -> None
         assert s.vm_status("a")["ipAddress"] == address
         assert world.find(NODE, node) is None
         assert phase_of(world, node) == "Released"
+        await s.until(lambda: "restarted" in lost_vms(world, node)[0], "its restart is told", 2)
+        (lost,) = lost_vms(world, node)
+        assert (lost["namespace"], lost["name"], lost["node"]) == ("default", "a", s.node_of("a"))
         await off
         await s.until(lambda: phase_of(world, node) == "Rejoined", "it has joined again", LONG_S)
         back = world.find(NODE, node)

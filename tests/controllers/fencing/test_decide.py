@@ -11,7 +11,7 @@ from drover.api.fencing import Armed, Evidence, Timing
 from drover.api.kinds.nodefence import Member, Roster
 from drover.api.kinds.nodegroup import FencingMode
 from drover.controllers.fencing import saved
-from drover.controllers.fencing.decide import decide, unproved, wanted_roster
+from drover.controllers.fencing.decide import decide, unproved
 from drover.controllers.fencing.intents import (
     Advance,
     Condemn,
@@ -19,13 +19,15 @@ from drover.controllers.fencing.intents import (
     Drop,
     KeepRoster,
     OpenInquest,
+    Record,
     Release,
     Suspect,
     Tell,
 )
 from drover.controllers.fencing.renewal import Seen
+from drover.controllers.fencing.roster import wanted_roster
 from drover.controllers.fencing.sight import STORM_S, Storm
-from drover.controllers.fencing.view import GroupView, NodeView
+from drover.controllers.fencing.view import GroupView, Holder, NodeView
 
 TIMING = Timing(timeout_s=6)
 ARMED = Armed.of(TIMING, "deadline")
@@ -214,6 +216,18 @@ def confirmed_off(still_s: float, **more: Any) -> NodeView:
     assert made.seen is not None
     made.seen.lease["metadata"]["annotations"]["drover.dev/confirmed-off"] = "life-a/a-7"
     return made
+
+
+def test_the_timeline_tells_where_vms_were_started_again() -> None:
+    fence = a_fence("a", "Released", INQUEST)
+    lost = [{"namespace": "x", "name": "one"}, {"namespace": "x", "name": "two"}]
+    fence["status"]["virtualMachines"] = lost
+    holders = {"x/one": Holder("b", "life-b"), "x/two": Holder("a", "life-a")}
+    view = group(node("a", 100, fence=fence), node("b"), holders=holders)
+    (intent,) = [i for i in decide(view).intents if isinstance(i, Record)]
+    assert intent.vms == ({**lost[0], "node": "b"}, lost[1])
+    fence["status"]["virtualMachines"] = list(intent.vms)
+    assert Record not in kinds(view)
 
 
 def test_a_condemned_node_is_cordoned_whoever_forgot_it() -> None:

@@ -51,7 +51,9 @@ class Actor:
             case intents.Condemn(node):
                 await self._condemn(node, _vms_of(view, node))
             case intents.Record(fence, vms):
-                await self._write(fence, {"virtualMachines": list(vms)})
+                now = {"restarted": rfc3339(view.now_wall_s)}
+                told: list[Object] = [{**now, **vm} if "node" in vm else vm for vm in vms]
+                await self._write(fence, {"virtualMachines": told})
             case intents.Cordon(node_object):
                 await self._cordon(node_object)
             case intents.Advance(fence, phase, evidence):
