@@ -25,9 +25,16 @@ SEEDS = {"rush": 20, "day": 4}
         "sim --story evict --nodes 5 --vms 20",
         "sim --story evict --seed 4711 --trace",
         "sim --story drain --seeds 20",
+        "sim --story coldstandby --seeds 300",
+        "sim --story coldstandby --seed 1 --hours 8",
     )
 )
-@click.option("--story", type=click.Choice(["evict", "drain"]), default="evict", show_default=True)
+@click.option(
+    "--story",
+    type=click.Choice(["evict", "drain", "coldstandby"]),
+    default="evict",
+    show_default=True,
+)
 @click.option("--seeds", type=click.IntRange(1), default=None, metavar="N",
               help="Play the seeds 1 to N. [default: 20, on a day 4]")  # fmt: skip
 @click.option("--seed", type=int, default=None, metavar="K", help="Play this one seed.")
@@ -38,6 +45,8 @@ SEEDS = {"rush": 20, "day": 4}
               f"hour. [default: rush, above {CROWD} VMs day]")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(1), default=None,
               help="Virtual seconds of people at work. [default: rush 120, day 3600]")  # fmt: skip
+@click.option("--hours", type=click.FloatRange(0.01), default=None,
+              help="The same in virtual hours, of one seed unless told otherwise.")  # fmt: skip
 @click.option("--plain", is_flag=True, help="Nothing breaks: people's acts only.")
 @click.option("--trace", is_flag=True, help="Print every line of the trace.")
 @click.pass_context
@@ -48,18 +57,23 @@ def command(
     seeds: int | None,
     seed: int | None,
     trace: bool,
+    hours: float | None,
     **shape: object,
 ) -> None:
     """Run a whole cluster on virtual time, from a seed.
 
     The real controllers and agents work on a model of the Kubernetes API and of QEMU, while people
-    move, abort, stop and delete VMs and everything breaks that can. Checkers look at each step.
+    move, abort, stop and delete VMs and everything breaks that can: in the story evict at each step
+    of a migration, in drain while nodes are serviced, in coldstandby as nodes are lost and fenced.
+    Checkers look at each step.
     Exit code 1 when one of them found something; the seed then replays it.
     """
     from drover.sim.stories import Plan
 
     given = {key: value for key, value in shape.items() if key != "plain" and value is not None}
     plan = replace(Plan(story=story, weather=not shape["plain"]), **given)  # type: ignore[arg-type]
+    if hours is not None:
+        plan, seeds = replace(plan, seconds=hours * 3600), seeds or 1
     if "pace" not in given and plan.vms > CROWD:
         plan = replace(plan, pace="day")
     chosen = range(1, (seeds or SEEDS[plan.pace]) + 1) if seed is None else [seed]

@@ -111,6 +111,23 @@ class Faults:
             self.world.note("mend: the controllers start")
             self.world.start_controllers()
 
+    async def rival_controllers(self, for_s: float) -> None:
+        """The controllers stand still, others take their place, and then both are at work: nothing elects one here."""
+        world, former = self.world, self.world.controllers
+        if not former or former in self._frozen:
+            return
+        world.note(f"fault: {former} stands still for {for_s:.3f} s, and others take its place")
+        world.loop.freeze(former)
+        world.start_controllers()
+        try:
+            await asyncio.sleep(for_s)
+            world.note(f"fault: {former} goes on beside the others")
+            world.loop.thaw(former)
+            await asyncio.sleep(for_s)
+        finally:
+            world.note(f"mend: {former} is killed")
+            world.loop.kill(former)
+
     async def power_cycle(self, node: str, after_s: float) -> None:
         """The node loses power with all that runs on it, and boots again later."""
         if node in self.off:
@@ -138,6 +155,16 @@ class Faults:
         qemu.frozen = True
         await asyncio.sleep(for_s)
         qemu.frozen = False
+
+    async def fail_disks(self, node: str, for_s: float) -> None:
+        """Reads and writes of the guests on this node give errors."""
+        self.world.note(f"fault: the disks of {node} are gone for {for_s:.3f} s")
+        failing = self.world.site.living(node)
+        for qemu in failing:
+            qemu.disk_error()
+        await asyncio.sleep(for_s)
+        for qemu in failing:
+            qemu.disks_fail = False
 
     # --- the API ---
 
@@ -203,6 +230,13 @@ class Faults:
         await asyncio.sleep(for_s)
         self.wire(a, b).holds_last_word = False
 
+    async def mute(self, a: str, b: str, for_s: float) -> None:
+        """``b`` does not hear ``a`` any more, and ``a`` hears ``b``."""
+        self.world.note(f"fault: {b} does not hear {a} for {for_s:.3f} s")
+        self.wire(a, b).mute = a
+        await asyncio.sleep(for_s)
+        self.wire(a, b).mute = ""
+
     async def slow_wire(self, a: str, b: str, bytes_per_second: float, for_s: float) -> None:
         self.world.note(f"fault: {a}-{b} carries {bytes_per_second:.0f} B/s for {for_s:.3f} s")
         self.wire(a, b).bytes_per_second = bytes_per_second
@@ -236,7 +270,8 @@ class Faults:
             link.change()
         for wire in world.site.links.values():
             wire.up, wire.loses_last_word, wire.holds_last_word = True, False, False
+            wire.mute = ""
             wire.bytes_per_second = _WIRE_BYTES_PER_SECOND
         world.site.refuse_launch.clear()
         for qemu in world.site.qemus.values():
-            qemu.frozen = False
+            qemu.frozen = qemu.disks_fail = False

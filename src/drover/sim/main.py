@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from drover.sim.checkers.judge import Broken
 from drover.sim.loop import Deadlock, Livelock, StrayErrors, run
 from drover.sim.stories import EvictStory, Plan, Result
+from drover.sim.story_coldstandby import ColdStandbyStory
 from drover.sim.story_drain import DrainStory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-STORIES = {"evict": EvictStory, "drain": DrainStory}
+STORIES = {"evict": EvictStory, "drain": DrainStory, "coldstandby": ColdStandbyStory}
 LIMIT_S = 24 * 3600.0  # of virtual time in one run
 
 

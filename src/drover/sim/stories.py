@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from drover.api.status import ApiError
 from drover.base.tasks import TaskScope
@@ -30,6 +30,16 @@ START_LIMIT_S = 120.0
 # A crash back-off lasts up to 300 s, and a copy without progress 150 s.
 SETTLE_S = 900.0
 POLICIES = ("AlwaysOn", "AlwaysOn", "AlwaysOnUnlessStoppedManually")
+
+
+class Bad(Protocol):
+    """Weather."""
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """Everything is mended."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,13 @@ class EvictStory:
     async def _go_home(self, scenario: Scenario) -> None:
         """What people put in order before they leave."""
 
+    def _weather(self, scenario: Scenario, pace: Pace) -> Bad:
+        """What breaks."""
+        return Weather(scenario, pace.fault_means_s)
+
+    async def _afterwards(self, scenario: Scenario, judge: Judge) -> None:
+        """What comes when all has settled."""
+
     async def _run(self, scenario: Scenario) -> None:
         judge = Judge(scenario)
         names = [f"vm{number}" for number in range(1, self._plan.vms + 1)]
@@ -112,7 +129,7 @@ class EvictStory:
             await scenario.create_vm(name, self._dice.pick(POLICIES), self._guest())
         await scenario.until(lambda: all(map(scenario.runs, names)), "all VMs run", START_LIMIT_S)
         pace = PACES[self._plan.pace]
-        weather = Weather(scenario, pace.fault_means_s)
+        weather = self._weather(scenario, pace)
         if self._plan.weather:
             weather.start()
         async with TaskScope("users") as users:
@@ -125,6 +142,7 @@ class EvictStory:
         scenario.world.note("the users go home")
         await self._go_home(scenario)
         await judge.rest(SETTLE_S)
+        await self._afterwards(scenario, judge)
 
     def _guest(self) -> Guest:
         return Guest(

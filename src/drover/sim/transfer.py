@@ -41,6 +41,7 @@ class Link:
         False  # fault: the target's final message never arrives, the connection breaks
     )
     holds_last_word: bool = False  # fault: it never arrives, and nobody notices
+    mute: str = ""  # fault: what this node says to a peer is lost; it hears all the same
 
 
 class Transfer:

@@ -16,6 +16,7 @@ from drover.agent.ports import HypervisorError
 from drover.api.kinds.nodefence import Member
 
 if TYPE_CHECKING:
+    from drover.base.clock import Clock
     from drover.sim.hypervisor import Site
 
 SIGKILL_STATUS = -9
@@ -29,15 +30,16 @@ Ask = Callable[[str], "tuple[str, Answer] | None"]
 class Guard:
     """One boot of a node's first process."""
 
-    def __init__(self, node: str, site: Site) -> None:
+    def __init__(self, node: str, site: Site, clock: Clock) -> None:
         self._node = node
         self._site = site
+        self._clock = clock  # the host's, as its agent has it
         self._deadline = Deadline()
         self.off = False  # the node lost power
 
     def refusal(self, life: str) -> str:
         """Why a QEMU of this life may not be started, or empty."""
-        return self._deadline.refusal(life, self._site.clock.monotonic())
+        return self._deadline.refusal(life, self._clock.monotonic())
 
     def end(self, life: str) -> None:
         self._deadline.end(life)
@@ -48,7 +50,7 @@ class Guard:
     def live(self, life: str, until_s: float) -> str:
         self._look()
         lives = [qemu.life for qemu in self._site.living(self._node)]
-        refusal = self._deadline.live(life, until_s, self._site.clock.monotonic(), lives)
+        refusal = self._deadline.live(life, until_s, self._clock.monotonic(), lives)
         if not refusal:
             with self._site.process("nodeinit"):
                 self._site.scope.spawn(self._wait(until_s), f"deadline-{self._node}")
@@ -64,11 +66,12 @@ class Guard:
         return list(self._deadline.ended)
 
     async def _wait(self, until_s: float) -> None:
-        await self._site.clock.sleep(max(0.0, until_s - self._site.clock.monotonic()))
+        while (left_s := until_s - self._clock.monotonic()) > 0:  # again after an error of rounding
+            await self._clock.sleep(left_s)
         self._look()
 
     def _look(self) -> None:
-        if not self.off and self._deadline.due(self._site.clock.monotonic()):
+        if not self.off and self._deadline.due(self._clock.monotonic()):
             self.end(self._deadline.life)
 
 
@@ -113,14 +116,17 @@ class SimPeers:
         try:
             async with asyncio.timeout(limit_s):
                 await asyncio.sleep(_HOP_S)
-                found = self._ask(member.node) if wire.up else None
+                heard = wire.up and wire.mute != self._node
+                found = self._ask(member.node) if heard else None
                 if found is not None:
                     process, says = found
                     with self._site.process(process):
                         self._site.scope.spawn(self._answered(says, answer), "voucher")
                 given = await answer
                 await asyncio.sleep(_HOP_S)
-                return given and wire.up
+                if not wire.up or wire.mute == member.node:
+                    await asyncio.Event().wait()  # the answer is lost
+                return given
         except TimeoutError:
             return False
 

@@ -45,13 +45,13 @@ from drover.runtime.client import Client
 from drover.runtime.controller import BUG
 from drover.runtime.manager import Manager
 from drover.sim.api import ApiModel
-from drover.sim.clock import SimClock
+from drover.sim.clock import NodeClock, SimClock
 from drover.sim.evictions import EvictionDoor
 from drover.sim.hypervisor import ModelHypervisor, Site
 from drover.sim.lifecycle import Lifecycle
 from drover.sim.loop import VirtualLoop
 from drover.sim.net import SimNet
-from drover.sim.parts import MemoryJournal, SimNetwork, SimSeeds, WatchedLocks
+from drover.sim.parts import Dice, MemoryJournal, SimNetwork, SimSeeds, WatchedLocks
 from drover.sim.scheduler import USER as SCHEDULER
 from drover.sim.scheduler import Scheduler
 from drover.sim.storage import MemoryStorage
@@ -86,6 +86,7 @@ class SimNode:
     process: str = ""  # of the living agent; empty: none
     agent: Agent | None = None
     guard: Guard | None = None  # its first process, while it is on
+    clock: NodeClock = field(default_factory=lambda: NodeClock(SimClock()))
 
     def asked(self) -> tuple[str, Answer] | None:
         """Who answers its peers."""
@@ -104,6 +105,7 @@ class Shape:
     drains: bool = False  # evictions are reviewed, and evacuations made of them
     fenced: str = ""  # watchdog.timeout of its NodeGroup; empty: no fencing
     firmware: tuple[str, ...] = ()  # versions that every node offers; empty: it does not tell
+    rate_error: float = 0.0  # each clock runs at a rate of its own, within this of true time
 
 
 class World:
@@ -129,6 +131,9 @@ class World:
             f"n{number}": SimNode(f"n{number}", f"10.67.10.{10 + number}")
             for number in range(1, self.shape.nodes + 1)
         }
+        self.controllers_clock = NodeClock(self.clock)
+        if self.shape.rate_error:
+            self._set_clocks(Dice(f"clocks-{seed}"))
         self.user = Client(self.api.transport())
         self.evictions = EvictionDoor(self.loop)
         if self.shape.drains:
@@ -137,6 +142,12 @@ class World:
         self.broken: list[str] = []  # processes that ended by an error of ours
         self._controller_lives = 0
         self._processes = TaskScope("processes")  # never closed: killed tasks never end
+
+    def _set_clocks(self, dice: Dice) -> None:
+        """The extremes are where a sum that is too short shows."""
+        for clock in (self.controllers_clock, *(node.clock for node in self.nodes.values())):
+            error = dice.pick((-1.0, 0.0, 1.0)) * self.shape.rate_error
+            clock.run_at(1.0 + error, dice.between(0.0, 1e6))
 
     def _took(self, entry: dict[str, Any]) -> None:
         fields = {k: v for k, v in entry.items() if k not in ("t", "level", "msg")}
@@ -199,7 +210,9 @@ class World:
         door = self.net.transport(CONTROLLERS, self.api.transport(user, (user,)))
         ids = SeededIds(f"{self.controllers}-{self.seed}")
         with self.loop.process(self.controllers):
-            manager = Manager(Client(door), self.clock, ids, self.log, "drover-controllers")
+            manager = Manager(
+                Client(door), self.controllers_clock, ids, self.log, "drover-controllers"
+            )
             wire_classes(manager)
             wire_disks(manager, self.storage)
             wire_addresses(manager, Range("10.66.10.10", "10.66.10.250"))
@@ -228,7 +241,7 @@ class World:
         """Boot a node: a new life of everything on it."""
         node = self.nodes[name]
         node.boots += 1
-        node.guard = Guard(name, self.site)
+        node.guard = Guard(name, self.site, node.clock)
         self.site.gates[name] = node.guard.refusal
         self.start_agent(name)
 
@@ -257,7 +270,7 @@ class World:
                 network=node.network,
                 seeds=SimSeeds(),
                 journal=node.journal,
-                clock=self.clock,
+                clock=node.clock,
                 ids=SeededIds(f"{node.process}-{self.seed}"),
                 log=self.log,
                 watchdog=SimWatchdog(node.guard),

@@ -9,8 +9,10 @@ from drover.sim.checkers.evacuations import OneEvacuation
 from drover.sim.checkers.liveness import NothingOpen, VmsRun
 from drover.sim.checkers.s1_one_copy import LocksNotNeeded, NoWayBack, OneCopy
 from drover.sim.checkers.s2_lease import LeaseNamesTheRunning
+from drover.sim.checkers.s3_fenced import FencedIsDead
 from drover.sim.checkers.s4_watch import WatchOrder
 from drover.sim.checkers.s5_terminal import TerminalStays
+from drover.sim.checkers.s8_address import OneHolder
 from drover.sim.checkers.s9_abort import AbortKeepsTheVm
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from drover.sim.scenario import Scenario
 
 ALL: tuple[type[Checker], ...] = (
-    OneCopy, LocksNotNeeded, NoWayBack, LeaseNamesTheRunning, WatchOrder, TerminalStays, AbortKeepsTheVm,
-    VmsRun, NothingOpen, OneEvacuation,
+    OneCopy, LocksNotNeeded, NoWayBack, LeaseNamesTheRunning, FencedIsDead, WatchOrder, TerminalStays,
+    OneHolder, AbortKeepsTheVm, VmsRun, NothingOpen, OneEvacuation,
 )  # fmt: skip
 REST_POLL_S = 1.0
 

@@ -1,0 +1,66 @@
+"""The story ``coldstandby``: a fenced group whose nodes are lost in every way, while a few VMs are moved.
+
+Clocks run at different rates, within the bound that the proof allows. The writer ledger is the judge: nothing ever runs
+twice, whatever is lost (``losses``). Then everything is mended and must come to rest; and at last, in calm weather, one
+node loses power for good: its VMs must run again on the others within ``AGAIN_S``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drover.api import fencing
+from drover.api.kinds import nodefence
+from drover.api.scheme import NODEROSTER
+from drover.sim.faults import Faults
+from drover.sim.losses import Losses
+from drover.sim.stories import EvictStory, Pace
+from drover.sim.world import GROUP, Shape
+
+if TYPE_CHECKING:
+    from drover.base.tasks import TaskScope
+    from drover.sim.checkers.judge import Judge
+    from drover.sim.scenario import Scenario
+    from drover.sim.stories import Bad
+
+TIMEOUT = "6s"
+# Detection and proof take 10 s; then the Pod is made, and the guest started.
+AGAIN_S = 20.0
+ARMED_S = 120.0  # a roster that had changed settles; a storm cools down
+FOR_GOOD = 0.5  # chance that a node is lost at last
+
+
+class ColdStandbyStory(EvictStory):
+    """One run."""
+
+    def _shape(self) -> Shape:
+        return Shape(nodes=self._plan.nodes, fenced=TIMEOUT, rate_error=0.98 * fencing.RATE_ERROR)
+
+    def _people(self, scenario: Scenario, users: TaskScope, vms: list[str], pace: Pace) -> None:
+        slower = Pace((pace.think_s[0] * 8, pace.think_s[1] * 4), pace.fault_means_s, pace.work_s)
+        super()._people(scenario, users, vms, slower)
+
+    def _weather(self, scenario: Scenario, pace: Pace) -> Bad:
+        return Losses(scenario, TIMEOUT)
+
+    async def _afterwards(self, scenario: Scenario, judge: Judge) -> None:
+        world = scenario.world
+        if len(world.nodes) < 2 or not self._dice.happens(FOR_GOOD):
+            return
+        await scenario.until(lambda: _ready_for_a_loss(scenario), "every node is armed", ARMED_S)
+        node = self._dice.pick(list(world.nodes))
+        world.note(f"{node} is lost for good")
+        faults = Faults(world)
+        faults.off[node] = None
+        world.power_off(node)
+        await judge.rest(AGAIN_S)
+
+
+def _ready_for_a_loss(scenario: Scenario) -> bool:
+    world = scenario.world
+    obj = world.find(NODEROSTER, GROUP)
+    roster = nodefence.roster(obj) if obj is not None else None
+    if roster is None or roster.previous or len(roster.members) < len(world.nodes):
+        return False
+    survivals = [node.agent.survival if node.agent else None for node in world.nodes.values()]
+    return all(survival is not None and survival.armed for survival in survivals)
