@@ -46,7 +46,7 @@ def fenced(fencing_lab):
     """The lab, its nodes whole before and after each test whatever happened in it."""
     yield fencing_lab
     mend(fencing_lab)
-    told(fencing_lab, lambda: whole(fencing_lab), "its nodes are whole again", REJOINED_S)
+    arm(fencing_lab, TIMEOUT)
 
 
 def arm(lab, timeout: str) -> None:
@@ -188,6 +188,31 @@ def test_a_lost_node(fenced, fault):
     told(fenced, lambda: whole(fenced), f"{old.node} is back", REJOINED_S)
     vm.assert_runs_once()
     assert locks_refused(fenced) == []
+    vm.delete()
+
+
+def test_a_person_confirms_that_a_node_is_off(fenced):
+    """Where nothing else may be done: fencing of the whole cluster is paused."""
+    vm = make(fenced, "confirmed")
+    vm.wait_booted()
+    boot = vm.boot_id()
+    (old,) = vm.guest.copies()
+    assert fenced.drover("fence", "pause", "--cluster").code == 0
+    try:
+        told(fenced, lambda: not armed_for_ms(fenced), "its nodes are disarmed", ARMED_S)
+        alive = fenced.drover("fence", "confirm", old.node, "--yes")
+        assert (alive.code, "is alive" in alive.err) == (1, True), alive
+        death = Death(old.pid)
+        faults.power_off(fenced.lab, old.node)
+        done = fenced.drover("fence", "confirm", old.node, "--yes", "--timeout", "120s")
+        assert done.code == 0, (done, state(fenced))
+        starts_elsewhere(vm, old.pid, old.node, death)
+        vm.wait_new_boot(boot)
+        story = fenced.drover("fence", "show", old.node).out
+        assert f"default/{vm.name} starts on" in story
+        assert "Confirmed" in story
+    finally:
+        assert fenced.drover("fence", "resume", "--cluster").code == 0
     vm.delete()
 
 

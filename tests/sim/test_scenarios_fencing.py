@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from click import ClickException
 from tests.sim.stage import Stage, tell
 
 from drover.api import names
@@ -25,6 +26,8 @@ from drover.api.scheme import (
     Kind,
 )
 from drover.api.wire import Object
+from drover.cli.connect import Api
+from drover.cli.fence_confirm import perform
 from drover.sim.world import CONTROLLERS, GROUP, World
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
@@ -381,8 +384,13 @@ def test_two_nodes_are_enough() -> None:
     fenced_world(story, nodes=2)
 
 
-async def confirm_off(world: World, node: str) -> None:
-    """What `drover fence confirm` writes."""
+async def confirm_off(world: World, node: str) -> int:
+    """`drover fence confirm NODE --yes`."""
+    return await perform(Api(world.user, world.clock), node, True, 60)
+
+
+async def annotate_off(world: World, node: str) -> None:
+    """The same word, written by hand and without looking."""
     lease = world.find(LEASE, node, names.NODE_LEASE_NAMESPACE)
     assert lease is not None
     word: Object = {"metadata": {"annotations": {names.CONFIRMED_ANNOTATION: renewal(lease)}}}
@@ -404,7 +412,7 @@ def test_a_persons_word_is_the_way_out(hindrance: str) -> None:
         back = stage.do(stage.f.power_cycle(node, 60))
         await stage.pause(30)
         assert not [f for f in fences(world) if nodefence.proves_dead(f)]
-        await confirm_off(world, node)
+        assert await confirm_off(world, node) == 0
         await elsewhere(stage, "a", node)
         (fence,) = [f for f in fences(world) if nodefence.node(f) == node]
         assert fence["status"]["evidence"] == "Confirmed"
@@ -419,11 +427,13 @@ def test_a_word_about_a_node_that_lives_is_void_now_and_later() -> None:
         s, world = stage.s, stage.world
         await s.running_vm("a")
         node, copies = s.node_of("a"), s.running_copies("a")
-        for _ in range(5):
+        with pytest.raises(ClickException, match="is alive"):
             await confirm_off(world, node)
+        for _ in range(5):
+            await annotate_off(world, node)
             await stage.pause(1.3)
         await stage.pause(3)  # it renews after the last word
-        stage.do(stage.f.cut_api(node, 5.5))  # it holds by its peers, not by its renewals
+        stage.do(stage.f.cut_api(node, 3.5))  # long enough for a suspicion, too short to die of
         await stage.pause(40)
         assert s.running_copies("a") == copies
         assert not [f for f in fences(world) if nodefence.proves_dead(f)]

@@ -37,11 +37,13 @@ async def connected(session: Session) -> AsyncIterator[Api]:
         await transport.aclose()
 
 
-def with_api(session: Session, work: Callable[[Api], Awaitable[T]]) -> T:
-    """Run ``work`` with an open door."""
+def with_api(
+    session: Session, work: Callable[[Api], Awaitable[T]], limit_s: float | None = None
+) -> T:
+    """Run ``work`` with an open door. Raises TimeoutError after ``limit_s``."""
 
     async def inside() -> T:
-        async with connected(session) as api:
+        async with asyncio.timeout(limit_s), connected(session) as api:
             return await work(api)
 
     return asyncio.run(inside())

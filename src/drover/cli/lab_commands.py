@@ -62,7 +62,7 @@ def up(session: Session, nodes: int | None) -> None:
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_obj
 def status(session: Session, output: str) -> int:
-    """Show what of the lab is running.
+    """Show what of the lab is running, and which nodes are lost.
 
     The states are the machine's view; `k get nodes` shows the API's. Exit code 0 when all runs, 1 otherwise.
     """
@@ -77,7 +77,28 @@ def status(session: Session, output: str) -> int:
             if colours():
                 state = click.style(state, fg="green" if row.state == "Running" else "red")
             say(f"{row.name:<18} {state} {row.address:<15} {row.pid or '-'}")
+        if any(row.state == "Running" for row in rows):
+            _say_troubles(session)
     return 0 if all(row.state == "Running" for row in rows) else 1
+
+
+def _say_troubles(session: Session) -> None:
+    """What fencing has to say; nothing when all is well."""
+    from drover.api.status import ApiError, Unanswered
+    from drover.cli.connect import with_api
+    from drover.cli.fence_world import look
+    from drover.lab.errors import LabError
+
+    try:
+        troubles = with_api(session, look, limit_s=3.0).troubles()
+    except LabError:
+        return  # the rows above say what is missing
+    except (ApiError, Unanswered, TimeoutError):
+        troubles = ["the API does not answer: what of fencing goes on is not known"]
+    if troubles:
+        say()
+    for line in troubles:
+        say(line)
 
 
 @click.command(epilog=examples("down"))

@@ -42,6 +42,7 @@ COMMANDS = {
     "drain": Entry("drain", "drain", "Free a node for maintenance: its VMs move away."),
     "uncordon": Entry("drain", "uncordon", "End the maintenance of a node."),
     "firmware": Entry("firmware", "firmware", "List QEMU versions, and bring running VMs to one."),
+    "fence": Entry("fence", "fence", "Lost nodes: what is known, confirm one, pause fencing."),
     "console": Entry("console", "command", "Serial console of a VM."),
     "ssh": Entry("ssh", "command", "Log in to a VM by SSH."),
     "demo": Entry("demo", "command", "Play the stories on real guests."),
