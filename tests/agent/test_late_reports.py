@@ -92,7 +92,7 @@ def test_a_late_report_that_lands_over_a_newer_one_is_written_over() -> None:
     run(main(), 0)
 
 
-def test_what_was_forgotten_while_another_was_written_is_not_written() -> None:
+def test_reports_of_two_objects_are_written_side_by_side_those_of_one_in_a_row() -> None:
     async def main() -> None:
         stage = Stage()
         await migration(stage.controllers, "one")
@@ -100,10 +100,13 @@ def test_what_was_forgotten_while_another_was_written_is_not_written() -> None:
         async with TaskScope("test") as scope:
             scope.guard(stage.publisher.run(), "publisher")
             stage.publisher.wish(ONE, said("Listening"))
-            stage.publisher.wish(TWO, said("Preparing"))
-            await asyncio.sleep(0.5)
+            stage.publisher.wish(TWO, said("Listening"))
+            await asyncio.sleep(0.5)  # both are on their way
+            stage.publisher.wish(ONE, said("Running"))
+            stage.publisher.wish(TWO, said("Running"))
             stage.publisher.forget(TWO)
+            assert stage.line.phases == ["Listening", "Listening"]
             await asyncio.sleep(5)
-        assert stage.line.phases == ["Listening"]
+        assert stage.line.phases == ["Listening", "Listening", "Running"]
 
     run(main(), 0)

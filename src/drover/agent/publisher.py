@@ -1,9 +1,10 @@
 """Status reports of this node's copies: the newest wish per object is written, older ones are skipped.
 
-A report never holds up a copy: ``wish`` returns at once, one task writes. Level, not edge: a wish that equals the last
-acknowledged one is not written again, unless an older report of ours, sent before it and answered never, has landed
-after it. A failed write is tried again with a back-off of its own. At most ``MOST`` objects wait; the
-objects are those of copies on this node, so that the bound is never met while copies are bounded.
+A report never holds up a copy: ``wish`` returns at once. One task hands out the writes, at most ``AT_ONCE`` side by
+side and one for each part of an object, so that a report never passes an older one of the same part. Level, not edge: a
+wish that equals the last acknowledged one is not written again, unless an older report of ours, sent before it and
+answered never, has landed after it. A failed write is tried again with a back-off of its own. At most ``MOST`` objects
+wait; the objects are those of copies on this node, so that the bound is never met while copies are bounded.
 
 Not promised: that every intermediate state is seen by others.
 """
@@ -22,9 +23,11 @@ from drover.base.backoff import Backoff
 from drover.base.checks import require
 from drover.base.clock import Clock
 from drover.base.log import Log
+from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
 
 MOST = 10_000
+AT_ONCE = 8
 _LEAST_S = 0.001
 _RETRY = Backoff(first_s=0.05, most_s=5.0)
 # An API server that has just started refuses everybody until it has read who may do what. Later than that (about half
@@ -55,6 +58,7 @@ class Publisher:
         self._failures: dict[
             Subject, tuple[int, float]
         ] = {}  # how often in a row, and when it is due again
+        self._writing: set[Subject] = set()
         self._wake = asyncio.Event()
 
     def wish(self, subject: Subject, patch: Object, seen: Object | None = None) -> None:
@@ -82,19 +86,40 @@ class Publisher:
 
     async def run(self) -> None:
         """Write wishes for ever."""
+        async with TaskScope("reports") as scope:
+            scope.guard(self._hand_out(scope), "hand out")
+            raise await scope.wait_broken()
+
+    async def _hand_out(self, scope: TaskScope) -> None:
         while True:
             await self._pause()
             now = self._clock.monotonic()
-            for subject in [each for each in self._wishes if self._due_s(each) <= now]:
-                patch = self._wishes.get(subject)  # a newer one may have come, or it was forgotten
-                if patch is not None and not await self._write(subject, patch):
-                    self._failed(subject)
+            due = [each for each in self._waiting() if self._due_s(each) <= now]
+            for subject in due[: AT_ONCE - len(self._writing)]:
+                self._writing.add(subject)
+                scope.spawn(self._one(subject), subject.name)
+
+    async def _one(self, subject: Subject) -> None:
+        try:
+            patch = self._wishes.get(subject)  # a newer one may have come, or it was forgotten
+            if patch is None or await self._write(subject, patch):
+                return
+            if subject in self._wishes:
+                self._failed(subject)
+        finally:
+            self._writing.discard(subject)
+            self._wake.set()
+
+    def _waiting(self) -> list[Subject]:
+        """Those with a wish and no write under way."""
+        return [subject for subject in self._wishes if subject not in self._writing]
 
     async def _pause(self) -> None:
-        """Until there is a new wish, or one that failed is due."""
-        due = [self._due_s(subject) for subject in self._wishes]
+        """Until there is a new wish, a write has ended, or one that failed is due."""
+        due = [self._due_s(subject) for subject in self._waiting()]
+        full = len(self._writing) >= AT_ONCE
         # A wait that rounds to nothing would end before its time has come, for ever.
-        wait_s = max(_LEAST_S, min(due) - self._clock.monotonic()) if due else None
+        wait_s = max(_LEAST_S, min(due) - self._clock.monotonic()) if due and not full else None
         try:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
@@ -127,7 +152,8 @@ class Publisher:
             self._log.error("a status report was refused", object=subject.name, why=refused.message)
             self._done(subject, patch)
             return True
-        self._acked[subject] = (patch, version_of(answer))
+        if subject in self._wishes:  # else it was forgotten meanwhile
+            self._acked[subject] = (patch, version_of(answer))
         self._done(subject, patch)
         return True
 

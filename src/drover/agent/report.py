@@ -268,7 +268,9 @@ def _condition(
         same = old["type"] == kind and old["status"] == status
         if same and (not reason or old.get("reason") == reason):
             return dict(old)
-    made: Object = {"type": kind, "status": status, "lastTransitionTime": rfc3339(now_s)}
+    # With the null that the API server adds: what it stored must equal what is said next time, or it is said twice.
+    made: Object = {"type": kind, "status": status, "lastProbeTime": None}
+    made["lastTransitionTime"] = rfc3339(now_s)
     told = {"reason": reason, "message": message}
     return {**made, **{name: text for name, text in told.items() if text}}
 
