@@ -69,6 +69,11 @@ class Keeper:
         """Look again."""
         self._wake.set()
 
+    async def woken(self) -> None:
+        """Until something may have changed: for an act that waits for it. The next look comes anyway."""
+        self._wake.clear()
+        await self._wake.wait()
+
     @property
     def machine(self) -> Machine | None:
         """The living process, if any."""
@@ -150,7 +155,8 @@ class Keeper:
             self._begun = True
         view = await self.look()
         step = decide.decide(view)
-        telling.tell(self, view)
+        if not self._urgent(step):
+            telling.tell(self, view)
         if isinstance(step, steps.Done):
             await acts.forget(self)
             return None
@@ -158,6 +164,11 @@ class Keeper:
             await self._pause(step.after_s)
             return True
         return await self._acted(step, view)
+
+    def _urgent(self, step: steps.Step) -> bool:
+        """The guest stands still until this is done: what there is to tell waits for the next look."""
+        arrives = isinstance(step, steps.Resume) and self.incoming
+        return isinstance(step, steps.HandOver) or (arrives and self.memory.refused_since is None)
 
     async def _acted(self, step: steps.Step, view: CopyView) -> bool:
         """Carry out one step; False when it must be tried again after a pause. Raises HostError."""

@@ -1,8 +1,8 @@
 """Starting the QEMU of a copy: fresh, or waiting for its guest.
 
 The order: what it needs (tap, seed), then for a fresh start the last look at the lease, then the mark that a process
-may exist, then the process. An incoming copy is published before its QEMU is up, so that the source can connect
-meanwhile.
+may exist, then the process. An incoming copy listens first, and says so as soon as the migration names it: the control
+plane goes its way, and the source connects, while QEMU starts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
 from drover.api.names import LastReason
 from drover.api.wire import Object
+from drover.base.tasks import TaskScope
 
 if TYPE_CHECKING:
     from drover.agent.keeper import Keeper
@@ -137,19 +138,23 @@ async def launch_incoming(keeper: Keeper) -> bool:
     context, vmm = keeper.context, keeper.vmm()
     if vmm is None:
         return True
+    listener = None
     try:
-        spec = await _prepare(keeper)
-        context.journal.put(keeper.copy, "started")
         listener = await context.hypervisor.listen(vmms.source_node(vmm))
         keeper.memory.listener = listener
-        _publish_listener(keeper, vmm, listener)  # early: the source may connect while QEMU starts
         keeper.log.mark("evict.listening", port=listener.port)
-        machine = await context.hypervisor.launch(keeper.copy, spec, listener)
+        async with TaskScope("early") as scope:
+            scope.spawn(_publish_early(keeper, listener), "tell")
+            spec = await _prepare(keeper)
+            context.journal.put(keeper.copy, "started")
+            machine = await context.hypervisor.launch(keeper.copy, spec, listener)
         keeper.took(machine)
         _tell_firmware(keeper, spec.firmware, machine.spec.firmware)
         # Only now: an agent that finds its QEMU without this mark knows that it waits for nobody.
         context.journal.put(keeper.copy, LISTENING, f"{listener.address} {listener.port}")
     except (BadMachine, NoUserData, HostError) as bad:
+        if listener is not None:
+            await context.hypervisor.unlisten(listener)
         return _start_failed(keeper, str(bad))  # the VM runs on where it is
     except MonitorSilent:
         keeper.lost_sight()
@@ -158,6 +163,16 @@ async def launch_incoming(keeper: Keeper) -> bool:
         keeper.memory.cause = names.DISK_ERROR if isinstance(error, DiskUnavailable) else ""
         return _start_failed(keeper, told(keeper, error))
     return True
+
+
+async def _publish_early(keeper: Keeper, listener: Listener) -> None:
+    """Say that we listen as soon as we may: the source connects while QEMU starts."""
+    while (vmm := keeper.vmm()) is None or not is_named_target(keeper, vmm):
+        await keeper.woken()
+    meta = vmm["metadata"]
+    said = report.listening(listener, keeper.context.node_lease.incarnation)
+    subject = Subject(scheme.VMM, meta["namespace"], meta["name"], "target")
+    keeper.context.publisher.wish(subject, {"status": {"target": said}})
 
 
 def remembered_listener(keeper: Keeper) -> Listener | None:
@@ -170,15 +185,6 @@ def is_named_target(keeper: Keeper, vmm: Object) -> bool:
     """Whether the migration controller has named us; before that the API refuses our word."""
     named = vmms.target_pod_uid(vmm) == keeper.copy
     return named and vmms.target_node(vmm) == keeper.context.node
-
-
-def _publish_listener(keeper: Keeper, vmm: Object, listener: Listener) -> None:
-    if not is_named_target(keeper, vmm):
-        return  # the keeper reports when it is
-    meta = vmm["metadata"]
-    said = report.listening(listener, keeper.context.node_lease.incarnation)
-    subject = Subject(scheme.VMM, meta["namespace"], meta["name"], "target")
-    keeper.context.publisher.wish(subject, {"status": {"target": said}})
 
 
 def told(keeper: Keeper, error: HypervisorError | HostError) -> str:
