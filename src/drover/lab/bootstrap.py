@@ -204,9 +204,11 @@ async def wait_nodes(
     wanted: Sequence[str],
     since_wall_s: float,
     ready: Callable[[str], None],
+    last_words: Callable[[str], str],
     limit_s: float,
 ) -> None:
-    """Until every node is Ready and has renewed its Lease after ``since_wall_s``.
+    """Until every node is Ready and has renewed its Lease after ``since_wall_s``. Raises LabError with the last words
+    of those that are not.
 
     The Ready condition alone proves nothing after a restart: it is what the last life left behind.
     """
@@ -225,7 +227,8 @@ async def wait_nodes(
     try:
         await until(clock, limit_s, "nodes are not ready", all_ready)
     except LabError as error:
-        raise LabError(f"{', '.join(sorted(left))}: {error}") from error
+        words = "; ".join(f"{name} says: {last_words(name)}" for name in sorted(left))
+        raise LabError(f"{', '.join(sorted(left))}: {error}. {words}") from error
 
 
 def _renewed(lease: Object) -> float:

@@ -81,7 +81,13 @@ async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress:
             await bootstrap.ensure_builtin_image(client, builtin_image(home))
         await bootstrap.wait_service_account(client, clock, _API_LIMIT_S)
         await bootstrap.wait_nodes(
-            client, clock, nodes, since_s, lambda node: progress(node, "ready"), _NODES_LIMIT_S
+            client,
+            clock,
+            nodes,
+            since_s,
+            ready=lambda node: progress(node, "ready"),
+            last_words=lambda node: _last_line(home.logs / f"{node}.log"),
+            limit_s=_NODES_LIMIT_S,
         )
         await _wait_controllers(home, clock, watch)
         progress("controllers", "ready")
