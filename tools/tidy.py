@@ -44,7 +44,10 @@ BANNED: dict[str, tuple[tuple[str, ...], str]] = {
     "asyncio.create_task": (("base/tasks.py",), "base.tasks"),
     "asyncio.ensure_future": (("base/tasks.py",), "base.tasks"),
     "asyncio.gather": ((), "base.tasks"),
-    "asyncio.to_thread": (("agent/", "lab/", "controllers/metrics/"), "an asynchronous call"),
+    "asyncio.to_thread": (
+        ("agent/", "lab/", "controllers/metrics/", "controllers/rebalance/"),
+        "an asynchronous call",
+    ),
     "print": (("cli/",), "the log, or cli.session.say"),
 }
 _HOSTS = re.compile(

@@ -50,14 +50,31 @@ class Caller(Client):
 
     async def create_dry(self, kind: Kind, obj: Object) -> Object:
         """Validated and admitted like a real one, and not stored."""
-        body = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
-        path = kind.path(obj["metadata"].get("namespace", ""))
+        return await self._try(
+            "POST", kind.path(obj["metadata"].get("namespace", "")), _whole(kind, obj)
+        )
+
+    async def put_dry(self, kind: Kind, obj: Object) -> Object:
+        """The same in the place of one that is there: of some kinds there is one object only."""
+        try:
+            return await self.create_dry(kind, obj)
+        except status.AlreadyExists:
+            found = await self.get(kind, obj["metadata"]["name"])
+        meta = {**obj["metadata"], "resourceVersion": found["metadata"]["resourceVersion"]}
+        path = kind.path("", meta["name"])
+        return await self._try("PUT", path, _whole(kind, {**obj, "metadata": meta}))
+
+    async def _try(self, verb: str, path: str, body: Object) -> Object:
         query = {"dryRun": "All", "fieldValidation": "Strict"}
-        answer = await self._dry.send(Request("POST", path, query, body))
+        answer = await self._dry.send(Request(verb, path, query, body))
         if answer.status >= 300:
             raise error_from(answer.status, answer.body)
         made: Object = answer.body
         return made
+
+
+def _whole(kind: Kind, obj: Object) -> Object:
+    return {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
 
 
 class Cluster:

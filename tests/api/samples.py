@@ -95,6 +95,61 @@ settings:
   evictionHold: 0
   firmware: {version: "10.0", updates: false}
 """,
+        """
+enabled: true
+settings: {rebalance: {mode: Approve, settlingTime: 5, cooldown: 60, movesPerHour: 10}}
+""",
+    ],
+    "Descheduler": [
+        """
+nodeLabelSelector: &selector
+  matchLabels: {disk: ssd}
+  matchExpressions: [{key: zone, operator: In, values: [a]}, {key: gpu, operator: DoesNotExist}]
+podLabelSelector: *selector
+namespaceLabelSelector: *selector
+priorityClassThreshold: {name: drover-vm-high}
+evictLocalStoragePods: true
+strategies:
+  lowNodeUtilization:
+    enabled: true
+    thresholds: {cpu: 50, memory: 50}
+    targetThresholds: {cpu: 80, memory: 90, pods: 90, example.com/gpu: 100}
+  removePodsViolatingNodeAffinity:
+    enabled: true
+    nodeAffinityType: [requiredDuringSchedulingIgnoredDuringExecution]
+  removePodsViolatingInterPodAntiAffinity: {enabled: true}
+  highNodeUtilization: {enabled: false, thresholds: {cpu: 20}}
+""",
+        "priorityClassThreshold: {value: 1000}",
+    ],
+    "RebalancePlan": [
+        """
+number: 1
+mode: Approve
+approved: false
+hash: a1
+moves:
+- virtualMachine: default/linux-vm
+  source: virtlab-pt-1
+  target: virtlab-pt-2
+  reason: Overload
+  why: cpu of virtlab-pt-1 is reserved to 90 %, its threshold is 80 %
+  bytes: 1073741824
+  seconds: 8.6
+  load:
+  - {node: virtlab-pt-1, before: {cpu: 90}, after: {cpu: 67.5}}
+  - {node: virtlab-pt-2, before: {cpu: 10}, after: {cpu: 32.5}}
+  rejected: [{node: virtlab-pt-3, why: would be fuller}]
+movesTotal: 1
+lowerBound: 1
+proved: true
+bytesTotal: 1073741824
+secondsTotal: 8.6
+overloaded: [virtlab-pt-1]
+overload: 10
+brokenRules: 0
+impossible: [{what: default/big, blockedBy: Insufficient cpu, change: free 500 m of cpu}]
+""",
     ],
     "VirtualMachineClass": [
         """
@@ -199,6 +254,13 @@ _REFUSED: dict[str, list[tuple[str, str]]] = {
         ("cpu.discovery", "{type: Discovery, discovery: {nodeSelector: {}}}"),
         ("cpu.features", "{type: Features, features: [vmx]}"),
         ("sizingPolicies[].dedicatedCores", "[{cores: {min: 1, max: 4}, dedicatedCores: [true]}]"),
+    ],
+    "Descheduler": [
+        ("strategies", "{highNodeUtilization: {enabled: true}}"),
+        ("strategies", "{removeDuplicates: {enabled: true}}"),
+        ("strategies.*.nodeAffinityType",
+         "{removePodsViolatingNodeAffinity: {nodeAffinityType:"
+         " [preferredDuringSchedulingIgnoredDuringExecution]}}"),
     ],
     "VirtualDisk": [
         ("persistentVolumeClaim.storageClassName", "{size: 1Gi, storageClassName: fast}"),

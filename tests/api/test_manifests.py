@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from drover.api import manifest_files, names, scheme
-from drover.api.kinds import disk, image, ip, vm, vmclass, vmm, vmop
+from drover.api.kinds import disk, image, ip, rebalance, vm, vmclass, vmm, vmop
 
 if TYPE_CHECKING:
     import enum
@@ -61,6 +61,10 @@ ENUMS: list[tuple[str, str, Any]] = [
     ("VirtualMachineIPAddress", "spec.type", ip.IpType),
     ("VirtualMachineIPAddress", "status.phase", ip.IpPhase),
     ("VirtualMachineIPAddressLease", "status.phase", ip.IpLeasePhase),
+    ("RebalancePlan", "spec.mode", rebalance.Mode),
+    ("RebalancePlan", "status.phase", rebalance.PlanPhase),
+    ("RebalancePlan", "status.steps.[].state", rebalance.StepState),
+    ("ModuleConfig", "spec.settings.rebalance.mode", rebalance.Mode),
 ]  # fmt: skip
 
 
@@ -144,6 +148,7 @@ def test_get_vmop_shows_progress() -> None:
         ("VirtualMachineLease", ["vml"], ["virtualization"]),
         ("VirtualMachineMigration", ["vmm"], ["virtualization"]),
         ("ModuleConfig", ["mc"], ["virtualization-cluster"]),
+        ("RebalancePlan", ["rbp"], ["virtualization-cluster"]),
     ],
 )
 def test_short_names_and_categories(kind: str, short: list[str], categories: list[str]) -> None:
@@ -175,7 +180,7 @@ def test_no_vm_may_preempt() -> None:
 
 
 def test_the_class_that_comes_with_every_installation() -> None:
-    [generic] = manifest_files.custom()
+    [generic] = [obj for obj in manifest_files.custom() if obj["kind"] == "VirtualMachineClass"]
     assert vmclass.is_default(generic)
     assert vmclass.cpu_model(generic) == "Nehalem"
     allowed = {

@@ -80,6 +80,23 @@ REFUSED: list[tuple[Kind, str, str, str]] = [
          "bandwidthPerMigration")
         for value in ("'0'", "-1Mi", "fast", "'1023'", "2Ti")
     ],
+    *[
+        (scheme.DESCHEDULER, "strategies",
+         f"{{lowNodeUtilization: {{targetThresholds: {{cpu: {value}}}}}}}", "targetThresholds.cpu")
+        for value in ("101", "-1", "much", "'80'")
+    ],
+    (scheme.DESCHEDULER, "strategies",
+     "{lowNodeUtilization: {thresholds: {cpu: 81}, targetThresholds: {cpu: 80}}}",
+     "a threshold cannot be above its targetThreshold"),
+    (scheme.DESCHEDULER, "strategies", "{removeEverything: {enabled: true}}",
+     "unknown strategy; drover knows lowNodeUtilization"),
+    (scheme.DESCHEDULER, "strategies", "{removePodsViolatingNodeAffinity: {thresholds: {cpu: 1}}}",
+     "only lowNodeUtilization has thresholds"),
+    (scheme.DESCHEDULER, "strategies", "{lowNodeUtilization: {nodeAffinityType: []}}",
+     "only removePodsViolatingNodeAffinity has nodeAffinityType"),
+    (scheme.DESCHEDULER, "priorityClassThreshold", "{name: a, value: 1}", "either name or value"),
+    (scheme.DESCHEDULER, "podLabelSelector",
+     "{matchExpressions: [{key: a, operator: In}]}", "In and NotIn need values"),
     (scheme.MODULECONFIG, "settings", "{evictionHold: 26}", "evictionHold"),
     (scheme.MODULECONFIG, "settings", "{evictionHold: -1}", "evictionHold"),
 ]  # fmt: skip
@@ -95,7 +112,8 @@ async def test_a_bad_value_is_refused(
 ) -> None:
     spec: dict[str, Any] = copy.deepcopy(samples.works(kind.kind)[0])
     spec[field] = yaml.safe_load(value)
-    name = "virtualization" if kind == scheme.MODULECONFIG else "sample"
+    singular = kind in (scheme.MODULECONFIG, scheme.DESCHEDULER)
+    name = "virtualization" if singular else "sample"
     with pytest.raises(status.Invalid) as refusal:
         await cluster.admin.create_dry(kind, {"metadata": meta(kind, name), "spec": spec})
     assert said in refusal.value.message
@@ -117,6 +135,13 @@ async def test_an_operation_whose_migration_could_not_be_named_is_refused(cluste
     [
         ("virtualisation", {}, "only the ModuleConfigs virtualization and descheduler"),
         ("descheduler", {"settings": {"evictionHold": 1}}, "belong to ModuleConfig virtualization"),
+        (
+            "virtualization",
+            {"settings": {"rebalance": {"cooldown": 1}}},
+            "belongs to ModuleConfig descheduler",
+        ),
+        ("descheduler", {"settings": {"rebalance": {"settlingTime": 0}}}, "settlingTime"),
+        ("descheduler", {"settings": {"rebalance": {"mode": "Manual"}}}, "Approve"),
     ],
 )
 async def test_settings_nobody_would_read_are_refused(
@@ -136,6 +161,13 @@ async def test_a_setting_that_does_not_exist_is_refused(cluster: Cluster) -> Non
     ):
         await cluster.admin.create_dry(
             scheme.MODULECONFIG, {"metadata": {"name": "virtualization"}, "spec": spec}
+        )
+
+
+async def test_only_the_descheduler_of_virtual_machines_is_taken(cluster: Cluster) -> None:
+    with pytest.raises(status.Invalid, match="only the Descheduler virtualization has an effect"):
+        await cluster.admin.create_dry(
+            scheme.DESCHEDULER, {"metadata": {"name": "other"}, "spec": {}}
         )
 
 
@@ -174,6 +206,23 @@ async def test_what_is_not_given_is_filled_in(cluster: Cluster) -> None:
         "bootloader": "BIOS",
         "enableParavirtualization": True,
     }
+
+
+async def test_a_plan_of_the_greatest_size_can_be_written_and_told_about(cluster: Cluster) -> None:
+    """Comparing it costs the API server something, too."""
+    [spec] = samples.works("RebalancePlan")
+    plan = {
+        "metadata": {"name": cluster.name("plan")},
+        "spec": {**spec, "moves": spec["moves"] * 200},
+    }
+    made = await cluster.make(scheme.REBALANCEPLAN, plan)
+    step = {"virtualMachine": "default/linux-vm", "operation": "rebalance-x", "state": "Done"}
+    told = {"status": {"phase": "Done", "steps": [step] * 200}}
+    name = made["metadata"]["name"]
+    await cluster.controllers.patch(scheme.REBALANCEPLAN, name, "", told, subresource="status")
+    yes = {"spec": {"approved": True}}
+    after = await cluster.admin.patch(scheme.REBALANCEPLAN, name, "", yes)
+    assert after["spec"]["approved"]
 
 
 def meta(kind: Kind, name: str) -> dict[str, str]:

@@ -9,8 +9,10 @@ import pytest
 from drover.api.evacuation import Blocked, BlockedReason, blocked_patch
 from drover.api.names import VM_NAME_LABEL
 from drover.cli import drain_plan as plan
-from drover.cli.drain_plan import Load, Options, choose
+from drover.cli.drain_plan import Options, choose
 from drover.cli.drain_view import Screen, Seen, row
+from drover.controllers import costs
+from drover.controllers.costs import Load
 from drover.controllers.vmop.following import QUEUED
 
 MIB = 2**20
@@ -158,8 +160,8 @@ def test_the_estimate_adds_up_what_must_go_one_after_another():
 
 def test_what_was_copied_before_tells_more_than_the_spec():
     vm = {"metadata": {"name": "a", "namespace": "default"}, "spec": {"memory": {"size": "1Gi"}}}
-    assert plan.load_of(vm, []).bytes == 2**30
-    told = plan.load_of(vm, [vmm("Succeeded"), COPYING])
+    assert costs.load_of(vm, []).bytes == 2**30
+    told = costs.load_of(vm, [vmm("Succeeded"), COPYING])
     assert (told.bytes, told.dirty_bytes_per_s) == (192 * MIB, MIB)
-    assert plan.link_bytes_per_s([]) == plan.GUESSED_BYTES_PER_S
-    assert plan.link_bytes_per_s([vmm("Succeeded", source={"mbps": 800})]) == 100e6
+    assert costs.link_bytes_per_s([]) == costs.GUESSED_BYTES_PER_S
+    assert costs.link_bytes_per_s([vmm("Succeeded", source={"mbps": 800})]) == 100e6

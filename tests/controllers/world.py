@@ -171,6 +171,11 @@ class World:
         assert len(alive) == 1, [pod["metadata"]["name"] for pod in alive]
         return alive[0]
 
+    async def living_pod_of_lease(self, vm: str) -> Object:
+        """The Pod that runs the guest, while another one may wait for it."""
+        holder = vmls.holder(await self.get(VML, vm))
+        return next(pod for pod in await self.pods(vm) if pod["metadata"]["uid"] == holder)
+
     async def bind(self, pod: Object, node: str) -> None:
         binding = {
             "metadata": {"name": pod["metadata"]["name"]},

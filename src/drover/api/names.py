@@ -24,11 +24,16 @@ EVACUATION_FINALIZER = "virtualization.deckhouse.io/vmop-protection-by-evacuatio
 EVACUATION_PREFIX = "evacuation-"
 FIRMWARE_UPDATE_PREFIX = "firmware-update-"
 PLACEMENT_UPDATE_PREFIX = "nodeplacement-update-"
+REBALANCE_PREFIX = "rebalance-"
 
 # On operations that controllers make.
 EVACUATION_ANNOTATION = "virtualization.deckhouse.io/evacuation"
 WORKLOAD_UPDATE_ANNOTATION = "virtualization.deckhouse.io/workload-update"
 MODULE_CONFIG = "virtualization"  # the ModuleConfig that holds the settings
+REBALANCE_MODULE = "descheduler"  # the ModuleConfig that switches the rebalancer on
+DESCHEDULER = "virtualization"  # the Descheduler that it goes by
+# On VMs and their Pods, by users: the rebalancer leaves it alone.
+PREFER_NO_EVICTION_ANNOTATION = "descheduler.alpha.kubernetes.io/prefer-no-eviction"
 
 # Ours.
 MACHINE_ANNOTATION = "drover.dev/machine"  # on VM Pods: the machine spec, JSON
@@ -49,6 +54,7 @@ STOP_ANNOTATION = "drover.dev/stop"  # on VM Pods, by the vm controller: "gracef
 EVICTION_ANNOTATION = "drover.dev/eviction-requested"  # on VM Pods: api.evacuation.Mark, JSON
 BLOCKED_ANNOTATION = "drover.dev/evacuation-blocked"  # on VM Pods: api.evacuation.Blocked, JSON
 PLAN_ANNOTATION = "drover.dev/plan"  # on operations of controllers: vmm.spec.plan, JSON
+REBALANCE_ANNOTATION = "drover.dev/rebalance-plan"  # on its operations: name of the RebalancePlan
 HELD_FINALIZER = "drover.dev/held"  # on a vml that has a holder
 VMM_FINALIZER = "drover.dev/migration"  # on a vmm until its outcome stands
 FENCE_FINALIZER = "drover.dev/fence"  # on a NodeFence while a vml names the life it is about

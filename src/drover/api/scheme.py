@@ -53,6 +53,8 @@ NODEGROUP = Kind(DECKHOUSE, "v1", "NodeGroup", "nodegroups", False)
 NODEFENCE = Kind(DROVER, "v1alpha1", "NodeFence", "nodefences", False)
 NODEROSTER = Kind(DROVER, "v1alpha1", "NodeRoster", "noderosters", False)
 MODULECONFIG = Kind(DECKHOUSE, "v1alpha1", "ModuleConfig", "moduleconfigs", False)
+DESCHEDULER = Kind(DECKHOUSE, "v1alpha2", "Descheduler", "deschedulers", False)
+REBALANCEPLAN = Kind(DROVER, "v1alpha1", "RebalancePlan", "rebalanceplans", False)
 
 POD = Kind("", "v1", "Pod", "pods")
 NODE = Kind("", "v1", "Node", "nodes", False)

@@ -13,13 +13,11 @@ from typing import Any
 
 from drover.api import selectors
 from drover.api.kinds import pod as pods
-from drover.api.kinds import vm as vms
-from drover.api.kinds import vmm as vmms
 from drover.api.scheme import key_of
 from drover.api.wire import Object
+from drover.controllers.costs import Load
 
 MIRROR = "kubernetes.io/config.mirror"
-GUESSED_BYTES_PER_S = 100 * 2**20  # of a link that no copy has gone over yet
 AROUND_S = 1.5  # of each move, besides its copy
 LEAST_SHARE = 0.1  # of the link that is left for progress, however fast the guest writes
 
@@ -75,35 +73,6 @@ def _needs_a_word(pod: Object, owner: Mapping[str, Any], options: Options) -> st
 def _controller(pod: Object) -> Mapping[str, Any]:
     owners: list[Mapping[str, Any]] = pod["metadata"].get("ownerReferences") or []
     return next((owner for owner in owners if owner.get("controller")), {})
-
-
-@dataclass(frozen=True)
-class Load:
-    """What one VM's move has to carry."""
-
-    vm: str
-    bytes: float
-    dirty_bytes_per_s: float = 0.0
-
-
-def load_of(vm: Object, moves: Iterable[Object]) -> Load:
-    """``moves`` are the VM's migrations; what the newest one told is taken, as far as it told anything."""
-    told = [said for move in moves if (said := vmms.source_report(move)).get("ramTotalBytes")]
-    if not told:
-        return Load(key_of(vm), float(vms.memory_bytes(vm)))
-    last = told[-1]
-    size, dirty = float(last["ramTotalBytes"]), float(last.get("dirtyBytesPerSecond", 0))
-    return Load(key_of(vm), size, dirty)
-
-
-def link_bytes_per_s(moves: Iterable[Object]) -> float:
-    """The median speed of the copies so far."""
-    rates = sorted(
-        float(said["mbps"]) * 1e6 / 8
-        for move in moves
-        if (said := vmms.source_report(move)).get("mbps")
-    )
-    return rates[len(rates) // 2] if rates else GUESSED_BYTES_PER_S
 
 
 def seconds(load: Load, link: float) -> float:

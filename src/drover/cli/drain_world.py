@@ -17,6 +17,7 @@ from drover.api.wire import Object
 from drover.cli import drain_plan as plan
 from drover.cli.connect import Api
 from drover.cli.session import PROGRAM, say
+from drover.controllers.costs import link_bytes_per_s, load_of
 from drover.controllers.settings import Settings, read
 
 
@@ -69,11 +70,9 @@ class World:
 
     async def remaining_s(self, api: Api, names: list[str]) -> float:
         """How long the moves of these VMs may take."""
-        loads = [
-            plan.load_of(self.vms[name], self.moves_of(name)) for name in names if name in self.vms
-        ]
+        loads = [load_of(self.vms[name], self.moves_of(name)) for name in names if name in self.vms]
         slots = (await _settings(api)).outbound_per_node
-        return plan.estimate_s(loads, plan.link_bytes_per_s(self.vmms), slots) if loads else 0.0
+        return plan.estimate_s(loads, link_bytes_per_s(self.vmms), slots) if loads else 0.0
 
 
 async def look(api: Api, node: str) -> World:

@@ -27,11 +27,12 @@ SEEDS = {"rush": 20, "day": 4}
         "sim --story drain --seeds 20",
         "sim --story coldstandby --seeds 300",
         "sim --story coldstandby --seed 1 --hours 8",
+        "sim --story rebalance --seeds 200",
     )
 )
 @click.option(
     "--story",
-    type=click.Choice(["evict", "drain", "coldstandby"]),
+    type=click.Choice(["evict", "drain", "coldstandby", "rebalance"]),
     default="evict",
     show_default=True,
 )
@@ -64,8 +65,8 @@ def command(
 
     The real controllers and agents work on a model of the Kubernetes API and of QEMU, while people
     move, abort, stop and delete VMs and everything breaks that can: in the story evict at each step
-    of a migration, in drain while nodes are serviced, in coldstandby as nodes are lost and fenced.
-    Checkers look at each step.
+    of a migration, in drain while nodes are serviced, in coldstandby as nodes are lost and fenced,
+    in rebalance while VMs are crowded on one node. Checkers look at each step.
     Exit code 1 when one of them found something; the seed then replays it.
     """
     from drover.sim.stories import Plan

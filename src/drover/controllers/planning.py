@@ -10,7 +10,7 @@ An object that is no valid Node or Pod raises KeyError or ValueError: the API se
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from drover.api import vmpod
@@ -40,14 +40,21 @@ def snapshot(
     nodes: Iterable[Object], pods: Iterable[Object], namespaces: Iterable[Object] = ()
 ) -> Cluster:
     """The cluster as these objects tell it."""
-    return _picture(nodes, [pod_of(pod) for pod in pods if counts(pod)], namespaces)
+    read = [node_of(node) for node in nodes]
+    return _picture(read, [pod_of(pod) for pod in pods if counts(pod)], namespaces)
 
 
 class Snapshots:
     """Takes one picture after another and reads only the Pods that have changed since the last."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        read_pod: Callable[[Object], Pod] | None = None,
+        read_node: Callable[[Object], Node] | None = None,
+    ) -> None:
         self._read: dict[str, tuple[str, Pod]] = {}
+        self._pod_of = read_pod or pod_of
+        self._node_of = read_node or node_of
 
     def take(
         self, nodes: Iterable[Object], pods: Iterable[Object], namespaces: Iterable[Object] = ()
@@ -59,14 +66,15 @@ class Snapshots:
                 meta = pod["metadata"]
                 known, version = self._read.get(meta["uid"]), meta["resourceVersion"]
                 same = known is not None and known[0] == version
-                read[meta["uid"]] = known if known and same else (version, pod_of(pod))
+                read[meta["uid"]] = known if known and same else (version, self._pod_of(pod))
         self._read = read
-        return _picture(nodes, [pod for _, pod in read.values()], namespaces)
+        hosts = [self._node_of(node) for node in nodes]
+        return _picture(hosts, [pod for _, pod in read.values()], namespaces)
 
 
-def _picture(nodes: Iterable[Object], pods: list[Pod], namespaces: Iterable[Object]) -> Cluster:
+def _picture(nodes: list[Node], pods: list[Pod], namespaces: Iterable[Object]) -> Cluster:
     labels = {ns["metadata"]["name"]: dict(ns["metadata"].get("labels") or {}) for ns in namespaces}
-    return Cluster.of([node_of(node) for node in nodes], pods, labels)
+    return Cluster.of(nodes, pods, labels)
 
 
 def counts(pod: Object) -> bool:
@@ -193,7 +201,7 @@ def _requirements(expressions: Iterable[Mapping[str, Any]] | None) -> tuple[Requ
     )
 
 
-def _selector(selector: Mapping[str, Any] | None) -> Selector | None:
+def selector_of(selector: Mapping[str, Any] | None) -> Selector | None:
     if selector is None:
         return None
     expressions = _requirements(selector.get("matchExpressions"))
@@ -204,7 +212,7 @@ def _merged(
     selector: Mapping[str, Any] | None, rule: Mapping[str, Any], labels: Mapping[str, str]
 ) -> Selector | None:
     """The selector with what ``matchLabelKeys`` and ``mismatchLabelKeys`` add, unless the API server did it."""
-    plain = _selector(selector)
+    plain = selector_of(selector)
     if plain is None:
         return None
     present = {one.key for one in plain.requirements}
@@ -235,7 +243,7 @@ def _pod_terms(
     found = []
     for term in (rules or {}).get(_REQUIRED) or ():
         named = tuple(term.get("namespaces") or ())
-        chosen = _selector(term.get("namespaceSelector"))
+        chosen = selector_of(term.get("namespaceSelector"))
         if not named and chosen is None:
             named = (namespace,)
         selector = _merged(term.get("labelSelector"), term, labels)

@@ -126,6 +126,10 @@ async def _upsert_when_served(client: Client, clock: Clock, obj: Object) -> None
     await until(clock, 15, f"{obj['kind']} {obj['metadata']['name']} cannot be put", put)
 
 
+# Objects that are there to be changed: an upgrade leaves them as their administrator has made them.
+_ADMINISTRATORS = (scheme.DESCHEDULER,)
+
+
 async def upsert(client: Client, obj: Object) -> None:
     """Create, or replace what is there. Another writer in between: once more."""
     kind = kind_of(obj)
@@ -135,7 +139,8 @@ async def upsert(client: Client, obj: Object) -> None:
             await client.create(kind, obj)
             return
         except AlreadyExists:
-            pass
+            if kind in _ADMINISTRATORS:
+                return
         try:
             found = await client.get(kind, meta["name"], meta.get("namespace", ""))
             kept = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}

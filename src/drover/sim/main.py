@@ -11,11 +11,17 @@ from drover.sim.loop import Deadlock, Livelock, StrayErrors, run
 from drover.sim.stories import EvictStory, Plan, Result
 from drover.sim.story_coldstandby import ColdStandbyStory
 from drover.sim.story_drain import DrainStory
+from drover.sim.story_rebalance import RebalanceStory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-STORIES = {"evict": EvictStory, "drain": DrainStory, "coldstandby": ColdStandbyStory}
+STORIES = {
+    "evict": EvictStory,
+    "drain": DrainStory,
+    "coldstandby": ColdStandbyStory,
+    "rebalance": RebalanceStory,
+}
 LIMIT_S = 24 * 3600.0  # of virtual time in one run
 
 

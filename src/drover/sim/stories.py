@@ -112,6 +112,13 @@ class EvictStory:
         for name in vms:
             users.guard(User(scenario, name, pace.think_s).work(), name)
 
+    async def _furnish(self, scenario: Scenario) -> None:
+        """What stands before the first VM is made."""
+
+    async def _create(self, scenario: Scenario, number: int) -> None:
+        """VM ``number``, from 0."""
+        await scenario.create_vm(f"vm{number + 1}", self._dice.pick(POLICIES), self._guest())
+
     async def _go_home(self, scenario: Scenario) -> None:
         """What people put in order before they leave."""
 
@@ -125,8 +132,9 @@ class EvictStory:
     async def _run(self, scenario: Scenario) -> None:
         judge = Judge(scenario)
         names = [f"vm{number}" for number in range(1, self._plan.vms + 1)]
-        for name in names:
-            await scenario.create_vm(name, self._dice.pick(POLICIES), self._guest())
+        await self._furnish(scenario)
+        for number in range(self._plan.vms):
+            await self._create(scenario, number)
         await scenario.until(lambda: all(map(scenario.runs, names)), "all VMs run", START_LIMIT_S)
         pace = PACES[self._plan.pace]
         weather = self._weather(scenario, pace)

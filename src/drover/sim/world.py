@@ -38,6 +38,8 @@ from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.pictures import ClusterPicture
 from drover.controllers.placement.controller import wire as wire_placement
+from drover.controllers.rebalance.controller import at_once
+from drover.controllers.rebalance.controller import wire as wire_rebalance
 from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
@@ -106,6 +108,7 @@ class Shape:
     fenced: str = ""  # watchdog.timeout of its NodeGroup; empty: no fencing
     firmware: tuple[str, ...] = ()  # versions that every node offers; empty: it does not tell
     rate_error: float = 0.0  # each clock runs at a rate of its own, within this of true time
+    rebalances: bool = False  # the rebalancer is there; a ModuleConfig switches it on
 
 
 class World:
@@ -228,6 +231,8 @@ class World:
                 picture = ClusterPicture(manager)
                 wire_firmware(manager, picture)
                 wire_placement(manager, picture)
+            if self.shape.rebalances:
+                wire_rebalance(manager, at_once)
         self._run_process(self.controllers, manager.run())
 
     def kill_controllers(self) -> None:

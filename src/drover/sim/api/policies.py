@@ -18,7 +18,6 @@ from drover.api.scheme import (
     NODEROSTER,
     POD,
     VIRTUALIZATION,
-    VM,
     VMIPLEASE,
     VML,
     VMM,
@@ -26,6 +25,7 @@ from drover.api.scheme import (
 )
 from drover.api.status import Invalid
 from drover.sim.api.admission import Admission, Review, forbid, node_restriction
+from drover.sim.api.policies_users import plan_writers, vm_metadata
 
 if TYPE_CHECKING:
     from drover.api.wire import Object
@@ -50,7 +50,7 @@ def default_admissions() -> list[Admission]:
         vml_schema, fixed_specs, node_restriction, vml_writers, vml_by_node, vml_by_controllers,
         vml_finalizer, vmm_writers, vmm_sides, own_status, own_spec, address_leases, vm_pods,
         machine_of_pod, no_preemption, node_lease, node_offers, node_fence_marks, fencing_objects,
-        vm_metadata, private_notes,
+        plan_writers, vm_metadata, private_notes,
     ]  # fmt: skip
 
 
@@ -264,17 +264,6 @@ def fencing_objects(review: Review) -> None:
     """Evidence that VMs are dead, and whose word counts."""
     if review.kind in (NODEFENCE, NODEROSTER) and review.caller.user != CONTROLLERS_USER:
         raise forbid(f"only {CONTROLLERS_USER} may write {review.kind.plural}")
-
-
-def vm_metadata(review: Review) -> None:
-    """Keys that would mean something on Pods."""
-    meta = review.meta
-    if review.kind != VM or review.operation == "DELETE" or meta.get("deletionTimestamp"):
-        return
-    for field in ("labels", "annotations"):
-        bad = sorted(key for key in meta.get(field) or {} if "kubevirt.io" in key)
-        if bad and not review.subresource:
-            raise _invalid(f"metadata.{field} must not have keys with kubevirt.io: {bad}")
 
 
 def private_notes(review: Review) -> None:

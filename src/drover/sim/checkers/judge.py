@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from drover.sim.checkers.evacuations import OneEvacuation
 from drover.sim.checkers.liveness import NothingOpen, VmsRun
+from drover.sim.checkers.rebalance import Balanced, Cooldown, NoNodeOver, OnePlan, OnlyPlanned
 from drover.sim.checkers.s1_one_copy import LocksNotNeeded, NoWayBack, OneCopy
 from drover.sim.checkers.s2_lease import LeaseNamesTheRunning
 from drover.sim.checkers.s3_fenced import FencedIsDead
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 ALL: tuple[type[Checker], ...] = (
     OneCopy, LocksNotNeeded, NoWayBack, LeaseNamesTheRunning, FencedIsDead, WatchOrder, TerminalStays,
     OneHolder, AbortKeepsTheVm, VmsRun, NothingOpen, OneEvacuation,
+    OnePlan, OnlyPlanned, Cooldown, NoNodeOver, Balanced,
 )  # fmt: skip
 REST_POLL_S = 1.0
 

@@ -1,0 +1,28 @@
+"""People crowd nodes and break rules while everything breaks: ``drover sim --story rebalance``."""
+
+from __future__ import annotations
+
+import pytest
+
+from drover.sim.main import play
+from drover.sim.stories import Plan
+
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(120)]
+
+
+def test_rebalancing_under_weather() -> None:
+    for seed in range(1, 5):
+        result = play(seed, Plan(story="rebalance"))
+        assert result.broken is None, f"seed {seed}: {result.broken}"
+
+
+def test_in_fair_weather_plans_are_carried_out() -> None:
+    """And the world has cases of every kind: a plan that is done, one that is superseded."""
+    marks: dict[str, int] = {}
+    for seed in (1, 4):
+        result = play(seed, Plan(story="rebalance", weather=False, seconds=300))
+        assert result.broken is None, f"seed {seed}: {result.broken}"
+        for mark, number in result.marks.items():
+            marks[mark] = marks.get(mark, 0) + number
+    assert marks["rebalance.done"] >= 3
+    assert marks["rebalance.plan-done"] >= 3
