@@ -46,9 +46,8 @@ class BridgeNetwork:
         tap = tap_name(copy)
         async with self._changes:
             await self._dhcp.put(copy, spec.mac, spec.ip)
-            if not exists(tap):
-                await ip(f"tuntap add dev {tap} mode tap vnet_hdr")
-            await ip(f"link set {tap} addrgenmode none master {self._bridge} up")
+            made = [] if exists(tap) else [f"tuntap add dev {tap} mode tap vnet_hdr"]
+            await ip(*made, f"link set {tap} addrgenmode none master {self._bridge} up")
 
     async def detach(self, copy: str) -> None:
         """See ``agent.ports.Network``. Raises NetworkFailed."""
