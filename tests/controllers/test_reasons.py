@@ -19,7 +19,17 @@ from drover.api.firmware import RUNNING_PREFIX
 from drover.api.kinds.vm import VmEvent, VmReason
 from drover.api.kinds.vmop import VmopEvent, VmopReason
 from drover.api.names import LastReason
-from drover.api.scheme import EVENT, MODULECONFIG, POD, VM, VMCLASS, VMOP, Kind
+from drover.api.scheme import (
+    EVENT,
+    MODULECONFIG,
+    NODE,
+    NODEFENCE,
+    POD,
+    VM,
+    VMCLASS,
+    VMOP,
+    Kind,
+)
 from drover.api.status import Forbidden
 from drover.api.wire import Object
 from drover.controllers.vm import stats
@@ -213,10 +223,29 @@ async def lives(world: World) -> None:
     await world.settle(2)
 
 
+async def lost_without_room(world: World) -> None:
+    await running(world, "n1")
+    life = {"node": "n1", "incarnation": "life-n1"}
+    fence: Object = {"metadata": {"name": "n1-life"}, "spec": life}
+    controllers = world.manager.client
+    await controllers.create(NODEFENCE, fence)
+    proof: Object = {"status": {"phase": "Released"}}
+    await controllers.patch(NODEFENCE, "n1-life", "", proof, subresource="status")
+    for node in ("n2", "n3", "n4"):
+        none = {"allocatable": {"cpu": "0", "memory": "0", "pods": "10"}}
+        await world.set_status(NODE, node, none)
+        await world.patch(NODE, node, {"spec": {"taints": []}})  # nobody has said that it is ready
+    await world.settle(2)
+    pod = await world.living_pod("vm0")
+    unfit = {"type": "PodScheduled", "status": "False", "message": "0/4 nodes are available: x."}
+    await world.set_status(POD, pod["metadata"]["name"], {"conditions": [unfit]})
+    await world.settle(2)
+
+
 LIMITS = {"limits": {"outboundPerNode": 5, "cluster": 9}}
 STORIES: list[Callable[[World], Awaitable[None]]] = [
     *(moves, powers, refusals, failures),
-    *(quota, moved_by_name, troubles, lives),
+    *(quota, moved_by_name, troubles, lives, lost_without_room),
 ]
 NEVER = {
     VmopReason.SIGNAL_SENT_ERROR: "a refused write is repeated",

@@ -12,7 +12,7 @@ import pytest
 from click import ClickException
 from tests.sim.stage import Stage, tell
 
-from drover.api import names
+from drover.api import conditions, names
 from drover.api.kinds import nodefence
 from drover.api.kinds.node import renewal
 from drover.api.scheme import (
@@ -23,6 +23,8 @@ from drover.api.scheme import (
     NODEGROUP,
     NODEROSTER,
     POD,
+    PRIORITYCLASS,
+    VM,
     Kind,
 )
 from drover.api.wire import Object
@@ -294,6 +296,48 @@ def test_only_vms_that_shall_run_start_again() -> None:
         assert world.find(NODE, node) is None
 
     fenced_world(story)
+
+
+def running(stage: Stage, vm: str) -> Object:
+    """The condition Running of a VM."""
+    return conditions.get_condition({"status": stage.s.vm_status(vm)}, "Running") or {}
+
+
+def test_who_matters_most_starts_first_and_the_rest_say_what_is_missing() -> None:
+    """Room for two of seven lost VMs: by priority, then age; when room appears the others go."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        high: Object = {"metadata": {"name": "high"}, "value": 5000, "preemptionPolicy": "Never"}
+        await world.user.create(PRIORITYCLASS, high)
+        here, there = {"kubernetes.io/hostname": "n1"}, {"kubernetes.io/hostname": "n2"}
+        await s.create_vm("filler", cpu={"cores": 6}, nodeSelector=there)
+        lost = ["oldest", "a", "b", "c", "d", "e", "urgent"]  # in the order of age
+        for name in lost:
+            priority = {"priorityClassName": "high"} if name == "urgent" else {}
+            await s.create_vm(name, cpu={"cores": 1}, nodeSelector=here, **priority)
+            await stage.pause(1)
+        for name in ("filler", *lost):
+            await s.until(lambda name=name: s.runs(name), f"{name} runs", 30)
+        for name in lost:
+            free: Object = {"spec": {"nodeSelector": None}}
+            await world.user.patch(VM, name, "default", free)
+        stage.do(stage.f.power_cycle("n1", 300))
+        await elsewhere(stage, "urgent", "n1")
+        await elsewhere(stage, "oldest", "n1", 1)
+        for name in "abcde":
+            await s.until(
+                lambda name=name: running(stage, name).get("reason") == "NoCapacity",
+                "it is told",
+                10,
+            )
+        assert "n2 lacks 1 of cpu" in running(stage, "a")["message"]
+        off: Object = {"spec": {"runPolicy": "AlwaysOff"}}
+        await world.user.patch(VM, "filler", "default", off)
+        for name in lost:
+            await s.until(lambda name=name: s.runs(name), f"{name} runs", 60)
+
+    fenced_world(story, nodes=2)
 
 
 @pytest.mark.parametrize("lost", ["source", "target"])

@@ -40,7 +40,7 @@ from drover.planner.plan import (
     precopy_seconds,
 )
 from drover.planner.rebalancing import rebalance, state
-from drover.planner.room import Placement, allocation, place, place_group
+from drover.planner.room import Placement, allocation, lacking, place, place_group
 
 __all__ = [
     "BadGoal",
@@ -69,6 +69,7 @@ __all__ = [
     "Vm",
     "allocation",
     "fit",
+    "lacking",
     "place",
     "place_group",
     "precopy_seconds",

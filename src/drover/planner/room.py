@@ -48,6 +48,20 @@ def roomiest(cluster: Cluster, pod: Pod, found: Fit) -> str:
     return found.names[int(np.argmin(shares))]
 
 
+def lacking(cluster: Cluster, pod: Pod) -> tuple[str, dict[str, int]] | None:
+    """The roomiest node that refuses ``pod`` for want of room alone, and how much more it would need there. None: it
+    fits somewhere, or room is not what it lacks."""
+    if fit(cluster, pod).feasible.any():
+        return None
+    node = roomiest(cluster, pod, fit(cluster, replace(pod, requests={})))
+    if not node:
+        return None
+    row = cluster.nodes.row_of[node]
+    left = {name: int(cluster.left(name)[row]) for name in pod.requests}
+    missing = {name: wanted - left[name] for name, wanted in pod.requests.items()}
+    return node, {name: amount for name, amount in missing.items() if amount > 0}
+
+
 def place(cluster: Cluster, pods: Iterable[Pod]) -> Placement:
     """Each Pod as a copy that comes while the one in the picture, if any, still runs; once placed, only the copy
     counts. The next Pod sees the ones before it in their new places."""

@@ -102,6 +102,7 @@ class VmReason:
     NO_BOOTABLE_DEVICE = "NoBootableDevice"
     INTERNAL_ERROR = "InternalVirtualMachineError"
     POD_NOT_STARTED = "PodNotStarted"
+    NO_CAPACITY = "NoCapacity"  # its node was lost, and no other has room
     POD_TERMINATING = "PodTerminating"
     POD_NOT_FOUND = "PodNotFound"
     GUEST_NOT_RUNNING = "GuestNotRunning"

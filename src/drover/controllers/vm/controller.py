@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from drover.api import names
+from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds.vm import DeviceKind
 from drover.api.merge import merge_patch
@@ -22,8 +24,16 @@ from drover.controllers.settings import is_settings
 from drover.controllers.vm import moves, status
 from drover.controllers.vm.act import Actor, Settings
 from drover.controllers.vm.decide import decide
-from drover.controllers.vm.gather import Caches, dead_life, gather, vm_key_of_move, vm_key_of_pod
-from drover.controllers.vm.intents import Decision
+from drover.controllers.vm.gather import (
+    Caches,
+    dead_life,
+    gather,
+    lost_index,
+    vm_key_of_move,
+    vm_key_of_pod,
+)
+from drover.controllers.vm.intents import Break, CreatePod, Decision
+from drover.controllers.vm.recovery import Recovery
 from drover.controllers.vm.view import VmView
 from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
@@ -41,6 +51,8 @@ class VmReconciler:
         self._caches = caches
         self._actor = Actor(manager, caches, settings)
         self._cluster = CurrentSettings(manager)
+        self._recovery = Recovery(manager, caches)
+        self.wake: Callable[[str], None] = lambda key: None
         self._writer = Writer(manager.client, manager.clock, caches.vms)
 
     async def reconcile(self, key: str) -> Outcome:
@@ -58,6 +70,8 @@ class VmReconciler:
         )
         if view.own_lease is not None:
             self._actor.lease_found(key)
+        ahead, ahead_s = self._recovery.ahead(vm)
+        view = replace(view, ahead=ahead, ahead_s=ahead_s, missing_room=self._missing_room(view))
         decision = decide(view)
         view = replace(view, vm=await self._write_status(view, decision))
         for note in decision.notes:
@@ -67,8 +81,17 @@ class VmReconciler:
         for act in decision.acts:
             if not await self._actor.carry_out(view, act):
                 return After(min(RETRY_S, decision.again_s or RETRY_S))
+            if isinstance(act, CreatePod | Break):
+                self.wake(self._recovery.first())
         waits = [wait_s for wait_s in (decision.again_s, moves.quiet_s(view) or None) if wait_s]
         return After(min(waits)) if waits else Done()
+
+    def _missing_room(self, view: VmView) -> str:
+        lease = view.own_lease
+        if lease is None or not lost_index(lease):
+            return ""
+        waiting = [pod for pod in view.starters() if pods.unschedulable(pod) is not None]
+        return self._recovery.missing(waiting[-1]) if waiting else ""
 
     async def _write_status(self, view: VmView, decision: Decision) -> Object:
         wanted = status.build(view, decision)
@@ -92,6 +115,7 @@ def wire(manager: Manager, settings: Settings) -> None:
     caches = Caches.of(manager)
     reconciler = VmReconciler(manager, caches, settings)
     controller = Controller("vm", reconciler.reconcile, workers=WORKERS)
+    reconciler.wake = lambda key: controller.add(key) if key else None
     controller.watch(caches.vms, lambda vm: [key_of(vm)])
     controller.watch(caches.leases, lambda lease: [key_of(lease)])
     controller.watch(caches.pods, lambda pod: [vm_key_of_pod(pod)])

@@ -170,6 +170,8 @@ def _start(view: VmView, power: Power, acts: list[Act]) -> Decision:
     wait_s = max(power.not_before_s - view.now_s, view.refusal_wait_s)
     if wait_s > 0:
         return Decision(power, tuple(acts), again_s=wait_s)
+    if view.ahead:
+        return Decision(power, tuple(acts), again_s=view.ahead_s)  # woken when it is our turn
     epoch = vmls.epoch(lease) + 1 if lease is not None else 1
     return Decision(power, (*acts, ClaimDisks(wanted_disks, epoch), CreatePod()))
 

@@ -13,7 +13,7 @@ from drover.api.kinds import vmclass as classes
 from drover.api.kinds import vml as vmls
 from drover.api.kinds.vm import DeviceKind, DeviceRef
 from drover.api.meta import name_of, namespace_of, uid_of
-from drover.api.names import VM_NAME_LABEL
+from drover.api.names import VM_NAME_LABEL, LastReason
 from drover.api.scheme import (
     CVIMAGE,
     NODEFENCE,
@@ -63,6 +63,12 @@ def life_of(lease: Object) -> str:
     return f"{vmls.node(lease)}/{vmls.incarnation(lease)}" if held else "/"
 
 
+def lost_index(lease: Object) -> list[str]:
+    """Broken, and not acquired since: ``yes``."""
+    broken = vmls.released(lease) and vmls.last_reason(lease) == LastReason.NODE_LOST
+    return ["yes"] if broken else []
+
+
 def dead_life(fence: Object) -> list[str]:
     """The life that a NodeFence proves dead."""
     proved = nodefence.proves_dead(fence)
@@ -109,6 +115,7 @@ class Caches:
         caches.vms.add_index("device", device_keys_of)
         caches.vms.add_index("class", lambda vm: [vms.class_name(vm)])
         caches.disks.add_index("holder", _holder_uid)
+        caches.leases.add_index("lost", lost_index)
         caches.leases.add_index("life", lambda lease: [life_of(lease)])
         caches.fences.add_index("dead", dead_life)
         return caches

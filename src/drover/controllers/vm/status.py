@@ -185,14 +185,26 @@ def _running(view: VmView, power: Power, phase: VmPhase) -> Object:
         return cond.condition(kind, False, VmReason.GUEST_NOT_RUNNING, message)
     if not power.wanted:
         return cond.condition(kind, False, VmReason.NOT_RUNNING, _ended_message(view))
+    return _to_be_started(view, power)
+
+
+def _to_be_started(view: VmView, power: Power) -> Object:
+    """Nobody holds the lease, and it shall run."""
+    kind = VmCondition.RUNNING
     starter = _starter(view, power)
     why = pods.unschedulable(starter) if starter is not None else None
+    if why is not None and view.missing_room:
+        message = f"Its node was lost, and no other has room: {view.missing_room}. {why}"
+        return cond.condition(kind, False, VmReason.NO_CAPACITY, message)
     if why is not None:
         message = f"Could not schedule the virtual machine: Unschedulable: {why}"
         return cond.condition(kind, False, VmReason.POD_NOT_STARTED, message)
     if view.refusal:
         message = f"Could not create the Pod: {view.refusal}"
         return cond.condition(kind, False, VmReason.POD_NOT_STARTED, message)
+    if view.ahead:
+        message = f"Its node was lost; {view.ahead} starts first"
+        return cond.condition(kind, False, VmReason.NOT_RUNNING, message)
     if power.not_before_s > view.now_s:
         message = (
             f"Waiting after {power.failures} failures in a row until {rfc3339(power.not_before_s)}"

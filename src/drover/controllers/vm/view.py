@@ -58,6 +58,9 @@ class VmView:
     holder_dead: bool = False  # a NodeFence proves that its node's life is over
     qemu_version: str = ""  # what the guest runs on, as its agent tells it
     wanted_firmware: str = ""  # what it shall run on; empty: whatever its node has
+    ahead: str = ""  # another lost VM, whose Pod is made first
+    ahead_s: float = 0.0  # for so long at most
+    missing_room: str = ""  # what a lost VM's Pod lacks on the roomiest node
     started_s: float | None = None  # status.stats.lastStartTime
 
     @property
