@@ -105,3 +105,25 @@ def test_a_source_that_never_reported_gets_its_guest_back() -> None:
         assert started(stage) == [before]
 
     tell(story)
+
+
+def test_two_leaders_start_each_vm_once_and_leave_no_pod() -> None:
+    """Each makes a Pod; the one that does not get the lease is taken away, and never the other."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        names = [f"v{number}" for number in range(6)]
+        for name in names:
+            await s.running_vm(name)
+        stage.do(stage.f.rival_controllers(5))
+        await stage.pause(6)  # both are at work from now on
+        for name in names:
+            await s.delete_pod(s.pods_of(name)[0]["metadata"]["name"], grace_s=0)
+        await stage.pause(3)
+        await s.until(lambda: all(map(s.runs, names)), "all run", 60)
+        left = {name: len(s.pods_of(name)) for name in names}
+        assert set(left.values()) == {1}, left
+        ran = {copy for _, copy in stage.world.site.ledger.history}
+        assert len(ran) == 2 * len(names), "a guest that ran already was stopped again"
+
+    tell(story)

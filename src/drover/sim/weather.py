@@ -51,6 +51,7 @@ class Weather:
             self._agent, self._frozen_agent, self._crash, self._guest_ends, self._hang, self._cut,
             self._clog, self._lossy, self._controllers, self._frozen_controllers, self._server,
             self._wire, self._last_word, self._slow, self._no_launch, self._power, self._lag,
+            self._leaders,
         ]  # fmt: skip
 
     def start(self) -> None:
@@ -175,3 +176,7 @@ class Weather:
 
     async def _lag(self, where: str) -> None:
         await self.faults.lag(where, self._dice.pick(WATCHED), self._short_s())
+
+    async def _leaders(self, where: str) -> None:
+        if not self._world.shape.drains:  # the door of evictions has room for one
+            await self.faults.rival_controllers(self._short_s())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import posixpath
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from drover.api import names, vmpod
 from drover.api.kinds import disk as vdisks
 from drover.api.kinds import image as images
 from drover.api.kinds import ip as ips
+from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
+from drover.api.kinds.pod import PodPhase
 from drover.api.kinds.vm import DeviceKind
 from drover.api.machine import GuestNetwork
 from drover.api.meta import name_of, namespace_of, owner_reference, uid_of, without_finalizer
@@ -232,10 +235,21 @@ class Actor:
         self._caches.pods.observe(answer)
 
     async def _delete_pod(self, pod: Object) -> None:
-        try:
-            await self._client.delete(POD, name_of(pod), namespace_of(pod), uid=uid_of(pod))
-        except (NotFound, Conflict):
-            return  # gone, or another one by now
+        """As it was seen: another leader may have started the VM in it meanwhile, and then it is Running. One that says
+        so already and may not is ended by its agent."""
+        if pods.phase(pod) is PodPhase.RUNNING:
+            return
+        meta = pod["metadata"]
+        with contextlib.suppress(
+            NotFound, Conflict
+        ):  # it has changed, which wakes us, or is another one
+            await self._client.delete(
+                POD,
+                meta["name"],
+                meta["namespace"],
+                uid=meta["uid"],
+                resource_version=meta["resourceVersion"],
+            )
 
     async def _delete_lease(self, released: Object) -> None:
         try:

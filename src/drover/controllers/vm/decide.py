@@ -104,6 +104,10 @@ def _choose_starter(view: VmView, power: Power) -> Power:
         old = [pod for pod in _candidates(view, power) if changes.outdated(pod, view)]
         starters |= {uid_of(pod): DISCARDED for pod in old}
         power = replace(power, starters=starters)
+    elif lease is not None:
+        # Two leaders chose two Pods, and the other one was given the lease: this one never gets a turn.
+        beaten = [uid for uid, epoch in starters.items() if vmls.epoch(lease) == epoch + 1]
+        starters |= {uid: DISCARDED for uid in beaten if uid != view.holder}
     if lease is not None:
         power = replace(power, lease=uid_of(lease))
         candidates = _candidates(view, power)
@@ -190,7 +194,8 @@ def _while_held(view: VmView, power: Power) -> tuple[Act, ...]:
         acts += [UpdatePod(active, patch)] if patch else []
     # A source after its hand-over is no stray: a hand back may follow, and its agent reports its end.
     sources = {vmms.source_pod_uid(move) for move in view.moves}
-    spared = {view.holder, *sources, *power.starters}
+    chosen = {uid for uid, epoch in power.starters.items() if epoch != DISCARDED}
+    spared = {view.holder, *sources, *chosen}
     acts += [DeletePod(pod) for pod in view.starters() if uid_of(pod) not in spared]
     lease = view.own_lease
     assert lease is not None
