@@ -86,6 +86,8 @@ async def test_vmm_status_target(cluster: Cluster) -> None:
     for stranger in (cluster.node_a, cluster.controllers, cluster.admin):
         said = await refused(stranger, scheme.VMM, vmm, change, "status")
         assert "status.target" in said
+    nowhere: Object = {"status": {"target": {"phase": "Listening", "port": 7000}}}
+    assert "says where" in await refused(cluster.node_b, scheme.VMM, vmm, nowhere, "status")
     await patch(cluster.node_b, scheme.VMM, vmm, change, "status")
     unplaced = await patch(
         cluster.controllers, scheme.VMM, vmm, {"status": {"targetNode": ""}}, "status"

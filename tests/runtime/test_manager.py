@@ -13,10 +13,10 @@ from drover.api.scheme import CONFIGMAP, key_of, split_key
 from drover.api.status import Conflict, Forbidden, ServerError, Unanswered
 from drover.base.checks import InvariantBroken
 from drover.base.ids import SeededIds
-from drover.base.log import Log, Sink
+from drover.base.log import BUG, Log, Sink
 from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
-from drover.runtime.controller import BUG, After, Controller, Done, Outcome
+from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 from drover.sim.api import ApiModel
 from drover.sim.clock import SimClock

@@ -142,6 +142,13 @@ class Keeper:
                 except HostError as error:
                     self.troubled(names.HOST_TROUBLE, str(error))
                     done = False
+                except (
+                    Exception
+                ) as bug:  # it must not end the agent, which keeps everybody's VMs alive
+                    self.log.bug(bug)
+                    done = False
+                if self._scope.failure is not None:
+                    raise self._scope.failure  # nobody would hear of QEMU's events any more
                 if done is None:
                     return
                 failures = 0 if done else failures + 1
@@ -216,11 +223,14 @@ class Keeper:
             pass
 
     async def _listen(self, machine: Machine) -> None:
-        async for event in machine.events():
-            if machine is self._machine:
-                self._take(event)
-            if event.name in ("SHUTDOWN", "EXIT", "GUEST_PANICKED", "BLOCK_IO_ERROR"):
-                self.log.info("qemu", event=event.name, data=event.data)
+        try:
+            async for event in machine.events():
+                if machine is self._machine:
+                    self._take(event)
+                if event.name in ("SHUTDOWN", "EXIT", "GUEST_PANICKED", "BLOCK_IO_ERROR"):
+                    self.log.info("qemu", event=event.name, data=event.data)
+                self.wake()
+        finally:
             self.wake()
 
     def _take(self, event: MachineEvent) -> None:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from drover.base.clock import Clock, rfc3339_micro
+
+BUG = "an object has found a bug"
+_MOST_TRACEBACK = 8000
 
 Sink = Callable[[dict[str, Any]], None]
 
@@ -42,6 +46,11 @@ class Log:
 
     def error(self, message: str, **fields: Any) -> None:
         self._write("error", message, fields)
+
+    def bug(self, error: Exception, **fields: Any) -> None:
+        """A mistake of ours that one object has found; whoever handles objects goes on with the others."""
+        told = "".join(traceback.format_exception(error))[-_MOST_TRACEBACK:]
+        self._write("error", BUG, {**fields, "error": repr(error), "traceback": told})
 
     def mark(self, step: str, **fields: Any) -> None:
         """A named step of a story, for example ``evict.handed-over``."""

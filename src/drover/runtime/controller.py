@@ -9,7 +9,6 @@ the process looks after everybody's VMs: no single one may stop it. A broken inv
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from drover.runtime.informer import Informer
 
 CONFLICT_MOST_S = 0.5  # a stale cache catches up soon
-BUG = "reconcile found a bug"
-MOST_TRACEBACK = 8000
 QUIET_FAILURES = 3  # so many failures in a row are routine
 
 
@@ -112,8 +109,7 @@ class Controller:
                 )
         except Exception as bug:
             queue.add_rate_limited(key)
-            told = "".join(traceback.format_exception(bug))[-MOST_TRACEBACK:]
-            log.error(BUG, key=key, error=repr(bug), traceback=told)
+            log.bug(bug, key=key)
         except BaseException as error:
             error.add_note(f"in controller {self.name}, key {key}")
             raise

@@ -25,7 +25,7 @@ from drover.agent.node import NodeFacts
 from drover.api import firmware, manifest_files, names, scheme
 from drover.api.machine import MACHINE_TYPE, GuestNetwork
 from drover.base.ids import SeededIds
-from drover.base.log import Log
+from drover.base.log import BUG, Log
 from drover.base.tasks import TaskScope
 from drover.controllers.addresses.controller import wire as wire_addresses
 from drover.controllers.addresses.decide import Range
@@ -44,7 +44,6 @@ from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
 from drover.runtime.client import Client
-from drover.runtime.controller import BUG
 from drover.runtime.manager import Manager
 from drover.sim.api import ApiModel
 from drover.sim.clock import NodeClock, SimClock
@@ -158,7 +157,7 @@ class World:
         words = " ".join(f"{k}={v}" for k, v in sorted(fields.items()))
         level, message = entry["level"], entry["msg"]
         if message == BUG:  # the process lives on, and the bug is one all the same
-            self.broken.append(f"{fields['key']}: {fields['error']}")
+            self.broken.append(f"{fields.get('key') or fields.get('copy')}: {fields['error']}")
         self.trace.append(
             f"{self.loop.time():11.4f} {where:4} {level:5} {message} {words}".rstrip()
         )

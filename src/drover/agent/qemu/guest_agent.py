@@ -42,9 +42,8 @@ class GuestAgent:
             question = {"execute": "guest-sync", "arguments": {"id": number}}
             writer.write(_FLUSH + json.dumps(question).encode() + b"\n")
             while line := await reader.readline():
-                with contextlib.suppress(ValueError):
-                    if json.loads(line.lstrip(_FLUSH)).get("return") == number:
-                        return True
+                if _returned(line) == number:
+                    return True
             return False
         finally:
             writer.close()
@@ -58,3 +57,12 @@ class GuestAgent:
                 sock.send(_FLUSH + json.dumps({"execute": command}).encode() + b"\n")
                 # QEMU forgets what it has not read when we hang up; tried: gone at once is too soon.
                 await asyncio.sleep(_READ_S)
+
+
+def _returned(line: bytes) -> object:
+    """What an answer returns; None for what is no answer. A guest may write whatever it likes."""
+    try:
+        said = json.loads(line.lstrip(_FLUSH))
+    except (ValueError, RecursionError):
+        return None
+    return said.get("return") if isinstance(said, dict) else None

@@ -28,6 +28,7 @@ from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
 REFUSED_AGAIN_S = 5.0  # how soon a refused target Pod is tried again
+MOST_WORDS = 4096  # of status.message; words of others are in it
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -173,7 +174,8 @@ class MigrationController:
 
     async def _set_phase(self, vmm: Object, intent: story.SetPhase) -> Object:
         now = rfc3339(self._manager.clock.wall())
-        said: Object = {"phase": intent.phase, "reason": intent.reason, "message": intent.message}
+        words = intent.message[:MOST_WORDS]
+        said: Object = {"phase": intent.phase, "reason": intent.reason, "message": words}
         if intent.target_node:
             said["targetNode"] = intent.target_node
         if intent.reason in story.WAITING and "waitingSince" not in vmms.status(vmm):
