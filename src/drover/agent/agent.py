@@ -16,8 +16,9 @@ from drover.agent.nodelease import Identity, NodeLease
 from drover.agent.peers import NoPeers
 from drover.agent.ports import HostError, Hypervisor, Journal, Network, Seeds
 from drover.agent.publisher import Publisher
+from drover.agent.rounds import Peers
 from drover.agent.strangers import Strangers
-from drover.agent.survival import Peers, Sight, Survival
+from drover.agent.survival import Sight, Survival
 from drover.agent.vmlease import VmLeases
 from drover.agent.watchdog import NoWatchdog, Watchdog
 from drover.api import names, scheme
@@ -141,6 +142,7 @@ class Agent:
             sight, lease, ports.watchdog, ports.peers, ports.journal, ports.clock, self.log
         )
         self.node_keeper.armed = lambda: survival.armed
+        self.node_keeper.trouble = lambda: survival.trouble
         lease.on_acked.append(lambda _sent_s, _said: self.node_keeper.look())
         return survival
 

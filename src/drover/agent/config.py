@@ -43,6 +43,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     more_qemus: list[str] = []  # further bundles: a QEMU each that finds its own ROMs
     heartbeat_s: float = 2.0  # between two renewals of the node's Lease
     lease_duration_s: int = 6
+    watchdog: str = "deadline"  # deadline | device | none: what guards this node's VMs where its group is fenced
+    watchdog_device: str = "/dev/watchdog0"
+    watchdog_timeout_s: int = 8  # of the device; the group's timeout must leave room for twice that
     qemu_nice: int = 10  # a busy guest must starve no renewal
     labels: dict[str, str] = {}  # further labels of the Node
 

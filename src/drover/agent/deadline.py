@@ -27,6 +27,10 @@ class Deadline:
         """The present life has passed its deadline."""
         return bool(self.life) and now_s >= self.until_s
 
+    def in_time(self, now_s: float, lives: Collection[str]) -> bool:
+        """Nothing is overdue: a watchdog device may be fed. ``lives`` are those of the living QEMUs."""
+        return not self.due(now_s) and not any(life in self.ended for life in lives)
+
     def end(self, life: str) -> None:
         """For good."""
         if life not in self.ended:

@@ -29,7 +29,7 @@ from drover.agent.qemu.hypervisor import QemuHypervisor
 from drover.agent.qemu.settings import QemuSettings
 from drover.agent.seeds import NoCloudSeeds
 from drover.agent.spawner import NodeInitSpawner
-from drover.agent.watchdog import Deadline
+from drover.agent.watchdog import DEADLINE, DEVICE, KINDS, Deadline, Device, Watchdog
 from drover.api import firmware, names
 from drover.api.kinds import pod as pods
 from drover.base.clock import RealClock
@@ -70,7 +70,10 @@ def facts_of(config: AgentConfig, boot: str, machine: str, probed: bundles.Probe
         pods=config.pods,
         version=f"v{__version__}-drover",
         labels=config.labels,
-        annotations={names.FIRMWARE_ANNOTATION: firmware.encode(probed.offers)},
+        annotations={
+            names.FIRMWARE_ANNOTATION: firmware.encode(probed.offers),
+            names.WATCHDOG_ANNOTATION: config.watchdog,
+        },
         info={
             "kernel": platform.release(),
             "os": "Linux",
@@ -114,7 +117,7 @@ async def serve(config: AgentConfig) -> None:
             clock=clock,
             ids=ids,
             log=log,
-            watchdog=Deadline(spawner, clock.boottime, clock),
+            watchdog=_watchdog(config, spawner, clock),
             peers=await stack.enter_async_context(HttpPeers(pki)),
         )
         agent = Agent(
@@ -147,6 +150,16 @@ def _qemu(config: AgentConfig, probed: bundles.Probed) -> QemuSettings:
         nice=config.qemu_nice,
         bundles=probed.bundles,
     )
+
+
+def _watchdog(config: AgentConfig, spawner: NodeInitSpawner, clock: RealClock) -> Watchdog | None:
+    """None: the node promises nothing. Raises BadConfig."""
+    if config.watchdog not in KINDS:
+        raise BadConfig(f"watchdog {config.watchdog!r} is none of {', '.join(KINDS)}")
+    if config.watchdog == DEVICE:
+        at, timeout_s = config.watchdog_device, config.watchdog_timeout_s
+        return Device(spawner, clock.boottime, clock, at, timeout_s)
+    return Deadline(spawner, clock.boottime, clock) if config.watchdog == DEADLINE else None
 
 
 @contextmanager

@@ -60,6 +60,7 @@ class NodeKeeper:
         self._log = log
         self._wake = asyncio.Event()
         self.armed: Callable[[], bool] = lambda: False
+        self.trouble: Callable[[], str] = lambda: ""  # why no watchdog guards this node
         informer.add_handler(lambda _old, _new: self._wake.set())
 
     def look(self) -> None:
@@ -108,13 +109,13 @@ class NodeKeeper:
 
     def _unmet(self, node: Object) -> Object:
         """What of its labels and annotations the Node lacks, by field."""
-        wanted = {"labels": self._labels(), "annotations": self._facts.annotations}
+        wanted = {"labels": self._labels(), "annotations": self._annotations()}
+        passing = (names.FENCING_ENABLED_LABEL, names.WATCHDOG_TROUBLE_ANNOTATION)
         found: Object = {}
         for field_name, values in wanted.items():
             present = node["metadata"].get(field_name) or {}
             missing: Object = {k: v for k, v in values.items() if present.get(k) != v}
-            if names.FENCING_ENABLED_LABEL in present and names.FENCING_ENABLED_LABEL not in values:
-                missing[names.FENCING_ENABLED_LABEL] = None
+            missing |= {key: None for key in passing if key in present and key not in values}
             if missing:
                 found[field_name] = missing
         return found
@@ -129,6 +130,11 @@ class NodeKeeper:
             **({names.FENCING_ENABLED_LABEL: ""} if self.armed() else {}),
         }
 
+    def _annotations(self) -> dict[str, str]:
+        trouble = self.trouble()
+        said = {names.WATCHDOG_TROUBLE_ANNOTATION: trouble} if trouble else {}
+        return {**self._facts.annotations, **said}
+
     async def _register(self) -> None:
         facts = self._facts
         taints = [{"key": names.VM_NODE_TAINT, "effect": "NoSchedule"}]
@@ -140,7 +146,7 @@ class NodeKeeper:
             "metadata": {
                 "name": facts.name,
                 "labels": self._labels(),
-                "annotations": dict(facts.annotations),
+                "annotations": self._annotations(),
             },
             "spec": {"taints": taints},
             "status": self._status(),

@@ -11,7 +11,8 @@ that thaws finds its guests dead and the door shut; only a new life opens it.
 Requests come over a unix socket: one JSON line, one JSON line back, one connection each. Ops: ``spawn`` (copy, argv,
 stdio, nice, life; gives pid or error), ``kill`` and ``wait`` (copy; give status once it is reaped), ``status`` (agent's
 pid, children and their lives, ended lives), ``live`` (life, until: of CLOCK_BOOTTIME), ``free`` (life: no deadline any
-more), ``end`` (life: now). A status is that of os.waitstatus_to_exitcode; null when no such child is known.
+more), ``end`` (life: now), ``arm`` (path, timeout: of a watchdog device, which is fed from then on). A status is
+that of os.waitstatus_to_exitcode; null when no such child is known.
 
 A deadline holds only if nothing holds this process up. So its memory is locked and it runs before ordinary processes
 (where the host allows that), it writes no line that would have to wait for a reader, and it looks at the clock that
@@ -20,7 +21,7 @@ counts suspended time at least four times a second: timers of the kernel's event
 There is one per node. It keeps a lock beside its socket, which all its children inherit: a successor starts only when
 none of them lives, so that "new first process" proves "the former QEMUs are dead" (safety rule 9).
 
-Standard library (and the latch, ``deadline``), one thread: it must start in milliseconds and fork safely. It does not
+Standard library only, one thread: it must start in milliseconds and fork safely. It does not
 promise to log requests, to remember exit codes beyond the last 256, or to tell clients apart: the socket is the node's
 own, mode 0600.
 """
@@ -30,23 +31,19 @@ own, mode 0600.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import json
 import os
-import select
 import selectors
 import signal
 import socket
 import sys
-import time
 from typing import Any
 
+from drover.agent import kernel
 from drover.agent.deadline import Deadline
+from drover.agent.device import Device, DeviceRefused, Driver, LinuxDriver
+from drover.agent.kernel import log, now_s
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_MCL_CURRENT_AND_FUTURE = 3
 _CHILDREN_MAX = 256
 _CLIENTS_MAX = 1024
 _LINE_MAX = 256 * 1024
@@ -56,60 +53,6 @@ _RESTART_MAX_S = 5.0
 _MOST_SLEEP_S = 0.25  # while a deadline is kept
 _TAKEN_STATUS = 75  # EX_TEMPFAIL: another one lives; to be tried again
 _STEADY_S = 30.0  # an agent that ran this long starts the back-off anew
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _now_s() -> float:  # as the Clock port, which is not imported here
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _log(message: str, **fields: object) -> None:
-    """A line that would have to wait (a stopped journal, a reader that is gone) is dropped: a deadline comes first."""
-    line = json.dumps({"room": "nodeinit", "msg": message, **fields}).encode() + b"\n"
-    err = select.poll()
-    err.register(2, select.POLLOUT)
-    if err.poll(0) == [(2, select.POLLOUT)]:
-        with contextlib.suppress(OSError):
-            os.write(2, line[: select.PIPE_BUF])
-
-
-def _hold_on() -> None:
-    """Neither a lack of memory, nor a root disk that is gone, nor a busy host shall keep us from a deadline. Not every
-    host allows that."""
-    _libc.mlockall(_MCL_CURRENT_AND_FUTURE)
-    with contextlib.suppress(OSError):
-        policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(0, policy, os.sched_param(1))
-
-
-def _fork(argv: list[str], stdio: str, nice: int) -> int:
-    """Start a child that dies with us. ``stdio`` is appended to; empty: our own standard output and error."""
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(126)
-        os.setpgid(0, 0)  # a Ctrl-C at the terminal is for us alone
-        if nice:
-            os.nice(nice)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        if stdio:
-            out = os.open(stdio, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            os.dup2(out, 1)
-            os.dup2(out, 2)
-        os.execvp(argv[0], argv)
-    except OSError as error:
-        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
-    finally:
-        os._exit(127)
 
 
 class _Client:
@@ -123,10 +66,11 @@ class _Client:
 class NodeInit:
     """The loop. ``run`` returns when everything has ended after SIGTERM or SIGINT."""
 
-    def __init__(self, path: str, agent: list[str]) -> None:
+    def __init__(self, path: str, agent: list[str], driver: Driver) -> None:
         self._path = path
         self._agent = agent
         self._deadline = Deadline()
+        self._device = Device(driver)
         self._agent_pid = 0
         self._agent_since = 0.0
         self._restart_s = _RESTART_FIRST_S
@@ -137,17 +81,18 @@ class NodeInit:
         self._waiters: dict[str, list[_Client]] = {}
         self._clients: list[_Client] = []
         self._selector = selectors.DefaultSelector()
+        self._over = False  # a life that the device guarded has ended
         self._term_at: float | None = None  # SIGKILL follows then
 
     def run(self) -> int:
-        if not self._alone():
-            _log(
+        if not kernel.alone(self._path + ".lock"):
+            log(
                 "another first process of this node, or a child of one, lives still",
                 path=self._path,
             )
             return _TAKEN_STATUS
-        _hold_on()
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        kernel.hold_on()
+        kernel.adopt_orphans()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -155,7 +100,7 @@ class NodeInit:
         listener = self._listen()
         self._selector.register(wake_read, selectors.EVENT_READ, "wake")
         self._selector.register(listener, selectors.EVENT_READ, "listen")
-        _log("node up", pid=os.getpid())
+        log("node up", pid=os.getpid())
         while not self._finished():
             self._start_agent_if_due()
             for key, _ in self._selector.select(self._next_timer_s()):
@@ -167,19 +112,11 @@ class NodeInit:
                     self._read(key.data)
             self._kill_if_due()
             self._end_if_due()
+            self._device_if_due()
+        self._device.close()  # nothing of the node lives
         os.unlink(self._path)
-        _log("node down")
+        log("node down")
         return 0
-
-    def _alone(self) -> bool:
-        """Take the lock; kept open, and by every child, until the last of them ends."""
-        lock = os.open(self._path + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        os.set_inheritable(lock, True)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
     def _listen(self) -> socket.socket:
         part = self._path + ".part"
@@ -201,7 +138,7 @@ class NodeInit:
 
     def _on_signals(self, numbers: bytes) -> None:
         if self._term_at is None and (signal.SIGTERM in numbers or signal.SIGINT in numbers):
-            self._term_at = _now_s() + _TERM_GRACE_S
+            self._term_at = now_s() + _TERM_GRACE_S
             self._restart_at = None
             self._signal_all(signal.SIGTERM)
         while True:
@@ -219,48 +156,61 @@ class NodeInit:
                 os.kill(pid, number)  # not reaped yet, so the pid is still ours
 
     def _kill_if_due(self) -> None:
-        if self._term_at is not None and _now_s() >= self._term_at:
+        if self._term_at is not None and now_s() >= self._term_at:
             self._signal_all(signal.SIGKILL)
-            self._term_at = _now_s() + _TERM_GRACE_S
+            self._term_at = now_s() + _TERM_GRACE_S
 
     def _end_if_due(self) -> None:
-        if self._deadline.due(_now_s()):
+        if self._deadline.due(now_s()):
             self._end(self._deadline.life, "its deadline has passed")
 
     def _end(self, life: str, why: str) -> None:
         """SIGKILL to every QEMU of a life that is over, and of no other: to end a life again touches nobody. The agent
         is not ours to judge."""
+        self._over = self._over or self._deadline.life == life
         known = life in self._deadline.ended
         self._deadline.end(life)
         killed = [copy for copy, its in self._lives.items() if its in self._deadline.ended]
         for copy in killed:
             os.kill(self._pids[copy], signal.SIGKILL)
         if not known:
-            _log("a life of the node ends", life=life, why=why, killed=killed)
+            log("a life of the node ends", life=life, why=why, killed=killed)
+
+    def _device_if_due(self) -> None:
+        """Fed while nothing is overdue, closed when the life that needed it is over and gone, else left to itself."""
+        if not self._device.armed or not self._deadline.in_time(now_s(), self._lives.values()):
+            return
+        with contextlib.suppress(OSError):  # then it fires, as it must
+            if self._over:
+                self._over = False
+                self._device.close()
+            self._device.feed(now_s())
 
     def _next_timer_s(self) -> float | None:
         timers = [at for at in (self._restart_at, self._term_at) if at is not None]
+        if self._device.armed:
+            timers.append(max(self._device.next_s, now_s() + _MOST_SLEEP_S / 4))
         if self._deadline.life:
-            timers.append(min(self._deadline.until_s, _now_s() + _MOST_SLEEP_S))
-        return max(0.0, min(timers) - _now_s()) if timers else None
+            timers.append(min(self._deadline.until_s, now_s() + _MOST_SLEEP_S))
+        return max(0.0, min(timers) - now_s()) if timers else None
 
     # --- children ---
 
     def _start_agent_if_due(self) -> None:
-        if self._restart_at is not None and _now_s() >= self._restart_at:
+        if self._restart_at is not None and now_s() >= self._restart_at:
             self._restart_at = None
-            self._agent_since = _now_s()
-            self._agent_pid = _fork(self._agent, "", 0)
-            _log("agent started", pid=self._agent_pid)
+            self._agent_since = now_s()
+            self._agent_pid = kernel.fork(self._agent, "", 0)
+            log("agent started", pid=self._agent_pid)
 
     def _reaped(self, pid: int, status: int) -> None:
         if pid == self._agent_pid:
             self._agent_pid = 0
-            steady = _now_s() - self._agent_since > _STEADY_S
+            steady = now_s() - self._agent_since > _STEADY_S
             self._restart_s = _RESTART_FIRST_S if steady else self._restart_s
             if self._term_at is None:
-                _log("agent ended", status=status, again_in_s=self._restart_s)
-                self._restart_at = _now_s() + self._restart_s
+                log("agent ended", status=status, again_in_s=self._restart_s)
+                self._restart_at = now_s() + self._restart_s
                 self._restart_s = min(self._restart_s * 2, _RESTART_MAX_S)
             return
         copy = next((name for name, child in self._pids.items() if child == pid), None)
@@ -320,6 +270,8 @@ class NodeInit:
                     "lives": dict(self._lives),
                     "ended": list(self._deadline.ended),
                 }
+            case "arm":
+                return self._arm(str(request["path"]), int(request["timeout"]))
             case "live" | "free" | "end" as op:
                 return self._judge(op, str(request["life"]), request)
             case "kill" | "wait" as op:
@@ -333,6 +285,12 @@ class NodeInit:
             case other:
                 return {"error": f"unknown request {other!r}"}
 
+    def _arm(self, path: str, most_s: int) -> dict[str, Any]:
+        try:
+            return {"timeout": self._device.arm(path, most_s, now_s())}
+        except DeviceRefused as refused:
+            return {"error": str(refused)}
+
     def _judge(self, op: str, life: str, request: dict[str, Any]) -> dict[str, Any]:
         """What the agent tells of the node's life. A deadline that has passed meanwhile comes first."""
         self._end_if_due()
@@ -341,12 +299,18 @@ class NodeInit:
             self._end(life, "it was told to")
         elif op == "live":
             lives = self._lives.values()
-            refusal = self._deadline.live(life, float(request["until"]), _now_s(), lives)
-        elif self._deadline.life == life:
-            self._deadline.life = ""
+            refusal = self._deadline.live(life, float(request["until"]), now_s(), lives)
         else:
-            refusal = self._deadline.refusal(life, _now_s())
+            refusal = self._deadline.refusal(life, now_s())
+            self._free(refusal)
         return {"error": refusal} if refusal else {"ended": list(self._deadline.ended)}
+
+    def _free(self, refusal: str) -> None:
+        """The node is disarmed, and the world knows."""
+        if not refusal:
+            self._deadline.life = ""
+            if self._deadline.in_time(now_s(), self._lives.values()):
+                self._device.close()
 
     def _hung_up(self, client: _Client) -> bool:
         try:
@@ -358,7 +322,7 @@ class NodeInit:
 
     def _spawn(self, request: dict[str, Any]) -> dict[str, Any]:
         copy, life = request["copy"], str(request.get("life", ""))
-        refusal = self._deadline.refusal(life, _now_s())
+        refusal = self._deadline.refusal(life, now_s())
         if self._term_at is not None:
             refusal = "the node is shutting down"
         if refusal:
@@ -369,7 +333,9 @@ class NodeInit:
             return {"error": f"{_CHILDREN_MAX} children run already"}
         self._statuses.pop(copy, None)
         self._lives[copy] = life
-        self._pids[copy] = _fork(list(request["argv"]), request["stdio"], int(request["nice"]))
+        self._pids[copy] = kernel.fork(
+            list(request["argv"]), request["stdio"], int(request["nice"])
+        )
         return {"pid": self._pids[copy]}
 
     def _answer(self, client: _Client, answer: dict[str, Any]) -> None:
@@ -393,7 +359,7 @@ def main(argv: list[str]) -> int:
     if not argv:
         sys.stderr.write("usage: nodeinit SOCKET [AGENT ARG...]\n")
         return 2
-    return NodeInit(argv[0], argv[1:]).run()
+    return NodeInit(argv[0], argv[1:], LinuxDriver()).run()
 
 
 if __name__ == "__main__":

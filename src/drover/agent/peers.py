@@ -94,7 +94,7 @@ class HttpPeers:
             await self._session.close()
 
     async def ask(self, member: Member, nonce: str, limit_s: float) -> bool:
-        """See ``survival.Peers``."""
+        """See ``rounds.Peers``."""
         assert self._session is not None
         url = f"https://{member.address}:{member.port}{PATH}"
         try:

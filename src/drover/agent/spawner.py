@@ -79,6 +79,10 @@ class NodeInitSpawner:
         """Lives of the node that are over."""
         return list((await self._call({"op": "status"}, _CALL_LIMIT_S))["ended"])
 
+    async def arm(self, path: str, timeout_s: int) -> None:
+        """Have the node's first process arm and feed a watchdog device. Raises HypervisorError when it is refused."""
+        await self._call({"op": "arm", "path": path, "timeout": timeout_s}, _CALL_LIMIT_S)
+
     async def judge(self, op: str, life: str, until_s: float = 0.0) -> None:
         """``live``, ``free`` or ``end`` a life; see nodeinit. ``until_s`` is of CLOCK_BOOTTIME. Raises HypervisorError
         when it is refused."""

@@ -17,16 +17,16 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from drover.agent.life import Life, LifeEnded, Round, Vouching
 from drover.agent.nodelease import NodeLease, Words
 from drover.agent.ports import HypervisorError, Journal, MonitorSilent
+from drover.agent.rounds import Peers, ask_all
 from drover.agent.watchdog import NONE, Watchdog
 from drover.api import names
 from drover.api.fencing import Armed, Evidence, Timing
 from drover.api.kinds import nodefence, nodegroup
-from drover.api.kinds.nodefence import Member, Roster
+from drover.api.kinds.nodefence import Roster
 from drover.api.kinds.nodegroup import FencingMode
 from drover.base.clock import Clock
 from drover.base.log import Log
@@ -36,15 +36,8 @@ from drover.runtime.informer import Informer
 NODE_KEY = "node"  # the journal's entry for the node itself
 _PROMISES = "promises"
 _IDLE_S = 0.5
+_ARM_AGAIN_S = 10.0  # a watchdog that refused is asked again
 _NO_ROSTER = Roster(0, ())
-
-
-class Peers(Protocol):
-    """The other nodes, over mutual TLS."""
-
-    async def ask(self, member: Member, nonce: str, limit_s: float) -> bool:
-        """Ask for a voucher for this node; False when it is refused or no answer comes in time. Never raises."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -88,6 +81,8 @@ class Survival:
         self._let_go = False  # what an earlier agent asked of the watchdog
         self._told_s = 0.0
         self._rounds = 0
+        self._arm_again_s = 0.0
+        self.trouble = ""  # why the watchdog cannot guard this node
         promises = json.loads(journal.get(NODE_KEY, _PROMISES) or "{}")
         self._vouching = Vouching(clock.monotonic(), promises)
         self._usual_period_s = lease.period_s
@@ -201,11 +196,30 @@ class Survival:
         life = Life(timing, acked_s)
         if self._clock.monotonic() >= life.deadline_s:
             return  # it does not renew just now: nothing to build on
+        if not await self._ready():
+            return
         await self._watchdog.live(self._lease.incarnation, life.deadline_s)
         self._life, self._told_s = life, life.deadline_s
         self._lease.period_s = min(self._usual_period_s, timing.renew_s)
         self._say(Armed.of(timing, self._watchdog.kind))
         self._log.mark("fencing.armed", timeout_s=timing.timeout_s)
+
+    async def _ready(self) -> bool:
+        """The watchdog can guard this node. If not, that is told on the Node, and no VM is started here."""
+        now_s, before = self._clock.monotonic(), self.trouble
+        if before and now_s < self._arm_again_s:
+            return False
+        try:
+            await self._watchdog.arm()
+            self.trouble = ""
+        except MonitorSilent:
+            raise
+        except HypervisorError as refused:
+            self.trouble, self._arm_again_s = str(refused), now_s + _ARM_AGAIN_S
+        if self.trouble != before:
+            self._log.warn("the watchdog", trouble=self.trouble)
+            self._lease.hurry()
+        return not self.trouble
 
     def _say(self, armed: Armed | None) -> None:
         self._armed = armed
@@ -266,28 +280,8 @@ class Survival:
         asked = Round(
             f"{self._lease.incarnation}/{self._rounds}", begun_s, self._sight.node, roster
         )
-        limit_s = life.timing.renew_s
-        async with TaskScope("round") as scope:
-            done = asyncio.Event()
-
-            async def ask(member: Member) -> None:
-                if await self._peers.ask(member, asked.nonce, limit_s):
-                    asked.voucher(member.node, asked.nonce)
-                if asked.complete:
-                    done.set()
-
-            others = [m for m in roster.members if m.node != self._sight.node]
-            asks = [scope.spawn(ask(member), f"ask {member.node}") for member in others]
-            if asks and not asked.complete:
-                waiting = scope.spawn(done.wait(), "complete")
-                every = scope.spawn(_all(asks), "every answer")
-                await asyncio.wait([waiting, every], return_when=asyncio.FIRST_COMPLETED)
+        await ask_all(self._peers, asked, life.timing.renew_s)
         if asked.complete and self._life is life:
             life.held(begun_s)
             self._log.mark("fencing.held", vouchers=sorted(asked.given))
             self._wake.set()
-
-
-async def _all(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        await task

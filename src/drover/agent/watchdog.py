@@ -1,8 +1,9 @@
-"""What makes sure that a node's VMs are dead on time: a port, and two of its implementations.
+"""What makes sure that a node's VMs are dead on time: a port, and its three implementations.
 
-``Deadline`` speaks with nodeinit, which kills every QEMU at an absolute time even when this agent is frozen. It does
-not survive a nodeinit that is itself stopped, nor a QEMU that the kernel cannot kill: labs and tests. ``NoWatchdog``
-promises nothing, so its node is never armed and never fenced.
+- ``Deadline`` speaks with nodeinit, which kills every QEMU at an absolute time even when this agent is frozen. It does
+  not survive a nodeinit that is itself stopped, nor a QEMU that the kernel cannot kill: labs and tests.
+- ``Device`` is the same, and behind it a watchdog device that resets the host when nodeinit did not keep the deadline.
+- ``NoWatchdog`` promises nothing, so its node is never armed and never fenced.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from drover.agent.ports import Hypervisor, HypervisorError, MonitorSilent
 from drover.agent.spawner import NodeInitSpawner
 from drover.base.clock import Clock
 
-DEADLINE, NONE = "deadline", "none"
+DEADLINE, DEVICE, NONE = "deadline", "device", "none"
+KINDS = (DEADLINE, DEVICE, NONE)
 _POLL_S = 0.05
 
 
@@ -27,6 +29,11 @@ class Watchdog(Protocol):
     @property
     def kick_s(self) -> float:
         """T: how long after it was fed it may fire; 0 when it is told a deadline."""
+        ...
+
+    async def arm(self) -> None:
+        """Make ready. Before this nothing may be promised. Idempotent. Raises HypervisorError when it cannot guard
+        this node, MonitorSilent when nobody knows."""
         ...
 
     async def live(self, life: str, until_s: float) -> None:
@@ -51,7 +58,6 @@ class Deadline:
     """The lab's: nodeinit. ``to_boottime`` turns the agent's moments into those of the host."""
 
     kind = DEADLINE
-    kick_s = 0.0
 
     def __init__(
         self, spawner: NodeInitSpawner, to_boottime: Callable[[float], float], clock: Clock
@@ -59,6 +65,13 @@ class Deadline:
         self._spawner = spawner
         self._to_boottime = to_boottime
         self._clock = clock
+
+    @property
+    def kick_s(self) -> float:
+        return 0.0
+
+    async def arm(self) -> None:
+        return
 
     async def live(self, life: str, until_s: float) -> None:
         await self._spawner.judge("live", life, self._to_boottime(until_s))
@@ -75,6 +88,32 @@ class Deadline:
         return await self._spawner.ended()
 
 
+class Device(Deadline):
+    """A host's: nodeinit's deadline, and the device at ``path``, which fires no later than ``timeout_s`` after it was
+    fed last."""
+
+    kind = DEVICE
+
+    def __init__(
+        self,
+        spawner: NodeInitSpawner,
+        to_boottime: Callable[[float], float],
+        clock: Clock,
+        path: str,
+        timeout_s: int,
+    ) -> None:
+        super().__init__(spawner, to_boottime, clock)
+        self._path = path
+        self._timeout_s = timeout_s
+
+    @property
+    def kick_s(self) -> float:
+        return self._timeout_s
+
+    async def arm(self) -> None:
+        await self._spawner.arm(self._path, self._timeout_s)
+
+
 class NoWatchdog:
     """Nothing kills this node's VMs but its agent."""
 
@@ -84,6 +123,9 @@ class NoWatchdog:
     def __init__(self, hypervisor: Hypervisor, clock: Clock) -> None:
         self._hypervisor = hypervisor
         self._clock = clock
+
+    async def arm(self) -> None:
+        raise HypervisorError("this node has no watchdog")
 
     async def live(self, life: str, until_s: float) -> None:
         raise HypervisorError("this node has no watchdog")

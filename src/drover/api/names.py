@@ -49,6 +49,9 @@ CONDEMNED_ANNOTATION = (
 CONFIRMED_ANNOTATION = "drover.dev/confirmed-off"
 # On Nodes, by their agent: the firmware bundles on offer, JSON. On VM Pods: the version that is wished for.
 FIRMWARE_ANNOTATION = "drover.dev/firmware"
+# On Nodes, by their agent: which watchdog guards its VMs (deadline, device, none), and why it cannot.
+WATCHDOG_ANNOTATION = "drover.dev/watchdog"
+WATCHDOG_TROUBLE_ANNOTATION = "drover.dev/watchdog-trouble"
 FIRMWARE_NOT_OFFERED = "FirmwareNotOffered"  # reason of an Event of a VM Pod
 STOP_ANNOTATION = "drover.dev/stop"  # on VM Pods, by the vm controller: "graceful" or "force"
 EVICTION_ANNOTATION = "drover.dev/eviction-requested"  # on VM Pods: api.evacuation.Mark, JSON

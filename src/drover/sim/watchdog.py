@@ -84,6 +84,9 @@ class SimWatchdog:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
 
+    async def arm(self) -> None:
+        await asyncio.sleep(_HOP_S)
+
     async def live(self, life: str, until_s: float) -> None:
         await asyncio.sleep(_HOP_S)
         refusal = self._guard.live(life, until_s)
@@ -103,7 +106,7 @@ class SimWatchdog:
 
 
 class SimPeers:
-    """See ``agent.survival.Peers``."""
+    """See ``agent.rounds.Peers``."""
 
     def __init__(self, node: str, site: Site, ask: Ask) -> None:
         self._node = node
