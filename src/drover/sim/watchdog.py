@@ -17,6 +17,7 @@ from drover.api.kinds.nodefence import Member
 
 if TYPE_CHECKING:
     from drover.base.clock import Clock
+    from drover.base.tasks import TaskScope
     from drover.sim.hypervisor import Site
 
 SIGKILL_STATUS = -9
@@ -108,9 +109,11 @@ class SimWatchdog:
 class SimPeers:
     """See ``agent.rounds.Peers``."""
 
-    def __init__(self, node: str, site: Site, ask: Ask) -> None:
+    def __init__(self, node: str, site: Site, ask: Ask, processes: TaskScope) -> None:
+        """``processes`` holds tasks that may never end, since their process was killed."""
         self._node = node
         self._site = site
+        self._processes = processes
         self._ask = ask
 
     async def ask(self, member: Member, nonce: str, limit_s: float) -> bool:
@@ -124,7 +127,7 @@ class SimPeers:
                 if found is not None:
                     process, says = found
                     with self._site.process(process):
-                        self._site.scope.spawn(self._answered(says, answer), "voucher")
+                        self._processes.spawn(self._answered(says, answer), "voucher")
                 given = await answer
                 await asyncio.sleep(_HOP_S)
                 if not wire.up or wire.mute == member.node:

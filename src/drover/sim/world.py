@@ -278,7 +278,7 @@ class World:
                 ids=SeededIds(f"{node.process}-{self.seed}"),
                 log=self.log,
                 watchdog=SimWatchdog(node.guard),
-                peers=SimPeers(name, self.site, lambda other: self.nodes[other].asked()),
+                peers=SimPeers(name, self.site, self._asked, self._processes),
             )
             shape = self.shape
             labels = {names.NODE_GROUP_LABEL: GROUP} if shape.fenced else {}
@@ -290,6 +290,9 @@ class World:
             node.agent = Agent(ports, facts, boot, HEARTBEAT_S, LEASE_DURATION_S, shape.limits)
         hypervisor.life = node.agent.node_lease.incarnation
         self._run_process(node.process, node.agent.run())
+
+    def _asked(self, name: str) -> tuple[str, Answer] | None:
+        return self.nodes[name].asked()
 
     def kill_agent(self, name: str) -> None:
         """SIGKILL; its QEMUs live on."""
