@@ -38,6 +38,7 @@ from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.pictures import ClusterPicture
 from drover.controllers.placement.controller import wire as wire_placement
 from drover.controllers.rebalance.controller import wire as wire_rebalance
+from drover.controllers.standby.controller import wire as wire_standby
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
 from drover.controllers.vm.controller import wire as wire_vm
@@ -69,6 +70,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     picture = ClusterPicture(manager)
     evacuation = wire_evacuation(manager, picture)
     wire_firmware(manager, picture)
+    wire_standby(manager, picture)
     wire_placement(manager, picture)
     wire_rebalance(manager)
     reviewer = Reviewer(manager, CurrentSettings(manager), evacuation.caches.doing)

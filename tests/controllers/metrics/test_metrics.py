@@ -146,6 +146,13 @@ OBJECTS = Objects(
     ],
     images=[obj("iso", status={"phase": "Failed"})],
     cluster_images=[obj("linux", "", status={"phase": "Ready"})],
+    groups=[
+        obj(
+            "worker",
+            "",
+            status={"standby": [{"node": "n1", "virtualMachines": 3, "withoutRoom": 1}]},
+        )
+    ],
 )
 
 
@@ -239,6 +246,12 @@ def test_operations_have_the_times_of_their_steps() -> None:
     pending = ("d8_virtualization_virtualmachineoperation_status_phase",)
     labels = "name=new,phase=Pending,type=Stop,virtualmachine=my-vm"
     assert found[(*pending, labels)] == 1
+
+
+def test_what_the_loss_of_a_node_would_mean() -> None:
+    found = samples()
+    assert found["drover_standby_vms", "group=worker"] == 3
+    assert found["drover_standby_vms_without_room", "group=worker"] == 1
 
 
 def test_the_queue_and_the_backlog() -> None:

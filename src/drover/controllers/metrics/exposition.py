@@ -33,6 +33,7 @@ class Objects:
     disks: Sequence[Object] = ()
     images: Sequence[Object] = ()
     cluster_images: Sequence[Object] = ()
+    groups: Sequence[Object] = ()
 
 
 def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[Metric]:
@@ -43,6 +44,7 @@ def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[M
         *others.class_families(objects.classes),
         *others.disk_families(objects.disks),
         *others.image_families(objects.images, objects.cluster_images),
+        *others.standby_families(objects.groups),
         *moves.waiting_families(objects.vmops, now_s),
         *moves.backlog_families(objects.vms),
         *moves.copy_families(objects.moves),
@@ -59,7 +61,7 @@ class Exposition:
             manager.informer(kind)
             for kind in (
                 *(scheme.VM, scheme.VMOP, scheme.VMM, scheme.VMCLASS),
-                *(scheme.VDISK, scheme.VIMAGE, scheme.CVIMAGE),
+                *(scheme.VDISK, scheme.VIMAGE, scheme.CVIMAGE, scheme.NODEGROUP),
             )
         ]
         self._finished = moves.Finished()

@@ -1,4 +1,4 @@
-"""Gauges of classes, disks and images. Pure."""
+"""Gauges of classes, disks, images and node groups. Pure."""
 
 from __future__ import annotations
 
@@ -61,6 +61,19 @@ def image_families(images: Iterable[Object], of_cluster: Iterable[Object]) -> li
             _phase(gauges, _base(image), image, ImagePhase)
         found += gauges.families()
     return found
+
+
+def standby_families(groups: Iterable[Object]) -> list[Metric]:
+    """Of fenced groups: whether a node's VMs would find room elsewhere."""
+    gauges = Gauges("drover_standby_")
+    gauges.declare("vms", "Virtual machines that start elsewhere when the node is lost.")
+    gauges.declare("vms_without_room", "Those of them that would find no room now.")
+    for group in groups:
+        for told in (group.get("status") or {}).get("standby") or ():
+            labels = {"node": told["node"], "group": group["metadata"]["name"]}
+            gauges.add("vms", labels, float(told.get("virtualMachines", 0)))
+            gauges.add("vms_without_room", labels, float(told.get("withoutRoom", 0)))
+    return gauges.families()
 
 
 def _base(obj: Object) -> Labels:
