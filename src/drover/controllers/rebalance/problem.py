@@ -133,7 +133,7 @@ def pose(
     objects: Objects, policy: Policy, now_s: float, snapshots: Snapshots | None = None
 ) -> Problem:
     """``snapshots``: of ``reader()``; reads only the Pods that have changed."""
-    closed = frozenset(name_of(n) for n in objects.nodes if not _balanced(n, policy))
+    closed = _not_balanced(objects, policy)
     cluster = (snapshots or reader()).take(
         [_closed(n) if name_of(n) in closed else n for n in objects.nodes],
         objects.pods,
@@ -191,8 +191,16 @@ def _closed(node: Object) -> Object:
     return {**node, "metadata": {**meta, "annotations": {**annotations_of(node), _CLOSED: "yes"}}}
 
 
-def _balanced(node: Object, policy: Policy) -> bool:
-    return nodes.is_vm_node(node) and policy.nodes.matches(labels_of(node))
+def _not_balanced(objects: Objects, policy: Policy) -> frozenset[str]:
+    """Nodes that run no VMs, and those that are not selected. Another platform's nodes have no mark of ours: there
+    all nodes run VMs, where one does."""
+    marked = any(nodes.is_vm_node(node) for node in objects.nodes)
+    foreign = not marked and any(pods.is_vm(pod) for pod in objects.pods)
+    return frozenset(
+        name_of(node)
+        for node in objects.nodes
+        if not (foreign or nodes.is_vm_node(node)) or not policy.nodes.matches(labels_of(node))
+    )
 
 
 def _guests(

@@ -1,0 +1,186 @@
+"""``drover rebalance on | off | status | plan``, ``drover snapshot`` and ``drover plan < FILE``.
+
+``on`` and ``off`` write ModuleConfig ``descheduler`` and leave the rest to the rebalancer. ``plan`` shows the plan that
+is open, or the one that would be made now: the controller's own functions on what the API says, so the same hash.
+Exit code 0: done; 1: refused, or no plan can be made of what was given.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from drover.cli.session import PROGRAM, Session, examples, say
+
+if TYPE_CHECKING:
+    from drover.cli.connect import Api
+    from drover.cli.rebalance_world import Picture, Shown
+
+
+@click.group(epilog=examples("rebalance on", "rebalance plan", "rebalance status"))
+def rebalance() -> None:
+    """Move VMs off overloaded nodes, and from where a placement rule is broken."""
+
+
+@rebalance.command(epilog=examples("rebalance on", "rebalance on --approve"))
+@click.option("--approve", is_flag=True, help="Plans wait for a person's yes.")
+@click.pass_obj
+def on(session: Session, approve: bool) -> int:
+    """Switch the rebalancer on (ModuleConfig descheduler).
+
+    Without --approve what was set before stays.
+    """
+    from drover.cli.connect import with_api
+
+    return with_api(session, lambda api: _switch(api, True, approve))
+
+
+@rebalance.command(epilog=examples("rebalance off"))
+@click.pass_obj
+def off(session: Session) -> int:
+    """Switch the rebalancer off. Moves that go on end by themselves."""
+    from drover.cli.connect import with_api
+
+    return with_api(session, lambda api: _switch(api, False, False))
+
+
+async def _switch(api: Api, enabled: bool, approve: bool) -> int:
+    from drover.api import names, scheme
+    from drover.api.status import NotFound
+
+    spec: dict[str, object] = {"enabled": enabled}
+    if approve:
+        spec["settings"] = {"rebalance": {"mode": "Approve"}}
+    try:
+        await api.client.patch(scheme.MODULECONFIG, names.REBALANCE_MODULE, "", {"spec": spec})
+    except NotFound:
+        made = {"metadata": {"name": names.REBALANCE_MODULE}, "spec": spec}
+        await api.client.create(scheme.MODULECONFIG, made)
+    say(f"rebalancing is {'on' if enabled else 'off'}")
+    if enabled:
+        say(f"`{PROGRAM} rebalance plan` shows what it would do, `rebalance status` how it goes.")
+    return 0
+
+
+@rebalance.command(epilog=examples("rebalance status", "rebalance status -o json"))
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@click.pass_obj
+def status(session: Session, output: str) -> int:
+    """Show whether the cluster is balanced, and how the open plan goes."""
+    from drover.cli.connect import with_api
+    from drover.cli.rebalance_world import look
+
+    told = _status(with_api(session, look))
+    if output == "json":
+        click.echo(json.dumps(told, indent=2))
+        return 0
+    say(f"rebalancing is {'on' if told['enabled'] else 'off'}", bold=True)
+    for problem in told["problems"]:  # type: ignore[attr-defined]
+        say(f"not valid: {problem}")
+    say(f"{told['reason']}: {told['message']}" if told["reason"] else "nothing was told yet")
+    for line in told["moves"]:  # type: ignore[attr-defined]
+        say(f"  {line}")
+    return 0
+
+
+def _status(picture: Picture) -> dict[str, object]:
+    from drover.api import conditions
+    from drover.api.kinds import rebalance as kinds
+    from drover.api.meta import name_of
+
+    policy, plan = picture.policy, picture.open_plan
+    found = picture.descheduler or {}
+    balanced = conditions.get_condition(found, kinds.DeschedulerCondition.BALANCED) or {}
+    moves = []
+    for number, move in enumerate(kinds.moves(plan) if plan is not None else []):
+        steps = kinds.steps(plan or {})
+        state = str(steps[number]["state"]) if number < len(steps) else "Waiting"
+        moves.append(f"{state:<8} {move['virtualMachine']} {move['source']} -> {move['target']}")
+    return {
+        "enabled": policy.enabled,
+        "mode": str(policy.mode),
+        "problems": [str(problem) for problem in policy.problems],
+        "balanced": balanced.get("status", "Unknown"),
+        "reason": balanced.get("reason", ""),
+        "message": balanced.get("message", ""),
+        "plan": name_of(plan) if plan is not None else "",
+        "moves": moves,
+    }
+
+
+@rebalance.command(
+    "plan",
+    epilog=examples("rebalance plan", "rebalance plan --html plan.html", "rebalance plan -o json"),
+)
+@click.option("--html", "page", metavar="FILE", default="", help="Write it as one page, too.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@click.pass_obj
+def show_plan(session: Session, page: str, output: str) -> int:
+    """Show the plan that is open, or the one that would be made now. Nothing moves by it."""
+    from drover.cli.connect import with_api
+    from drover.cli.rebalance_world import look, shown
+
+    picture = with_api(session, look)
+    code = _show(shown(picture), page, output)
+    if output == "table" and not picture.policy.enabled:
+        say(f"Rebalancing is off: `{PROGRAM} rebalance on` carries this out.")
+    return code
+
+
+@click.command(
+    epilog=f"\b\nExamples:\n  {PROGRAM} snapshot > cluster.json\n  {PROGRAM} plan < cluster.json"
+)
+@click.pass_obj
+def snapshot(session: Session) -> int:
+    """Write all that a plan depends on as JSON: nodes, Pods, VMs and their rules, no user data."""
+    from drover.cli.connect import with_api
+    from drover.cli.rebalance_world import look, write
+
+    click.echo(write(with_api(session, look)))
+    return 0
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    f"  {PROGRAM} plan < cluster.json\n"
+    f"  kubectl get nodes,pods,namespaces -A -o json | {PROGRAM} plan --html plan.html"
+)
+@click.option("--html", "page", metavar="FILE", default="", help="Write it as one page, too.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def plan(page: str, output: str) -> int:
+    """Show the plan for a snapshot of any cluster, read from standard input; no cluster is asked."""
+    from drover.base.clock import RealClock
+    from drover.cli.rebalance_world import MOST_BYTES, load, plan_of
+
+    if sys.stdin.isatty():
+        raise click.UsageError("give a snapshot on standard input: drover plan < FILE")
+    try:
+        text = sys.stdin.buffer.read(MOST_BYTES + 1).decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException("this is no snapshot of a cluster: it is no text") from error
+    if len(text) > MOST_BYTES:
+        raise click.ClickException(f"a snapshot has at most {MOST_BYTES >> 20} MiB")
+    return _show(plan_of(load(text, RealClock().wall())), page, output)
+
+
+def _show(found: Shown, page: str, output: str) -> int:
+    from drover.cli import rebalance_show as words
+
+    if page:
+        try:
+            Path(page).write_text(words.page(found), encoding="utf-8")
+        except OSError as error:
+            raise click.ClickException(f"{page} cannot be written: {error.strerror}") from error
+    if output == "json":
+        told = {"name": found.name, "phase": found.phase, **found.spec}
+        click.echo(json.dumps(told, indent=2))
+        return 0
+    for number, line in enumerate(words.table(found)):
+        say(line, bold=number == 0)
+    if page:
+        say(f"{page} has it as a page")
+    return 0
