@@ -13,7 +13,7 @@ from tests.controllers.rebalance.objects import CLASS, NOW_S, SPACE, ask, crowd,
 from drover.cli import rebalance_show as words
 from drover.cli import rebalance_world as world
 from drover.cli.rebalance import plan
-from drover.controllers.rebalance.problem import Objects
+from drover.controllers.rebalance.guests import Objects
 
 ON = {"metadata": {"name": "descheduler"}, "spec": {"enabled": True}}
 

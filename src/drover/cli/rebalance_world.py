@@ -22,9 +22,10 @@ from drover.api.scheme import Kind, key_of
 from drover.api.wire import Object
 from drover.base.clock import parse_rfc3339, rfc3339
 from drover.cli.connect import Api
+from drover.controllers.rebalance.guests import Objects
 from drover.controllers.rebalance.planobject import spec_of
 from drover.controllers.rebalance.policy import Policy, read
-from drover.controllers.rebalance.problem import Objects, Problem, pose
+from drover.controllers.rebalance.problem import Problem, pose
 from drover.planner import state
 
 SNAPSHOT = "Snapshot"

@@ -6,8 +6,9 @@ from typing import Any
 
 from drover.api import names
 from drover.base.clock import rfc3339
+from drover.controllers.rebalance.guests import Objects
 from drover.controllers.rebalance.policy import Policy
-from drover.controllers.rebalance.problem import Objects, Problem, pose
+from drover.controllers.rebalance.problem import Problem, pose
 
 NOW_S = 1_000_000.0
 VM_TAINT = {"key": names.VM_NODE_TAINT, "effect": "NoSchedule"}

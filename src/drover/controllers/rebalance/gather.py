@@ -20,8 +20,9 @@ from drover.api.wire import Object
 from drover.base.clock import parse_rfc3339
 from drover.controllers.current import CurrentSettings
 from drover.controllers.rebalance import past
+from drover.controllers.rebalance.guests import Objects
 from drover.controllers.rebalance.policy import Policy, read
-from drover.controllers.rebalance.problem import Objects, Problem, pose, reader
+from drover.controllers.rebalance.problem import Problem, pose, reader
 from drover.controllers.rebalance.revalidate import Arrival, objection
 from drover.controllers.rebalance.view import Operation, PlanView, RebalanceView, Step, StepView
 from drover.controllers.settings import Settings

@@ -15,8 +15,9 @@ from drover.api.kinds import vmop as vmops
 from drover.api.meta import name_of, namespace_of
 from drover.api.scheme import DESCHEDULER, MODULECONFIG, NODE, POD, REBALANCEPLAN, VMOP, key_of
 from drover.base.quantity import cpu_milli
+from drover.controllers.rebalance.guests import Objects
 from drover.controllers.rebalance.policy import Policy, read
-from drover.controllers.rebalance.problem import WITHOUT_PROOF, Objects, Problem, pose
+from drover.controllers.rebalance.problem import WITHOUT_PROOF, Problem, pose
 from drover.sim.checkers.base import Checker
 
 if TYPE_CHECKING:
