@@ -6,7 +6,8 @@ import pytest
 from tests.sim.stage import Stage, large, tell
 
 from drover.agent.ports import HostError, RunState
-from drover.api.scheme import EVENT, POD, SECRET, VMM
+from drover.api.scheme import EVENT, NODE, POD, SECRET, VMM
+from drover.api.status import TooManyRequests
 from drover.api.wire import Object
 from drover.sim.parts import MemoryJournal
 
@@ -314,3 +315,23 @@ def test_user_data_that_goes_missing_after_the_start_began_is_named_and_waited_f
         await s.until(lambda: s.runs("a"), "a runs", 30)
 
     tell(story)
+
+
+def test_a_drain_of_a_vm_that_stands_still_says_so_and_goes_on_when_it_runs() -> None:
+    async def story(stage: Stage) -> None:
+        s, user = stage.s, stage.world.user
+        await s.running_vm("a")
+        ((pod,), (qemu,)), node = (s.pods_of("a"), s.living("a")), s.node_of("a")
+        qemu.disk_error()
+        await s.until(lambda: s.phase("a") == "Pause", "it is shown", 10)
+        await user.patch(NODE, node, "", {"spec": {"unschedulable": True}})
+        name = pod["metadata"]["name"]
+        path = POD.path("default", name, "eviction")
+        body = {"metadata": {"name": name, "namespace": "default"}}
+        with pytest.raises(TooManyRequests, match=r"Pause.*No space left on device"):
+            await user.post(path, body)
+        qemu.disks_fail = False
+        await s.until(lambda: s.runs("a") and s.node_of("a") != node, "it has left", 60)
+        await user.patch(NODE, node, "", {"spec": {"unschedulable": False}})
+
+    tell(story, drains=True)

@@ -28,6 +28,7 @@ class BlockedReason:
 
     NO_ROOM = "NoFeasibleNode"
     NOT_MIGRATABLE = "NotMigratable"
+    NOT_RUNNING = "NotRunning"
     FAILED = "MigrationFailed"
 
 

@@ -28,6 +28,7 @@ LINE_S = 1.0  # between two lines of progress of one VM, where there is no termi
 _WAY_OUT = {
     BlockedReason.NO_ROOM: "make room on another node, loosen the VM's placement rules, or `{stop}`",
     BlockedReason.NOT_MIGRATABLE: "`{stop}` ends it here; it starts elsewhere when you start it",
+    BlockedReason.NOT_RUNNING: "mend what keeps it from running, or `{stop}`",
     BlockedReason.FAILED: "it is tried again by itself; `{k} describe vmop -n {namespace}` tells more",
 }
 

@@ -55,7 +55,6 @@ def test_a_marked_vm_gets_one_operation() -> None:
     "changed",
     [
         {"mark": None},
-        {"running": False},
         {"other": "evict-by-hand"},
         {"operations": (operation(phase=None),)},
         {"operations": (operation(phase=VmopPhase.TERMINATING, protected=False, deleting=True),)},
@@ -135,6 +134,15 @@ def test_without_room_it_waits_with_the_reason_and_goes_when_there_is_some() -> 
     told = replace(MARKED, room=none, blocked=Blocked(BlockedReason.NO_ROOM, none.refusals))
     assert decide(told) == []
     assert decide(replace(told, room=Room(("n2",)))) == [story.Block(None), story.Create("")]
+
+
+def test_one_that_does_not_run_is_told_and_moved_when_it_does() -> None:
+    stands = replace(MARKED, running=False, not_running_why="it is Pause", now_s=905)
+    assert decide(stands) == [story.LookAgain(5)]
+    told = Blocked(BlockedReason.NOT_RUNNING, "it is Pause")
+    assert decide(replace(stands, now_s=910)) == [story.Block(told)]
+    assert decide(replace(stands, now_s=910, blocked=told)) == []
+    assert decide(replace(MARKED, blocked=told)) == [story.Block(None), story.Create("")]
 
 
 def test_an_operation_that_no_node_can_take_gives_its_slots_back() -> None:

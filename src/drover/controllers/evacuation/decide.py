@@ -14,6 +14,9 @@ from drover.base.backoff import Backoff
 from drover.controllers.evacuation.view import EvacuationView, Operation, Room
 
 RETRY = Backoff(first_s=5, most_s=300)
+STANDS_S = (
+    10.0  # a VM that starts or stops is given so long before it is told that it cannot be moved
+)
 EARLY_S = 3.0  # a drain marks all Pods of a node within a moment
 
 
@@ -93,8 +96,10 @@ def decide(view: EvacuationView) -> list[Intent]:
         return _under_way(view, view.unfinished)
     if not view.migratable:
         return _blocked(view, BlockedReason.NOT_MIGRATABLE, view.not_migratable_why)
-    if view.other or not view.running:
-        return []  # another operation, or its start, comes first; both wake us
+    if view.other:
+        return []  # it comes first, and its end wakes us
+    if not view.running:
+        return _stands(view)
     return _next_attempt(view)
 
 
@@ -116,6 +121,14 @@ def _under_way(view: EvacuationView, op: Operation) -> list[Intent]:
         return []
     # It would hold its slots for as long as nothing changes, and others could go meanwhile.
     return [*_blocked(view, BlockedReason.NO_ROOM, op.unschedulable), Withdraw(op)]
+
+
+def _stands(view: EvacuationView) -> list[Intent]:
+    """Its start, or its stop, comes first. One that does not come holds up a drain, so it is told."""
+    wait_s = view.marked_s + STANDS_S - view.now_s
+    if wait_s > 0:
+        return [LookAgain(wait_s)]
+    return _blocked(view, BlockedReason.NOT_RUNNING, view.not_running_why)
 
 
 def _wait_s(view: EvacuationView) -> float:

@@ -72,6 +72,7 @@ class Caches:
         view = replace(
             view,
             running=vms.phase(vm) is VmPhase.RUNNING,
+            not_running_why=_not_running(vm),
             copying=vms.phase(vm) is VmPhase.MIGRATING or self._copying(namespace_of(vm), view),
             migratable=condition.get("status") != conditions.FALSE,
             not_migratable_why=str(condition.get("message", "")),
@@ -123,6 +124,11 @@ class Caches:
             if not vmops.finished(vmop) and not _is_ours(vmop):
                 return name_of(vmop)
         return ""
+
+
+def _not_running(vm: Object) -> str:
+    said = (conditions.get_condition(vm, VmCondition.RUNNING) or {}).get("message")
+    return f"it is {vms.phase(vm)}, and can be moved once it runs" + (f": {said}" if said else "")
 
 
 _UNSCHEDULABLE = "TargetUnschedulable"

@@ -42,6 +42,7 @@ class Room:
 class EvacuationView:
     now_s: float
     running: bool = False  # the VM's phase; Migrating is not it
+    not_running_why: str = ""
     copying: bool = False  # its memory is on the way, or it has arrived
     migratable: bool = True
     not_migratable_why: str = ""
