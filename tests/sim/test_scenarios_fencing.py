@@ -27,6 +27,7 @@ from drover.api.scheme import (
     VM,
     Kind,
 )
+from drover.api.status import Invalid
 from drover.api.wire import Object
 from drover.cli.connect import Api
 from drover.cli.fence_confirm import perform
@@ -481,6 +482,55 @@ def test_a_word_about_a_node_that_lives_is_void_now_and_later() -> None:
         await stage.pause(40)
         assert s.running_copies("a") == copies
         assert not [f for f in fences(world) if nodefence.proves_dead(f)]
+
+    fenced_world(story)
+
+
+@pytest.mark.parametrize("garbage", ["no json", "{}", '{"armed": 1}'])
+def test_a_lease_edited_by_hand_kills_nobody_and_proves_nothing(garbage: str) -> None:
+    """While its node lives the next renewal mends it; of a lost node nothing is known any more: a person must look."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node, copies = s.node_of("a"), s.running_copies("a")
+        edit: Object = {"metadata": {"annotations": {names.EVIDENCE_ANNOTATION: garbage}}}
+        for name in world.nodes:
+            await world.user.patch(LEASE, name, names.NODE_LEASE_NAMESPACE, edit)
+        await stage.pause(20)
+        assert s.running_copies("a") == copies
+        assert not [f for f in fences(world) if nodefence.proves_dead(f)]
+        back = stage.do(stage.f.power_cycle(node, 60))
+        await stage.pause(1)
+        await world.user.patch(LEASE, node, names.NODE_LEASE_NAMESPACE, edit)
+        await stage.pause(40)
+        assert reason_of(world, node) == "NotArmed"
+        assert not s.runs("a")
+        await back
+        await s.until(lambda: s.runs("a"), "a runs again", LONG_S)
+
+    fenced_world(story)
+
+
+def test_times_that_cannot_be_safe_are_refused_with_their_arithmetic() -> None:
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        copies = s.running_copies("a")
+        for timeout in ("1s", "0s"):
+            bad: Object = {"spec": {"fencing": {"watchdog": {"timeout": timeout}}}}
+            await world.user.patch(NODEGROUP, GROUP, "", bad)
+            await stage.pause(20)
+            group = world.find(NODEGROUP, GROUP)
+            assert group is not None
+            said = conditions.get_condition(group, "FencingActive") or {}
+            assert (said["status"], said["reason"]) == ("False", "UnsafeTimes")
+            assert "must" in said["message"]
+            assert not any(map(is_armed, nodes_of(stage)))  # so nothing dies of them
+        assert s.running_copies("a") == copies
+        absurd: Object = {"spec": {"fencing": {"watchdog": {"timeout": "soon"}}}}
+        with pytest.raises(Invalid):
+            await world.user.patch(NODEGROUP, GROUP, "", absurd)
 
     fenced_world(story)
 
