@@ -1,4 +1,4 @@
-"""Who asks for a voucher is told by its certificate alone, and only certificates of nodes count. Real TLS on loopback."""
+"""Who asks for a voucher is told by its certificate, and only certificates of nodes count. Real TLS on loopback."""
 
 from __future__ import annotations
 
