@@ -30,6 +30,7 @@ class Apart:
     holds: tuple[tuple[int, ...], ...]
     named: tuple[tuple[int, ...], ...]
     refused: tuple[tuple[int, ...], ...]
+    parties: tuple[tuple[int, ...], ...]  # per rule: its VMs, as holders or spoken of
     spoken: tuple[Tally, ...]  # at first, all Pods
     holders: tuple[Tally, ...]
 
@@ -37,24 +38,29 @@ class Apart:
     def of(cls, cluster: Cluster, vm_rows: Ints, order: Ints) -> Apart:
         """``order``: the rows of the cluster's nodes in the order wanted here."""
         holding = _rules(cluster)
-        there = [rows_of(cluster, term) for term in holding]
-        coming = [rows_of(cluster, term, asking=False) for term in holding]
-        codes = {key: cluster.nodes.column(key).codes for key in {t.topology for t in holding}}
+        terms, held = tuple(holding), list(holding.values())
+        there = [rows_of(cluster, term) for term in terms]
+        coming = [rows_of(cluster, term, asking=False) for term in terms]
+        of_three = [np.concatenate(rows) for rows in zip(held, there, coming, strict=True)]
+        codes = {t.topology: cluster.nodes.column(t.topology).codes for t in terms}
         members = {key: _members(found[order]) for key, found in codes.items()}
-        at = [(codes[term.topology], rows) for term, rows in holding.items()]
+        vm_of = {row: vm for vm, row in enumerate(vm_rows.tolist())}
         return cls(
-            topology=tuple(term.topology for term in holding),
-            domain=tuple(codes[term.topology][order] for term in holding),
-            members=tuple(members[term.topology] for term in holding),
-            holds=_by_vm(vm_rows, list(holding.values())),
-            named=_by_vm(vm_rows, there),
-            refused=_by_vm(vm_rows, coming),
-            spoken=tuple(
-                _tally(codes[term.topology], cluster.where[rows])
-                for term, rows in zip(holding, there, strict=True)
-            ),
-            holders=tuple(_tally(found, cluster.where[rows]) for found, rows in at),
+            topology=tuple(term.topology for term in terms),
+            domain=tuple(codes[term.topology][order] for term in terms),
+            members=tuple(members[term.topology] for term in terms),
+            holds=_by_vm(vm_of, held),
+            named=_by_vm(vm_of, there),
+            refused=_by_vm(vm_of, coming),
+            parties=tuple(_vms(vm_of, rows) for rows in of_three),
+            spoken=_tallies(cluster, terms, there),
+            holders=_tallies(cluster, terms, held),
         )
+
+    def kin(self, vm: int) -> set[int]:
+        """The VMs that share a rule with this one."""
+        numbers = {*self.holds[vm], *self.named[vm], *self.refused[vm]}
+        return {other for number in numbers for other in self.parties[number]}
 
     def counters(self) -> Counters:
         return Counters(self, [dict(x) for x in self.spoken], [dict(x) for x in self.holders])
@@ -70,15 +76,25 @@ def _rules(cluster: Cluster) -> dict[PodTerm, Ints]:
     return {term: np.array(rows, dtype=np.int64) for term, rows in found.items()}
 
 
-def _by_vm(vm_rows: Ints, found: list[Ints]) -> tuple[tuple[int, ...], ...]:
+def _by_vm(vm_of: Mapping[int, int], found: list[Ints]) -> tuple[tuple[int, ...], ...]:
     """The numbers of the lists that each VM is in."""
-    vm_of = {row: vm for vm, row in enumerate(vm_rows.tolist())}
     numbers: list[list[int]] = [[] for _ in vm_of]
     for number, rows in enumerate(found):
         for row in rows.tolist():
             if row in vm_of:
                 numbers[vm_of[row]].append(number)
     return tuple(tuple(one) for one in numbers)
+
+
+def _vms(vm_of: Mapping[int, int], rows: Ints) -> tuple[int, ...]:
+    return tuple(sorted({vm_of[row] for row in rows.tolist() if row in vm_of}))
+
+
+def _tallies(cluster: Cluster, terms: tuple[PodTerm, ...], found: list[Ints]) -> tuple[Tally, ...]:
+    return tuple(
+        _tally(cluster.nodes.column(term.topology).codes, cluster.where[rows])
+        for term, rows in zip(terms, found, strict=True)
+    )
 
 
 def _members(codes: Ints) -> tuple[Ints, ...]:

@@ -73,6 +73,7 @@ class Model:
         solver = highspy.Highs()  # type: ignore[no-untyped-call]
         for name, value in (
             ("output_flag", False),
+            ("log_to_console", False),
             ("threads", 1),
             ("random_seed", 0),
             ("mip_abs_gap", 0.999),  # moves are whole

@@ -219,7 +219,8 @@ class Board:
         """The targets of a VM, roomiest first, or fullest first when ``tight``."""
         rows = np.flatnonzero(targets)
         room = self.roominess(vm, rows)
-        return [int(row) for row in rows[np.lexsort((rows, room if tight else -room))]]
+        order: list[int] = rows[np.argsort(room if tight else -room, kind="stable")].tolist()
+        return order
 
     def may_return(self, vm: int) -> bool:
         """Has its first node room for it again?"""

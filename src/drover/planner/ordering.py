@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from drover.planner.grid import Board, Grid
+from drover.planner.improve import LEAST, Balance
 from drover.planner.plan import Rule
 from drover.planner.repair import Step, broken, weight
 from drover.planner.spare import Spare
@@ -21,10 +22,11 @@ TRIED = 8  # targets of one VM
 class Walk:
     """A board on which steps are taken, each checked against all that must hold on the way."""
 
-    def __init__(self, grid: Grid, *, spare: bool = True) -> None:
+    def __init__(self, grid: Grid) -> None:
         self.board = Board(grid)
         self.steps: list[Step] = []
-        self._spare = Spare(self.board) if spare and grid.goal.n_plus_one else None
+        self._spare = Spare(self.board) if grid.goal.n_plus_one else None
+        self.unsafe_at_first = sorted(self._spare.unsafe) if self._spare is not None else []
 
     def step(self, vm: int, target: int, rule: Rule) -> bool:
         """Take it if it is legal."""
@@ -80,6 +82,27 @@ class Walk:
                 if not board.is_over(node):
                     break
                 self._anywhere(vm, Rule.OVERLOAD)
+
+    def improve(self, targets: Mapping[int, int], gain_per_gib: float) -> None:
+        """Take the steps for balance, the best of them first, as long as each is worth its GiB."""
+        waiting, balance = dict(targets), Balance(self.board)
+        while waiting:
+            vms = np.array(sorted(waiting), dtype=np.int64)
+            nodes = np.array([waiting[vm] for vm in vms.tolist()])
+            gains = balance.score() - balance.scores(vms)[np.arange(len(vms)), nodes]
+            worth = gains >= np.maximum(gain_per_gib * self.board.grid.gib[vms], LEAST)
+            order = np.argsort(-gains, kind="stable").tolist()
+            taken = next(
+                (
+                    int(vms[i])
+                    for i in order
+                    if worth[i] and self.step(int(vms[i]), int(nodes[i]), Rule.BALANCE)
+                ),
+                None,
+            )
+            if taken is None:
+                return
+            del waiting[taken]
 
     def _anywhere(self, vm: int, rule: Rule) -> bool:
         board = self.board

@@ -26,10 +26,13 @@ from drover.planner.bound import lower_bound
 from drover.planner.cluster import Cluster
 from drover.planner.exact import Model, binaries
 from drover.planner.grid import Board, Grid
+from drover.planner.improve import balanced, retarget
 from drover.planner.ordering import Walk
 from drover.planner.plan import Budget, Goal, Plan, Rule, State, Vm
 from drover.planner.repair import WAYS, broken, repair
 from drover.planner.spare import Spare
+
+PASSES = 4
 
 
 def rebalance(
@@ -41,20 +44,39 @@ def rebalance(
     grid = Grid(cluster, vms, goal)
     first = Board(grid)
     walk, bound, certain = _repaired(grid, first, budget)
-    kept = walk.steps[: budget.moves]
-    board = walk.board
-    if len(kept) < len(walk.steps):
+    steps, board, unsafe = list(walk.steps), walk.board, walk.unsafe_at_first
+    for _ in range(PASSES):
+        if not walk.steps or not _faults(grid, board):
+            break
+        # What is left may be possible from where the VMs are now.
+        again = Grid(board.picture(), grid.vms, goal)
+        walk, _, certain = _repaired(again, Board(again), budget)
+        steps += walk.steps
+        for step in walk.steps:
+            board.put(step.vm, step.target)
+        bound = min(lower_bound(grid, board), len(steps))
+    if budget.improve_moves:
+        walk.board.moved.update(board.moved)
+        wished = balanced(walk.board, budget.improve_moves, budget.gain_per_gib)
+        already = len(walk.steps)
+        walk.improve(wished, budget.gain_per_gib)
+        steps += walk.steps[already:]
+        for step in walk.steps[already:]:
+            board.put(step.vm, step.target)
+    kept = steps[: budget.moves]
+    if len(kept) < len(steps):
         board = Board(grid)
         for step in kept:
             board.put(step.vm, step.target)
-    before, after = _state(grid, first), _state(grid, board)
+    before = _state(grid, first, unsafe)
+    after = _state(grid, board) if kept else before
     return Plan(
         moves=explain.moves(grid, kept),
         lower_bound=bound,
-        impossible=explain.impossible(grid, walk.board, certain=certain),
+        impossible=explain.impossible(grid, board, certain=certain),
         before=before,
         after=after,
-        more=len(walk.steps) - len(kept),
+        more=len(steps) - len(kept),
     )
 
 
@@ -62,9 +84,8 @@ def _repaired(grid: Grid, first: Board, budget: Budget) -> tuple[Walk, int, bool
     """The best way of repair, the bound for it, and whether it is certain that not all can be repaired."""
     at_first = broken(grid, first)
     if not at_first and not (first.over().any() and Rule.OVERLOAD in grid.goal.repairs):
-        return Walk(grid, spare=False), 0, False
-    boards = [repair(grid, way) for way in WAYS]
-    boards.sort(key=lambda board: _worth(grid, board))
+        return Walk(grid), 0, False
+    boards = _tried(grid)
     best, bound, certain = boards[0], lower_bound(grid, boards[0]), False
     exact = None
     if len(best.moved) > bound or _faults(grid, best):
@@ -72,6 +93,7 @@ def _repaired(grid: Grid, first: Board, budget: Budget) -> tuple[Walk, int, bool
     rule_of = _reasons(grid, first, at_first)
     walks = []
     for board in [exact, *boards[:2]] if exact is not None else boards[:3]:
+        retarget(board, sorted(board.moved))
         walk = Walk(grid)
         walk.go(board.moved, rule_of)
         walk.mop_up(rule_of)
@@ -82,6 +104,18 @@ def _repaired(grid: Grid, first: Board, budget: Budget) -> tuple[Walk, int, bool
     if _faults(grid, walk.board) > _faults(grid, exact or best):
         bound = min(bound, lower_bound(grid, walk.board))
     return walk, min(bound, len(walk.steps)), certain
+
+
+def _tried(grid: Grid) -> list[Board]:
+    """The boards of all ways, best first. Once two were tried and one cannot be beaten, the others need not be."""
+    boards: list[Board] = []
+    for way in WAYS:
+        boards.append(repair(grid, way))
+        boards.sort(key=lambda board: _worth(grid, board))
+        faults, moves, _ = _worth(grid, boards[0])
+        if len(boards) > 1 and not faults and moves == lower_bound(grid):
+            break
+    return boards
 
 
 def _faults(grid: Grid, board: Board) -> int:
@@ -135,10 +169,12 @@ def state(cluster: Cluster, vms: Iterable[Vm], goal: Goal) -> State:
     return _state(grid, Board(grid))
 
 
-def _state(grid: Grid, board: Board) -> State:
+def _state(grid: Grid, board: Board, unsafe: list[int] | None = None) -> State:
+    """``unsafe``: those nodes, where they are known."""
     shares = 100 * board.used / np.maximum(grid.capacity, 1)
     known = [name for name in ("cpu", "memory") if name in grid.resources and len(grid.names)]
-    unsafe = sorted(Spare(board).unsafe) if grid.goal.n_plus_one else ()
+    if unsafe is None:
+        unsafe = sorted(Spare(board).unsafe) if grid.goal.n_plus_one else []
     return State(
         overloaded=tuple(grid.names[n] for n in np.flatnonzero(board.over())),
         broken={grid.vms[vm].pod: rules for vm, rules in broken(grid, board).items()},

@@ -4,8 +4,9 @@ A node is safe when all its VMs have such places at once, within what the nodes 
 anti-affinity. A move changes little of that, so only what it touches is looked at again: the places on its target,
 and a place for the VM itself. A move after which a safe node would have none is refused.
 
-Finding places is a packing problem: large VMs first, to the roomiest node, one exchange where that fails. A node
-counts as unsafe when that finds none, though a cleverer search might. Affinity and spreading of lost VMs are not
+Finding places is a packing problem: large VMs first, to the roomiest node, one exchange where that fails, and at
+first a search through all placements as far as it is short. A node counts as unsafe when that finds none, though a
+longer search might. Affinity and spreading of lost VMs are not
 looked at, and Pods that are no VMs are lost with their node.
 """
 
@@ -17,6 +18,8 @@ from drover.planner.grid import Board
 from drover.planner.tables import Bools, Ints
 
 NONE = -1
+FEW = 8
+SEARCHED = 10_000  # places tried for all nodes together, where packing by size finds none
 
 
 class Spare:
@@ -29,10 +32,12 @@ class Spare:
         self._of_lost: list[dict[int, Ints]] = [{} for _ in self.grid.names]  # place -> size
         self._at_place: list[set[int]] = [set() for _ in self.grid.names]  # the lost nodes
         self._log: list[tuple[int, int, int, bool]] = []
+        self._tries = SEARCHED
         self._quickly()
         for node, vms in enumerate(self._residents()):
             missing = [vm for vm in vms if self._place[vm] == NONE]
-            if missing and not (self._settle(node, missing) or self._anew(node)):
+            placed = not missing or self._settle(node, missing) or self._anew(node)
+            if not placed and not self._search(node, self._large_first(vms)):
                 self.unsafe.add(node)
         self._log.clear()
 
@@ -43,6 +48,7 @@ class Spare:
         if self._place[vm] != NONE:
             self._release(source, vm)
         if self._follow(vm, int(self.board.where[vm])):
+            self._recover()
             return True
         for lost, one, place, held in reversed(self._log):
             if held:
@@ -54,18 +60,39 @@ class Spare:
     def _follow(self, vm: int, target: int) -> bool:
         board, grid = self.board, self.grid
         free = grid.capacity[target] - board.used[target]
-        for lost in sorted(self._at_place[target]):
-            if lost in self.unsafe or lost == target:
-                continue
-            crowded = bool((self._of_lost[lost][target] > free).any())
-            if not crowded and not grid.ruled[vm]:
-                continue
+        crowded = {
+            lost
+            for lost in self._at_place[target] - self.unsafe - {target}
+            if (self._of_lost[lost][target] > free).any()
+        }
+        for lost in sorted(crowded):
             there = np.flatnonzero((board.where == lost) & (self._place == target)).tolist()
-            for one in there:
-                self._release(lost, one)
-            if not all(self._find(lost, one) for one in self._large_first(there)):
-                return self._anew(lost) and (target in self.unsafe or self._find(target, vm))
+            if not self._elsewhere(lost, there):
+                return False
+        for one in sorted(grid.apart.kin(vm)) if grid.ruled[vm] else ():
+            lost, place = int(board.where[one]), int(self._place[one])
+            if one == vm or place == NONE or lost in self.unsafe:
+                continue
+            if not self._may(lost, one)[place] and not self._elsewhere(lost, [one]):
+                return False
         return target in self.unsafe or self._find(target, vm) or self._anew(target)
+
+    def _recover(self) -> None:
+        """Nodes that the move has made safe are kept so from now on. With many of them unsafe none is asked: there is
+        little to lose, and much to compute."""
+        if len(self.unsafe) > FEW:
+            return
+        self._tries = SEARCHED
+        for lost in sorted(self.unsafe):
+            vms = np.flatnonzero(self.board.where == lost).tolist()
+            if self._anew(lost) or self._search(lost, self._large_first(vms)):
+                self.unsafe.discard(lost)
+
+    def _elsewhere(self, lost: int, vms: list[int]) -> bool:
+        """Other places for some VMs of a node."""
+        for vm in vms:
+            self._release(lost, vm)
+        return all(self._find(lost, vm) for vm in self._large_first(vms)) or self._anew(lost)
 
     def _quickly(self) -> None:
         """Most VMs at once: the first of each node to the roomiest node, the second to the next, and so on, as far as
@@ -118,6 +145,24 @@ class Spare:
             if self._place[vm] != NONE:
                 self._release(lost, vm)
         return self._settle(lost, vms)
+
+    def _search(self, lost: int, vms: list[int]) -> bool:
+        """Go through the placements of all VMs of a node, as far as the tries last."""
+        for vm in np.flatnonzero(self.board.where == lost).tolist():
+            if vm in vms and self._place[vm] != NONE:
+                self._release(lost, vm)
+        if not vms:
+            return True
+        vm, rest = vms[0], vms[1:]
+        for place in np.flatnonzero(self._open(lost, vm)).tolist():
+            self._tries -= 1
+            if self._tries < 0:
+                return False
+            self._hold(lost, vm, place)
+            if self._search(lost, rest):
+                return True
+            self._release(lost, vm)
+        return False
 
     def _find(self, lost: int, vm: int) -> bool:
         """A place for one VM beside those that its neighbours have; a neighbour may go elsewhere for it."""
