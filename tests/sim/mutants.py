@@ -200,6 +200,22 @@ MUTANTS = (
         FENCING,
     ),
     Mutant(
+        "a person's word outlives the renewal that it was said of",
+        (Edit("api/kinds/node.py", "return said is not None and said == renewal(lease)",
+              "return said is not None"),),
+        "test_a_word_about_a_node_that_lives_is_void_now_and_later",
+        FENCING,
+    ),
+    Mutant(
+        "a person's word counts although the node renews",
+        (Edit("controllers/fencing/evidence.py",
+              "left_s = view.timing.suspect_s + extra_s - node.still_s", "left_s = 0"),
+         Edit("controllers/fencing/decide.py", "suspected = seen.condemned or (silent and not off)",
+              "suspected = seen.condemned or ((silent or confirmed(node)) and not off)")),
+        "test_a_word_about_a_node_that_lives_is_void_now_and_later",
+        FENCING,
+    ),
+    Mutant(
         "rule 8: nothing kills at the deadline",
         (Edit("agent/deadline.py", "return bool(self.life) and now_s >= self.until_s", "return False"),),
         "test_a_frozen_agent_that_thaws_after_the_fence_starts_nothing",
