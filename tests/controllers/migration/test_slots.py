@@ -6,7 +6,8 @@ import random
 from dataclasses import replace
 
 from drover.api.kinds.vmop import Origin
-from drover.controllers.migration.slots import PATIENCE_S, Move, Wait, slots
+from drover.base.clock import parse_rfc3339
+from drover.controllers.migration.slots import AGED_S, PATIENCE_S, Move, Wait, slots
 from drover.controllers.settings import Settings
 
 ONE = Settings()
@@ -60,6 +61,14 @@ def test_in_order_of_who_asked_then_of_age() -> None:
         served.append(goes.key)
         waiting.remove(goes)
     assert served == [f"{origin} {age}" for origin in reversed(ranks) for age in (5, 0)]
+
+
+def test_who_keeps_asking_keeps_nobody_waiting_for_ever() -> None:
+    drain = move("drain", age=50, rank=Origin.EVACUATION.rank)
+    person = move("person", age=0)
+    created_s = parse_rfc3339(drain.created)
+    assert slots([drain, person], ONE, 3, created_s + AGED_S) == {"drain": Wait.OUTBOUND}
+    assert slots([drain, person], ONE, 3, created_s + AGED_S + 1) == {"person": Wait.OUTBOUND}
 
 
 def test_inbound_and_sync_are_taken_both_or_neither() -> None:

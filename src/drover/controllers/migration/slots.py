@@ -10,6 +10,8 @@ In order: by who asked (``Origin``), then by age. Who cannot go does not keep ot
 its node lets moves of other nodes pass. Limits to that:
 - a move that has waited for its transfer for ``PATIENCE_S`` keeps the one slot that is free for it, so that others who
   need only that one cannot keep it away for ever; it waits for transfers that go on already, and these end;
+- a move that has waited for ``AGED_S`` goes before all that came later, whoever asked: else who keeps asking, and anybody
+  may, keeps every drain waiting for ever;
 - a move whose source or target is silent (not Ready, Unknown) keeps no slot: it sends nothing, and may do so for as
   long as that node is neither fenced nor repaired. One that has not begun to send waits for its source;
 - a move that no node has room for keeps no slot, since it might keep it for minutes. When a node takes it after all its
@@ -27,9 +29,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from drover.base.clock import parse_rfc3339
 from drover.controllers.settings import Settings
 
 PATIENCE_S = 60.0
+AGED_S = 600.0
 
 
 class Wait(enum.Enum):
@@ -65,16 +69,16 @@ class Move:
         """It sends nothing, and cannot be ended: its source may be alive and hand over yet."""
         return self.source_away or self.target_away
 
-    @property
-    def order(self) -> tuple[int, str, str]:
-        return self.rank, self.created, self.key
+    def order(self, now_s: float) -> tuple[int, str, str]:
+        aged = now_s - parse_rfc3339(self.created) > AGED_S
+        return 0 if aged else self.rank, self.created, self.key
 
 
 def slots(
     moves: Iterable[Move], settings: Settings, vm_nodes: int, now_s: float
 ) -> dict[str, Wait]:
     """The moves that must wait, and for what. All others may go on."""
-    ordered = sorted(moves, key=lambda move: move.order)
+    ordered = sorted(moves, key=lambda move: move.order(now_s))
     return {**_admission(ordered, settings, vm_nodes), **_transfer(ordered, settings, now_s)}
 
 
