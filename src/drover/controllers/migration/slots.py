@@ -10,8 +10,8 @@ In order: by who asked (``Origin``), then by age. Who cannot go does not keep ot
 its node lets moves of other nodes pass. Limits to that:
 - a move that has waited for its transfer for ``PATIENCE_S`` keeps the one slot that is free for it, so that others who
   need only that one cannot keep it away for ever; it waits for transfers that go on already, and these end;
-- a move that has waited for ``AGED_S`` goes before all that came later, whoever asked: else who keeps asking, and anybody
-  may, keeps every drain waiting for ever;
+- a move that has waited for ``AGED_S`` goes before all that came later, whoever asked: else somebody who keeps asking
+  (anybody may) would keep every drain waiting for ever;
 - a move whose source or target is silent (not Ready, Unknown) keeps no slot: it sends nothing, and may do so for as
   long as that node is neither fenced nor repaired. One that has not begun to send waits for its source;
 - a move that no node has room for keeps no slot, since it might keep it for minutes. When a node takes it after all its
