@@ -467,6 +467,25 @@ def test_a_persons_word_is_the_way_out(hindrance: str) -> None:
     fenced_world(story)
 
 
+def test_a_node_that_was_never_fenced_and_whose_object_is_gone_can_be_confirmed() -> None:
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        if world.find(NODEGROUP, GROUP) is None:
+            await world.user.create(NODEGROUP, {"metadata": {"name": GROUP}, "spec": {}})
+        node = s.node_of("a")
+        back = stage.do(stage.f.power_cycle(node, 40))
+        await stage.pause(1)
+        await world.user.delete(NODE, node)
+        await stage.pause(10)
+        assert not fences(world)
+        assert await confirm_off(world, node) == 0
+        await elsewhere(stage, "a", node)
+        await back
+
+    tell(story, nodes=3)
+
+
 def test_a_word_about_a_node_that_lives_is_void_now_and_later() -> None:
     async def story(stage: Stage) -> None:
         s, world = stage.s, stage.world

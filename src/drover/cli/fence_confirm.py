@@ -44,9 +44,9 @@ def _lease(world: World, node: str) -> Object:
             f"{node} has no Lease of a drover agent in {names.NODE_LEASE_NAMESPACE}: nothing of it can be running that "
             "a VM lease names"
         )
-    if world.group_of.get(node, "") not in world.groups:
+    if not world.groups:
         raise click.ClickException(
-            f"{node} belongs to no NodeGroup: make one and give the node its label {names.NODE_GROUP_LABEL}"
+            "there is no NodeGroup, so nobody deals with lost nodes: make one"
         )
     return lease
 

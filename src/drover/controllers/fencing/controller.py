@@ -25,6 +25,7 @@ from drover.api.wire import Object
 from drover.controllers.fencing.act import Actor
 from drover.controllers.fencing.decide import decide
 from drover.controllers.fencing.intents import Decision, Intent
+from drover.controllers.fencing.renewal import Seen
 from drover.controllers.fencing.sight import Sight, Storm
 from drover.controllers.fencing.view import GroupView, Holder, NodeView
 from drover.controllers.writes import Writer
@@ -165,7 +166,19 @@ class FencingReconciler:
             for fence in self.fences.all()
             if fence["spec"].get("group") == group
         }
+        if group == min(name_of(one) for one in self.groups.all()):
+            found |= {node for node, seen in self.sight.seen.items() if self._stray(node, seen)}
         return sorted(found)
+
+    def _stray(self, node: str, seen: Seen) -> bool:
+        """Confirmed to be off, and in no group: its Node object may be gone. Any group may deal with it."""
+        if not seen.confirmed_off:
+            return False
+        present = self.nodes.get(node)
+        known = {nodefence.node(fence) for fence in self.fences.all()}
+        for obj in self.rosters.all():
+            known |= {*nodefence.roster(obj).names}
+        return (present is None or not nodegroup.group_of(present)) and node not in known
 
     def _node(self, name: str, now_s: float) -> NodeView:
         seen = self.sight.seen.get(name)
