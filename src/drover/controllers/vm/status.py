@@ -26,6 +26,9 @@ from drover.controllers.vm.intents import Decision
 from drover.controllers.vm.power import Power
 from drover.controllers.vm.view import Device, VmView, stop_wish
 
+LEASE_LOST = (
+    "The VirtualMachineLease is missing; it is rebuilt once every node has told what it runs"
+)
 _WITHOUT_FIRMWARE = (VmPhase.PENDING, VmPhase.STARTING, VmPhase.STOPPED)
 
 
@@ -171,8 +174,7 @@ def _running(view: VmView, power: Power, phase: VmPhase) -> Object:
     if phase in stats.ALIVE:
         return cond.condition(kind, True, VmReason.RUNNING)
     if _lease_lost(view, power):
-        message = "The VirtualMachineLease is missing; it is rebuilt once every node has told what it runs"
-        return cond.condition(kind, False, VmReason.INTERNAL_ERROR, message)
+        return cond.condition(kind, False, VmReason.INTERNAL_ERROR, LEASE_LOST)
     pod = view.active_pod
     if view.holder and pod is None:
         message = "The Pod is gone; its node ends the guest and releases the VirtualMachineLease"

@@ -1,0 +1,133 @@
+"""What ``why`` says while whole simulated clusters lose nodes and are drained: real controllers and agents."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from tests.answers.asked import look
+from tests.sim.stage import Stage, tell
+from tests.sim.test_scenarios_fencing import fenced_world
+
+from drover.answers.why import why
+from drover.api import scheme
+from drover.api.meta import name_of
+from drover.api.status import TooManyRequests
+from drover.sim.world import GROUP
+
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
+HOSTNAME = "kubernetes.io/hostname"
+
+
+def said(stage: Stage, *subjects: str) -> list[str]:
+    seen = look(stage.world.api, stage.world.clock.wall())
+    return [one.says for subject in subjects for one in why(seen, subject, "default")[1]]
+
+
+def lose(stage: Stage) -> str:
+    node = stage.s.node_of("a")
+    stage.f.off[node] = None
+    stage.world.power_off(node)
+    return node
+
+
+def test_a_node_is_lost_fenced_and_its_vm_started_again() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.s.running_vm("a")
+        node = lose(stage)
+        await stage.pause(5)
+        suspect = said(stage, "a", node)
+        assert f"{node} is Suspect: Waiting: its VMs may live for " in "\n".join(suspect)
+        assert not any("could move" in one or "would find" in one for one in suspect)
+        await stage.pause(3)
+        condemned = said(stage, node)
+        assert any(one.startswith(f"{node} is Condemned: Waiting: ") for one in condemned)
+        assert f"{node} is in maintenance" not in condemned  # nobody is to uncordon it
+        await stage.pause(7)
+        here = stage.s.node_of("a")
+        assert f"It is on {here} since it was started again there: {node} was lost" in said(
+            stage, "a"
+        )
+        assert "Its former run ended with NodeLost: its node was lost" in said(stage, "a")
+        assert f"{node} was lost and is gone; its VMs start elsewhere" in said(stage, node)
+
+    fenced_world(story)
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (None, "it is in no NodeGroup, so nothing is fenced"),
+        ({}, "spec.fencing of its group is not set"),
+    ],
+)
+def test_a_silent_node_that_nobody_fences(group: dict[str, str] | None, words: str) -> None:
+    async def story(stage: Stage) -> None:
+        world = stage.world
+        await stage.s.running_vm("a")
+        node = lose(stage)
+        if group is not None:
+            await world.user.create(scheme.NODEGROUP, {"metadata": {"name": GROUP}, "spec": group})
+            label = {"metadata": {"labels": {"node.deckhouse.io/group": GROUP}}}
+            await world.user.patch(scheme.NODE, node, "", label)
+        await stage.pause(60)
+        told = said(stage, "a", node)
+        assert any(one.startswith(f"{node} is silent") and words in one for one in told), told
+
+    tell(story)
+
+
+def test_a_paused_group_says_so() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.s.running_vm("a")
+        pause = {"metadata": {"annotations": {"node-manager.deckhouse.io/fencing-disable": ""}}}
+        await stage.world.user.patch(scheme.NODEGROUP, GROUP, "", pause)
+        node = lose(stage)
+        await stage.pause(30)
+        told = "\n".join(said(stage, "a"))
+        assert f"{node} is Suspect: Paused: " in told, told
+        unpause = {"metadata": {"annotations": {"node-manager.deckhouse.io/fencing-disable": None}}}
+        await stage.world.user.patch(scheme.NODEGROUP, GROUP, "", unpause)
+
+    fenced_world(story)
+
+
+def test_too_many_at_once_are_not_fenced() -> None:
+    async def story(stage: Stage) -> None:
+        await stage.s.running_vm("a")
+        node = lose(stage)
+        other = next(one for one in stage.world.nodes if one != node)
+        stage.f.off[other] = None
+        stage.world.power_off(other)
+        await stage.pause(20)
+        told = "\n".join(said(stage, "a"))
+        expected = "TooManyUnhealthy: 2 nodes are silent at once, at most 1 may be lost"
+        assert f"{node} is Suspect: {expected}" in told, told
+
+    fenced_world(story)
+
+
+def test_a_drain_that_is_blocked_names_the_vm_and_the_way_out() -> None:
+    async def story(stage: Stage) -> None:
+        world = stage.world
+        await stage.s.running_vm("a", nodeSelector={HOSTNAME: "n1"})
+        await world.user.patch(scheme.NODE, "n1", "", {"spec": {"unschedulable": True}})
+        name = name_of(stage.s.pods_of("a")[0])
+        path = scheme.POD.path("default", name, "eviction")
+        body = {"apiVersion": "policy/v1", "kind": "Eviction"}
+        body |= {"metadata": {"name": name, "namespace": "default"}}  # type: ignore[dict-item]
+        with contextlib.suppress(TooManyRequests):
+            await world.user.post(path, body)
+        told = said(stage, "n1")
+        assert any(
+            one.startswith("default/a: It was asked to leave n1 and cannot: 0/3 nodes")
+            for one in told
+        ), told
+        seen = look(world.api, world.clock.wall())
+        ways = [one.way_out for one in why(seen, "a", "default")[1] if "cannot" in one.says]
+        assert ways == [
+            "make room on another node, loosen the VM's placement rules, or `drover stop a -n default`"
+        ]
+        await world.user.patch(scheme.NODE, "n1", "", {"spec": {"unschedulable": None}})
+
+    tell(story, drains=True)
