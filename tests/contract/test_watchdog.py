@@ -150,7 +150,11 @@ async def test_a_deadline_that_is_not_put_off_kills_and_shuts_the_door(bench: Be
     await watchdog.live("life-1", until_s - 0.4)  # never shortened
     await bench.watch(max(0.0, until_s - now_s() - 0.1))
     assert alive()
+    standing_s = await watchdog.until("life-1")  # what an agent that is started anew goes on with
+    assert standing_s == pytest.approx(until_s, abs=0.01)
+    assert await watchdog.until("life-2") is None
     await bench.until(lambda: not alive())
+    assert await watchdog.until("life-1") is None
     assert until_s <= now_s() < until_s + 1
     assert await watchdog.ended() == ["life-1"]
     for late in (watchdog.live("life-1", now_s() + 60), bench.start("b", "life-1")):

@@ -65,6 +65,25 @@ def test_a_pause_and_its_end_touch_no_guest_of_the_new_life() -> None:
     fenced_world(story)
 
 
+@pytest.mark.parametrize("agents", [1, 3])
+def test_agents_that_are_started_anew_while_the_api_is_away_hold_on(agents: int) -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        for name in "abc":
+            await s.running_vm(name)
+        copies = [s.running_copies(name) for name in "abc"]
+        stage.do(api_away(stage, 60))
+        await stage.pause(8)
+        for number in range(agents):
+            await stage.f.restart_agent(f"n{number + 1}", 1)
+            await stage.pause(3)
+        await stage.pause(70)
+        assert [s.running_copies(name) for name in "abc"] == copies
+        assert all(map(is_armed, stage.world.nodes.values()))
+
+    fenced_world(story)
+
+
 def test_its_peers_vouch_for_the_new_life() -> None:
     async def story(stage: Stage) -> None:
         await rejoined(stage, "n1")

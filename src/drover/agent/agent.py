@@ -17,8 +17,9 @@ from drover.agent.peers import NoPeers
 from drover.agent.ports import HostError, Hypervisor, Journal, Network, Seeds
 from drover.agent.publisher import Publisher
 from drover.agent.rounds import Peers
+from drover.agent.sight import Sight
 from drover.agent.strangers import Strangers
-from drover.agent.survival import Sight, Survival
+from drover.agent.survival import Survival
 from drover.agent.vmlease import VmLeases
 from drover.agent.watchdog import NoWatchdog, Watchdog
 from drover.api import names, scheme

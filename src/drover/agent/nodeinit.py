@@ -10,9 +10,9 @@ that thaws finds its guests dead and the door shut; only a new life opens it.
 
 Requests come over a unix socket: one JSON line, one JSON line back, one connection each. Ops: ``spawn`` (copy, argv,
 stdio, nice, life; gives pid or error), ``kill`` and ``wait`` (copy; give status once it is reaped), ``status`` (agent's
-pid, children and their lives, ended lives), ``live`` (life, until: of CLOCK_BOOTTIME), ``free`` (life: no deadline any
-more), ``end`` (life: now), ``arm`` (path, timeout: of a watchdog device, which is fed from then on). A status is
-that of os.waitstatus_to_exitcode; null when no such child is known.
+pid, children and their lives, the present life and its end, the lives that are over), ``live`` (life, until: of
+CLOCK_BOOTTIME), ``free`` (life: no deadline any more), ``end`` (life: now), ``arm`` (path, timeout: of a watchdog
+device, which is fed from then on). A status is that of os.waitstatus_to_exitcode; null when no such child is known.
 
 A deadline holds only if nothing holds this process up. So its memory is locked and it runs before ordinary processes
 (where the host allows that), it writes no line that would have to wait for a reader, and it looks at the clock that
@@ -269,6 +269,8 @@ class NodeInit:
                     "children": dict(self._pids),
                     "lives": dict(self._lives),
                     "ended": list(self._deadline.ended),
+                    "life": self._deadline.life,
+                    "until": self._deadline.until_s,
                 }
             case "arm":
                 return self._arm(str(request["path"]), int(request["timeout"]))

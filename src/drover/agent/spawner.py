@@ -79,6 +79,11 @@ class NodeInitSpawner:
         """Lives of the node that are over."""
         return list((await self._call({"op": "status"}, _CALL_LIMIT_S))["ended"])
 
+    async def until(self, life: str) -> float | None:
+        """Of CLOCK_BOOTTIME: the deadline to which this life is held; None: none."""
+        answer = await self._call({"op": "status"}, _CALL_LIMIT_S)
+        return float(answer["until"]) if life and answer["life"] == life else None
+
     async def arm(self, path: str, timeout_s: int) -> None:
         """Have the node's first process arm and feed a watchdog device. Raises HypervisorError when it is refused."""
         await self._call({"op": "arm", "path": path, "timeout": timeout_s}, _CALL_LIMIT_S)

@@ -15,42 +15,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from drover.agent.life import Life, LifeEnded, Round, Vouching
 from drover.agent.nodelease import NodeLease, Words
 from drover.agent.ports import HypervisorError, Journal, MonitorSilent
+from drover.agent.remembered import Remembered
 from drover.agent.rounds import Peers, ask_all
-from drover.agent.watchdog import NONE, Watchdog
-from drover.api import names
+from drover.agent.sight import NO_ROSTER, Sight
+from drover.agent.watchdog import Watchdog
 from drover.api.fencing import Armed, Evidence, Timing
-from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds.nodefence import Roster
-from drover.api.kinds.nodegroup import FencingMode
 from drover.base.clock import Clock
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
-from drover.runtime.informer import Informer
 
 NODE_KEY = "node"  # the journal's entry for the node itself
 _PROMISES = "promises"
+_REMEMBERED = "armed"
 _IDLE_S = 0.5
 _ARM_AGAIN_S = 10.0  # a watchdog that refused is asked again
-_NO_ROSTER = Roster(0, ())
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What it looks at."""
-
-    group: str  # the NodeGroup's name; empty: none
-    node: str
-    groups: Informer
-    nodes: Informer
-    fences: Informer
-    rosters: Informer
-    configs: Informer  # ModuleConfigs: the cluster's switch
 
 
 class Survival:
@@ -78,6 +61,8 @@ class Survival:
         self._armed: Armed | None = None  # what the next renewal says
         self._acked_armed: Armed | None = None  # what the newest acknowledged one said
         self._acked_seq = self._said_seq = 0
+        self._synced = False  # what the API says is known
+        self._remembered: Remembered | None = None  # as the journal has it
         self._let_go = False  # what an earlier agent asked of the watchdog
         self._told_s = 0.0
         self._rounds = 0
@@ -88,8 +73,7 @@ class Survival:
         self._usual_period_s = lease.period_s
         lease.words = self._words
         lease.on_acked.append(self._heard)
-        for informer in (sight.groups, sight.nodes, sight.fences, sight.rosters, sight.configs):
-            informer.add_handler(lambda _old, _new: self._wake.set())
+        sight.on_change(self._wake.set)
 
     # --- what others ask ---
 
@@ -101,15 +85,18 @@ class Survival:
     @property
     def may_launch(self) -> bool:
         """Whether a QEMU may be started: where the group is fenced, only under the deadline."""
-        return self._sight.groups.synced and (self.armed or self._wanted() is None)
+        return self._sight.groups.synced and (
+            self.armed or self._sight.wanted(self._watchdog) is None
+        )
 
     def asked(self, node: str) -> bool:
-        """A peer asks for a voucher for itself (P1). Before the open inquests were read once nobody gets one: this may
-        be a new machine, without the former one's promises (P3)."""
-        if not self._sight.fences.synced:
+        """A peer asks for a voucher for itself (P1). Until the open inquests are read only an agent that has its
+        predecessor's promises gives one: this may be a new machine (P3)."""
+        if self._sight.fences.synced:
+            self._promise()
+        elif self._remembered is None:
             return False
-        self._promise()
-        timing = self._life.timing if self._life is not None else self._wanted()
+        timing = self._life.timing if self._life is not None else self._sight.wanted(self._watchdog)
         acked_s, now_s = self._lease.acked_at, self._clock.monotonic()
         silent = timing is not None and (acked_s is None or now_s - acked_s > timing.ask_s)
         return self._vouching.asked(node, now_s, silent)
@@ -137,13 +124,46 @@ class Survival:
 
     async def run(self) -> None:
         """For ever. Raises LifeEnded."""
-        sight = self._sight
-        for informer in (sight.groups, sight.fences, sight.rosters, sight.configs):
-            await informer.wait_synced()
         async with TaskScope("survival") as scope:
+            await self._go_on()
             scope.guard(self._keep(), "keep")
             scope.guard(self._hold(), "hold")
+            scope.spawn(self._sync(), "sync")
             raise await scope.wait_broken()
+
+    async def _sync(self) -> None:
+        await self._sight.wait_synced()
+        self._synced = True
+        self._wake.set()
+
+    async def _go_on(self) -> None:
+        """Where the former agent of this life stopped, should the API be away: by the deadline that stands."""
+        kept = Remembered.load(self._journal.get(NODE_KEY, _REMEMBERED) or "")
+        if kept is None or kept.life != self._lease.incarnation:
+            return
+        try:
+            until_s = await self._watchdog.until(kept.life)
+        except MonitorSilent:
+            return
+        if until_s is not None:
+            self._remembered, self._told_s = kept, until_s
+            self._life = Life(kept.timing, until_s - kept.timing.age_s)
+            self._lease.period_s = min(self._usual_period_s, kept.timing.renew_s)
+            self._armed = Armed.of(kept.timing, self._watchdog.kind)
+
+    def _remember(self) -> None:
+        """Before anything is promised by it, and again when the roster has changed."""
+        life = self._life
+        now = None
+        if life is not None:
+            now = Remembered(self._lease.incarnation, life.timing, self._roster())
+        if now == self._remembered:
+            return
+        if now is None:
+            self._journal.drop(NODE_KEY, _REMEMBERED)
+        else:
+            self._journal.put(NODE_KEY, _REMEMBERED, now.dump())
+        self._remembered = now
 
     async def _keep(self) -> None:
         while True:
@@ -161,8 +181,25 @@ class Survival:
                 pass
 
     async def _step(self) -> None:
+        if self._life is not None:
+            await self._put_off(self._life)
+        if not self._synced:
+            return
         self._promise()
-        wanted, life = self._wanted(), self._life
+        await self._look()
+        self._remember()
+
+    async def _put_off(self, life: Life) -> None:
+        if self._clock.monotonic() >= life.deadline_s:
+            raise LifeEnded("its deadline has passed")
+        if life.deadline_s > self._told_s:
+            deadline_s = life.deadline_s
+            await self._watchdog.live(self._lease.incarnation, deadline_s)
+            self._told_s = deadline_s
+
+    async def _look(self) -> None:
+        """What the group asks for now."""
+        wanted, life = self._sight.wanted(self._watchdog), self._life
         if life is None:
             if wanted is not None:
                 await self._arm(wanted)
@@ -171,12 +208,6 @@ class Survival:
                 await self._watchdog.free(self._lease.incarnation)
                 self._let_go = True
             return
-        if self._clock.monotonic() >= life.deadline_s:
-            raise LifeEnded("its deadline has passed")
-        if life.deadline_s > self._told_s:
-            deadline_s = life.deadline_s
-            await self._watchdog.live(self._lease.incarnation, deadline_s)
-            self._told_s = deadline_s
         if wanted == life.timing:
             if self._armed is None:  # it was to go, and shall stay after all
                 self._say(Armed.of(life.timing, self._watchdog.kind))
@@ -226,38 +257,17 @@ class Survival:
         self._said_seq = self._lease.seq
         self._lease.hurry()
 
-    def _wanted(self) -> Timing | None:
-        """The times that the NodeGroup asks for; None: not fenced, paused, or not to be had here."""
-        sight = self._sight
-        group = sight.groups.get(sight.group) if sight.group else None
-        if group is None or self._watchdog.kind == NONE:
-            return None
-        if nodegroup.mode(group) is not FencingMode.WATCHDOG:
-            return None
-        switches = (group, sight.nodes.get(sight.node), sight.configs.get(names.MODULE_CONFIG))
-        if any(obj is not None and nodegroup.paused_by(obj) for obj in switches):
-            return None
-        try:
-            timing = Timing(nodegroup.timeout_s(group), self._watchdog.kick_s)
-        except ValueError:
-            return None  # the fencing controller says so on the group
-        return None if timing.problems() else timing
-
     def _roster(self) -> Roster:
-        sight = self._sight
-        obj = sight.rosters.get(sight.group) if sight.group else None
-        return _NO_ROSTER if obj is None else nodefence.roster(obj)
+        if not self._synced:
+            return self._remembered.roster if self._remembered is not None else NO_ROSTER
+        return self._sight.roster()
 
     def _promise(self) -> None:
         """Promise what open inquests ask for (P3). A promise goes only with its inquest: the cache began with a
         consistent read and heard of every change since, so what it does not show is not there."""
-        wanted: Mapping[str, str] = {
-            nodefence.node(fence): nodefence.inquest(fence)
-            for fence in self._sight.fences.all()
-            if nodefence.inquest(fence) and nodefence.node(fence) != self._sight.node
-        }
+        wanted = self._sight.inquests()
         if wanted != self._vouching.promises:
-            self._journal.put(NODE_KEY, _PROMISES, json.dumps(dict(wanted)))
+            self._journal.put(NODE_KEY, _PROMISES, json.dumps(wanted))
             self._vouching.promise(wanted)
             self._lease.hurry()
 

@@ -41,6 +41,10 @@ class Watchdog(Protocol):
         over, MonitorSilent when nobody knows (the earlier deadline may stand)."""
         ...
 
+    async def until(self, life: str) -> float | None:
+        """The deadline to which this life is held now; None: none. Raises MonitorSilent."""
+        ...
+
     async def free(self, life: str) -> None:
         """No deadline any more: the node promises nothing."""
         ...
@@ -75,6 +79,10 @@ class Deadline:
 
     async def live(self, life: str, until_s: float) -> None:
         await self._spawner.judge("live", life, self._to_boottime(until_s))
+
+    async def until(self, life: str) -> float | None:
+        until_s = await self._spawner.until(life)
+        return None if until_s is None else until_s - self._to_boottime(0.0)
 
     async def free(self, life: str) -> None:
         await self._spawner.judge("free", life)
@@ -129,6 +137,9 @@ class NoWatchdog:
 
     async def live(self, life: str, until_s: float) -> None:
         raise HypervisorError("this node has no watchdog")
+
+    async def until(self, life: str) -> float | None:
+        return None
 
     async def free(self, life: str) -> None:
         return

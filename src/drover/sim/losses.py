@@ -56,21 +56,25 @@ class Losses:
         self._mean_s = dice.pick((3.0, 8.0, 20.0))
         self._longer = dice.pick((0.2, 0.5, 0.8))  # chance that something lasts long
         self._kinds = [kind for kind in self._all() if dice.happens(0.4)] or [self._isolated]
+        self._most_lost = dice.pick(
+            (None, 2, 3)
+        )  # a brake of the group that is off lets more be tried
         self._going = 0
 
     def _all(self) -> list[Kind]:
         return [
-            self._power, self._isolated, self._several, self._api_cut, self._deaf, self._dumb, self._lossy,
-            self._silent, self._wire, self._mute, self._frozen_agent, self._agent, self._frozen_again,
-            self._controllers, self._frozen_controllers, self._rivals, self._server, self._stall, self._api_away,
-            self._wall_clock, self._disks, self._crash, self._pause, self._off_and_on, self._other_times,
-            self._delete_pod, self._meddle,
+            self._power, self._isolated, self._several, self._api_cut, self._friends, self._friends,
+            self._one_way, self._one_way, self._silent, self._wire, self._mute, self._frozen_agent,
+            self._agent, self._frozen_again, self._controllers, self._frozen_controllers, self._rivals,
+            self._server, self._stall, self._api_away, self._wall_clock, self._disks, self._crash,
+            self._pause, self._off_and_on, self._other_times, self._delete_pod, self._meddle,
         ]  # fmt: skip
 
     def start(self) -> None:
         kinds = " ".join(kind.__name__.strip("_") for kind in self._kinds)
         self._world.note(f"losses: {self._at_steps:g} at steps, every {self._mean_s:g} s, {kinds}")
         self._world.on_mark.append(self._step)
+        self._spawn(self._set_mode("Watchdog", self._timeout))
         self._spawn(self._at_random())
 
     async def stop(self) -> None:
@@ -86,10 +90,17 @@ class Losses:
                 await user.patch(scheme.NODE, name, "", NO_PAUSE)
             self._world.nodes[name].clock.set_wall_error(0.0)
         await user.patch(scheme.NODEGROUP, GROUP, "", NO_PAUSE)
+        self._most_lost = None
         await self._set_mode("Watchdog", self._timeout)
 
     async def _set_mode(self, mode: str | None, timeout: str) -> None:
-        fencing = {"mode": mode, "watchdog": {"timeout": timeout}} if mode else None
+        fencing: Object | None = None
+        if mode:
+            fencing = {
+                "mode": mode,
+                "watchdog": {"timeout": timeout},
+                "maxUnhealthy": self._most_lost,
+            }
         await self._world.user.patch(scheme.NODEGROUP, GROUP, "", {"spec": {"fencing": fencing}})
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -154,17 +165,21 @@ class Losses:
     async def _api_cut(self, where: str) -> None:
         await self.faults.cut_api(where, self._s())
 
-    async def _deaf(self, where: str) -> None:
-        """What it says arrives; it hears no answer."""
-        await self._one_way(where, 0.0, 1.0)
+    async def _friends(self, where: str) -> None:
+        """One is cut off from the API and lives by the word of another, which comes and goes: when it is back, its
+        promise and its last voucher are what stands between two copies."""
+        node = self._node(where)
+        friend = self._dice.pick(self._others(node))
+        self._spawn(_awaited(self.faults.cut_api(node, self._dice.pick(_LONG_S))))
+        await asyncio.sleep(self._dice.between(0.0, 1.0))
+        for _ in range(3):
+            await self.faults.cut_api(friend, self._dice.between(3.0, 6.0))
+            await asyncio.sleep(self._dice.between(0.1, 3.0))
 
-    async def _dumb(self, where: str) -> None:
-        await self._one_way(where, 1.0, 0.0)
-
-    async def _lossy(self, where: str) -> None:
-        await self._one_way(where, self._dice.between(0, 0.5), self._dice.between(0, 0.5))
-
-    async def _one_way(self, where: str, requests: float, answers: float) -> None:
+    async def _one_way(self, where: str) -> None:
+        """What it says arrives and it hears no answer, or the other way round, or either now and then."""
+        some = self._dice.between(0, 0.5), self._dice.between(0, 0.5)
+        requests, answers = self._dice.pick(((0.0, 1.0), (1.0, 0.0), some))
         self._world.note(f"fault: {where} and the API lose {requests:g} there, {answers:g} back")
         link = self.faults.api_link(where)
         link.lose_request, link.lose_answer = requests, answers

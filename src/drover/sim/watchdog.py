@@ -57,6 +57,9 @@ class Guard:
                 self._site.scope.spawn(self._wait(until_s), f"deadline-{self._node}")
         return refusal
 
+    def until(self, life: str) -> float | None:
+        return self._deadline.until_s if life and self._deadline.life == life else None
+
     def free(self, life: str) -> None:
         if self._deadline.life == life:
             self._deadline.life = ""
@@ -93,6 +96,10 @@ class SimWatchdog:
         refusal = self._guard.live(life, until_s)
         if refusal:
             raise HypervisorError(refusal)
+
+    async def until(self, life: str) -> float | None:
+        await asyncio.sleep(_HOP_S)
+        return self._guard.until(life)
 
     async def free(self, life: str) -> None:
         self._guard.free(life)

@@ -106,6 +106,7 @@ class Shape:
     drains: bool = False  # evictions are reviewed, and evacuations made of them
     fenced: str = ""  # watchdog.timeout of its NodeGroup; empty: no fencing
     firmware: tuple[str, ...] = ()  # versions that every node offers; empty: it does not tell
+    addresses: tuple[str, str] = ("10.66.10.10", "10.66.10.250")  # first and last of the VMs
     rate_error: float = 0.0  # each clock runs at a rate of its own, within this of true time
     rebalances: bool = False  # the rebalancer is there; a ModuleConfig switches it on
 
@@ -217,7 +218,7 @@ class World:
             )
             wire_classes(manager)
             wire_disks(manager, self.storage)
-            wire_addresses(manager, Range("10.66.10.10", "10.66.10.250"))
+            wire_addresses(manager, Range(*self.shape.addresses))
             wire_vm(manager, Settings(GuestNetwork("10.66.10.254", 24), "/disks", "/images"))
             wire_vmop(manager)
             wire_migration(manager)

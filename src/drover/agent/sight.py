@@ -1,0 +1,66 @@
+"""What an agent sees of its group's fencing: the times that are wanted, the roster, the open inquests. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from drover.agent.watchdog import NONE, Watchdog
+from drover.api import names
+from drover.api.fencing import Timing
+from drover.api.kinds import nodefence, nodegroup
+from drover.api.kinds.nodefence import Roster
+from drover.api.kinds.nodegroup import FencingMode
+from drover.runtime.informer import Informer
+
+NO_ROSTER = Roster(0, ())
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Of one node."""
+
+    group: str  # the NodeGroup's name; empty: none
+    node: str
+    groups: Informer
+    nodes: Informer
+    fences: Informer
+    rosters: Informer
+    configs: Informer  # ModuleConfigs: the cluster's switch
+
+    def on_change(self, tell: Callable[[], None]) -> None:
+        for informer in (self.groups, self.nodes, self.fences, self.rosters, self.configs):
+            informer.add_handler(lambda _old, _new: tell())
+
+    async def wait_synced(self) -> None:
+        """The Node may be absent for long: nobody waits for it."""
+        for informer in (self.groups, self.fences, self.rosters, self.configs):
+            await informer.wait_synced()
+
+    def wanted(self, watchdog: Watchdog) -> Timing | None:
+        """The times that the NodeGroup asks for; None: not fenced, paused, or not to be had here."""
+        group = self.groups.get(self.group) if self.group else None
+        if group is None or watchdog.kind == NONE:
+            return None
+        if nodegroup.mode(group) is not FencingMode.WATCHDOG:
+            return None
+        switches = (group, self.nodes.get(self.node), self.configs.get(names.MODULE_CONFIG))
+        if any(obj is not None and nodegroup.paused_by(obj) for obj in switches):
+            return None
+        try:
+            timing = Timing(nodegroup.timeout_s(group), watchdog.kick_s)
+        except ValueError:
+            return None  # the fencing controller says so on the group
+        return None if timing.problems() else timing
+
+    def roster(self) -> Roster:
+        obj = self.rosters.get(self.group) if self.group else None
+        return NO_ROSTER if obj is None else nodefence.roster(obj)
+
+    def inquests(self) -> dict[str, str]:
+        """The open ones about other nodes, by node."""
+        return {
+            nodefence.node(fence): nodefence.inquest(fence)
+            for fence in self.fences.all()
+            if nodefence.inquest(fence) and nodefence.node(fence) != self.node
+        }
