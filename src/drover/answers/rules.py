@@ -70,6 +70,11 @@ VM_RULES: dict[str, Rule] = {
         _ROOM,
         "Its Pod is not started",
     ),
+    VmReason.NO_CAPACITY: Rule(
+        Topic.START,
+        "VMs of a lost node start elsewhere by priority, then age, as far as there is room",
+        "make room or add a node; it starts by itself then",
+    ),
     VmReason.GUEST_NOT_RUNNING: Rule(
         Topic.START,
         "a guest runs only while the VM's lease names its Pod",
@@ -162,6 +167,11 @@ BLOCKED_RULES: dict[str, Rule] = {
         Topic.DRAIN,
         "only a VM that is migratable can move while it runs",
         "`drover stop {vm} -n {namespace}` ends it here; it starts elsewhere when you start it",
+    ),
+    BlockedReason.NOT_RUNNING: Rule(
+        Topic.DRAIN,
+        "a VM that is about to start or to stop does that before it moves",
+        "mend what keeps it from running, or `drover stop {vm} -n {namespace}`",
     ),
     BlockedReason.FAILED: Rule(
         Topic.DRAIN,

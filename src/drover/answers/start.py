@@ -9,7 +9,7 @@ from __future__ import annotations
 from drover.answers import place
 from drover.answers.asking import Names, answer
 from drover.answers.because import Because, Ref, Topic
-from drover.answers.rules import TROUBLES, VM_QUIET, VM_RULES
+from drover.answers.rules import TROUBLES, VM_QUIET, VM_RULES, Rule
 from drover.answers.world import World
 from drover.api import conditions, scheme
 from drover.api.kinds import disk as vdisks
@@ -99,8 +99,8 @@ def _condition(world: World, vm: Object, running: Object) -> list[Because]:
     me, pod, lease = Ref.of(scheme.VM, vm), world.holder_pod(vm), world.lease(vm)
     node = vmls.node(lease) if lease is not None else ""
     names = names_of(vm, node)
-    if reason == VmReason.POD_NOT_STARTED:
-        return [_unscheduled(world, vm, said)]
+    if reason in (VmReason.POD_NOT_STARTED, VmReason.NO_CAPACITY):
+        return [_unscheduled(world, vm, VM_RULES[reason], said)]
     rule = VM_RULES.get(reason)
     if rule is None:
         return []
@@ -115,9 +115,9 @@ def _condition(world: World, vm: Object, running: Object) -> list[Because]:
     return [answer(rule, said, names, *refs)]
 
 
-def _unscheduled(world: World, vm: Object, said: str) -> Because:
+def _unscheduled(world: World, vm: Object, rule: Rule, said: str) -> Because:
     """With each node's refusal, where the planner can tell; the quota's words where no Pod could be made."""
-    me, rule = Ref.of(scheme.VM, vm), VM_RULES[VmReason.POD_NOT_STARTED]
+    me = Ref.of(scheme.VM, vm)
     starters = [p for p in world.pods_of(vm) if not pods.ended(p) and not pods.node_name(p)]
     if not starters:
         return answer(
