@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.vms import Vm, finished, make, operate, operation
+from tests.e2e.vms import Vm, finished, make, manifest, operate, operation
+from tests.support.guest import Guest
 from tests.support.lab import CHECKOUT, RunningLab, eventually
 
 from drover.lab import faults
@@ -205,6 +206,31 @@ def test_delete_the_pod_of_a_running_vm(lab, vm, grace):
     assert vm.status["ipAddress"] == address
     eventually(lambda: len(vm.living_pods()) == 1, 30)
     vm.assert_runs_once()
+
+
+def test_delete_a_namespace_while_its_vm_migrates(lab):
+    """Everything in it is asked to go at once, in no order, and nothing new may be made: no lease, no Event, no Pod."""
+    name = "doomed"
+    lab.k("create", "namespace", name)
+    made = lab.k("-n", name, "apply", "-f", "-", stdin=manifest(name))
+    assert made.code == 0, made.err
+    lab.wait_running(name, name)
+    node = lab.get("vm", name, "-n", name)["status"]["nodeName"]
+    faults.slow(lab.lab, node, SLOW_BYTES)
+    try:
+        lab.k("-n", name, "apply", "-f", "-", stdin=operation("evict-the-doomed", name, "Evict"))
+
+        def sent() -> bool:
+            vmm = lab.get("vmm", "vmop-evict-the-doomed", "-n", name) or {}
+            said = (vmm.get("status") or {}).get("source") or {}
+            return int(said.get("ramTransferredBytes", 0)) > 0
+
+        eventually(sent, 60, 0.05)
+        lab.k("delete", "namespace", name, "--wait=false")
+        eventually(lambda: lab.get("namespace", name) is None, 150)
+    finally:
+        faults.slow(lab.lab, node, None)
+    assert Guest(lab.lab, f"{name}/{name}").copies() == []
 
 
 def test_delete_a_vm_while_it_migrates(lab, spare):
