@@ -130,3 +130,11 @@ def test_a_broken_invariant_is_no_exception_that_a_boundary_could_swallow() -> N
     with pytest.raises(InvariantBroken, match="no epoch"):
         require(False, "no epoch")
     assert not issubclass(InvariantBroken, Exception)
+
+
+def test_nobody_waits_for_a_clock_that_was_set_back() -> None:
+    backoff = Backoff(5, 300)
+    assert backoff.left_s(1_000, 990) == 10
+    assert backoff.left_s(1_000, 1_000) == backoff.left_s(1_000, 2_000) == 0
+    assert backoff.left_s(1_000 + 300, 1_000) == 300
+    assert backoff.left_s(1_000 + 3_600, 1_000) == 0

@@ -19,3 +19,9 @@ class Backoff:
             return 0.0
         doubled = self.first_s * 2.0 ** min(failures - 1, 60)
         return min(doubled, self.most_s) * (1.0 + self.jitter * chance)
+
+    def left_s(self, due_s: float, now_s: float) -> float:
+        """How much longer to wait for a time that was noted by wall clock. One that lies further ahead than the longest
+        pause was noted by a clock that has been set back since: nobody waits for that."""
+        left_s = due_s - now_s
+        return left_s if 0 < left_s <= self.most_s * (1.0 + self.jitter) + 1.0 else 0.0

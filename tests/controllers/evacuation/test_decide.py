@@ -84,6 +84,12 @@ def test_the_pause_counts_from_the_end_and_not_from_when_we_look() -> None:
     assert decide(view)[-1] == story.LookAgain(2)
 
 
+def test_a_clock_that_was_set_back_holds_up_no_retry() -> None:
+    """An hour ahead when it failed."""
+    view = replace(MARKED, operations=(failed("one", 1000 + 3600),))
+    assert decide(view) == [story.Create("uid-one")]
+
+
 def test_failures_before_the_mark_count_for_nothing() -> None:
     old = failed("evacuation-0", 890)
     assert decide(replace(MARKED, operations=(old,))) == [story.Create("")]

@@ -126,7 +126,7 @@ def _under_way(view: EvacuationView, op: Operation) -> list[Intent]:
 def _stands(view: EvacuationView) -> list[Intent]:
     """Its start, or its stop, comes first. One that does not come holds up a drain, so it is told."""
     wait_s = view.marked_s + STANDS_S - view.now_s
-    if wait_s > 0:
+    if 0 < wait_s <= STANDS_S:
         return [LookAgain(wait_s)]
     return _blocked(view, BlockedReason.NOT_RUNNING, view.not_running_why)
 
@@ -135,7 +135,7 @@ def _wait_s(view: EvacuationView) -> float:
     failures = view.failures()
     if not failures:
         return 0.0
-    return failures[-1].ended_s + RETRY.delay_s(len(failures)) - view.now_s
+    return RETRY.left_s(failures[-1].ended_s + RETRY.delay_s(len(failures)), view.now_s)
 
 
 def _next_attempt(view: EvacuationView) -> list[Intent]:

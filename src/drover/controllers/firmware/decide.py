@@ -128,7 +128,7 @@ def _counts_for_wait(attempt: Attempt) -> bool:
 def _wait_s(view: FirmwareView, failures: list[Attempt]) -> float:
     if not failures:
         return 0.0
-    return failures[-1].ended_s + RETRY.delay_s(len(failures)) - view.now_s
+    return RETRY.left_s(failures[-1].ended_s + RETRY.delay_s(len(failures)), view.now_s)
 
 
 def _spread(

@@ -47,7 +47,7 @@ def decide(view: PlacementView) -> list[Intent]:
         return [Tell(f"{view.unsatisfied}; it cannot be moved: {view.not_migratable_why}")]
     if view.failures:
         last = view.failures[-1]
-        wait_s = last.ended_s + RETRY.delay_s(len(view.failures)) - view.now_s
+        wait_s = RETRY.left_s(last.ended_s + RETRY.delay_s(len(view.failures)), view.now_s)
         if wait_s > 0:
             return [Tell(f"{last.name} failed: {last.message}"), LookAgain(wait_s)]
     if not view.room:

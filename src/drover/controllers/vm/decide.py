@@ -34,7 +34,7 @@ from drover.controllers.vm.intents import (
     StopPod,
     UpdatePod,
 )
-from drover.controllers.vm.power import DISCARDED, Happened, Power, advance
+from drover.controllers.vm.power import CRASH_BACKOFF, DISCARDED, Happened, Power, advance
 from drover.controllers.vm.view import VmView, requests_of, status_power, stop_wish
 
 
@@ -171,7 +171,7 @@ def _start(view: VmView, power: Power, acts: list[Act]) -> Decision:
         return Decision(power, (*acts, claim, Acquire(pod, lease, wanted_disks)))
     if needs.unmet(view):
         return Decision(power, tuple(acts), again_s=5.0 if view.secret_problem else None)
-    wait_s = max(power.not_before_s - view.now_s, view.refusal_wait_s)
+    wait_s = max(CRASH_BACKOFF.left_s(power.not_before_s, view.now_s), view.refusal_wait_s)
     if wait_s > 0:
         return Decision(power, tuple(acts), again_s=wait_s)
     if view.ahead:
