@@ -91,7 +91,7 @@ def move_of(vmm: Object) -> Move:
     return Move(
         key=scheme.key_of(vmm),
         rank=vmms.origin(vmm).rank,
-        created=vmm["metadata"]["creationTimestamp"],
+        created_s=parse_rfc3339(vmm["metadata"]["creationTimestamp"]),
         source=vmms.source_node(vmm),
         target=vmms.target_node(vmm),
         admitted=phase != VmmPhase.PENDING,

@@ -29,7 +29,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from drover.base.clock import parse_rfc3339
 from drover.controllers.settings import Settings
 
 PATIENCE_S = 60.0
@@ -52,7 +51,7 @@ class Move:
 
     key: str
     rank: int  # who asked; 0 is served first
-    created: str  # RFC 3339
+    created_s: float  # wall time
     source: str
     target: str = ""  # the node; empty until there is one
     admitted: bool = False  # its target Pod was made
@@ -69,9 +68,9 @@ class Move:
         """It sends nothing, and cannot be ended: its source may be alive and hand over yet."""
         return self.source_away or self.target_away
 
-    def order(self, now_s: float) -> tuple[int, str, str]:
-        aged = now_s - parse_rfc3339(self.created) > AGED_S
-        return 0 if aged else self.rank, self.created, self.key
+    def order(self, now_s: float) -> tuple[int, float, str]:
+        aged = now_s - self.created_s > AGED_S
+        return 0 if aged else self.rank, self.created_s, self.key
 
 
 def slots(
