@@ -19,7 +19,7 @@ AT_ONCE = 2
 @pytest.fixture(scope="module")
 def verdicts(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[list[str]]]]:
+) -> Iterator[dict[str, Future[tuple[list[str], str]]]]:
     """The mutants of the chosen tests are played beside one another."""
     chosen = {item.callspec.params["mutant"] for item in request.session.items
               if item.path == request.path}  # type: ignore[attr-defined]  # fmt: skip
@@ -33,8 +33,8 @@ def verdicts(
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_taking_a_rule_out_makes_its_scenario_fail(
-    mutant: Mutant, verdicts: dict[str, Future[list[str]]]
+    mutant: Mutant, verdicts: dict[str, Future[tuple[list[str], str]]]
 ) -> None:
-    failed = verdicts[mutant.name].result()
-    assert len(failed) == 1, failed
+    failed, said = verdicts[mutant.name].result()
+    assert len(failed) == 1, said
     assert failed[0].startswith(mutant.fails)

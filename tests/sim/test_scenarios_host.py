@@ -157,7 +157,7 @@ def test_a_guest_whose_disk_fails_stands_still_and_goes_on_when_it_is_back() -> 
         s = stage.s
         await s.running_vm("a")
         (qemu,) = s.living("a")
-        stage.world.note("fault: the disk of a is full")
+        stage.world.fault("the disk of a is full")
         qemu.disk_error()
         await s.until(lambda: s.phase("a") == "Pause", "it is shown", 10)
         said = condition(stage, "a", "Running")

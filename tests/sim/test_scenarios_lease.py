@@ -14,7 +14,7 @@ def lose_lease(stage: Stage) -> None:
     """No user can do this; a restored or broken store can."""
     lease = stage.s.lease("a")
     assert lease is not None
-    stage.world.note("fault: the lease of a vanishes")
+    stage.world.fault("the lease of a vanishes")
     stage.world.api.store.remove(VML, lease)
 
 
@@ -63,7 +63,7 @@ def test_a_node_whose_own_lease_is_lost_too_is_waited_for(with_node: bool) -> No
         away = stage.do(stage.f.cut_api(node, 40))
         await stage.pause(1)
         lose_lease(stage)
-        world.note(f"fault: the Lease of {node} vanishes{' with its Node' if with_node else ''}")
+        world.fault(f"the Lease of {node} vanishes{' with its Node' if with_node else ''}")
         for kind, namespace in ((LEASE, "kube-node-lease"), (NODE, ""))[: 1 + with_node]:
             found = world.find(kind, node, namespace)
             assert found is not None

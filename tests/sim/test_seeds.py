@@ -5,51 +5,56 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from tests.sim.crowd import PLANS, groups, played, told
 
 from drover.cli.sim import command
 from drover.sim.checkers.judge import Broken
-from drover.sim.main import digest, play, replay_line
+from drover.sim.main import digest, play
 from drover.sim.stories import Plan, Result
 
-pytestmark = [pytest.mark.sim, pytest.mark.timeout(120)]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
 
-PLAN = Plan(vms=3, seconds=40)
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(180)]
+
+PLAN = PLANS["evict"]
 KEPT = [
     int(line.split()[0])
     for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
     if line and not line.startswith("#")
 ]
-GROUP = 4  # a group ends well within its limit on a busy machine
 ROOT = Path(__file__).parents[2]
 
 
-def told(result: Result) -> str:
-    """What somebody needs who wants to know why."""
-    return "\n".join([replay_line(result.seed, PLAN), *result.trace[-50:], str(result.broken)])
+@pytest.fixture(scope="module")
+def crowd(request: pytest.FixtureRequest) -> Iterator[dict[int, Future[str]]]:
+    yield from played(PLAN, request)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(1, 101, GROUP))
-def test_a_hundred_seeds_of_rough_weather(first: int) -> None:
-    for seed in range(first, first + GROUP):
-        result = play(seed, PLAN)
-        assert result.broken is None, told(result)
+@pytest.mark.parametrize("group", groups(100))
+def test_a_hundred_seeds_of_rough_weather(group: int, crowd: dict[int, Future[str]]) -> None:
+    assert crowd[group].result() == ""
 
 
 @pytest.mark.parametrize("seed", KEPT)
 def test_seeds_that_found_a_bug_once(seed: int) -> None:
     result = play(seed, PLAN)
-    assert result.broken is None, told(result)
+    assert result.broken is None, told(result, PLAN)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_people_alone_break_nothing(seed: int) -> None:
-    result = play(seed, Plan(vms=3, seconds=40, weather=False))
-    assert result.broken is None, told(result)
+    calm = replace(PLAN, weather=False)
+    result = play(seed, calm)
+    assert result.broken is None, told(result, calm)
 
 
 def test_one_seed_gives_one_trace_in_every_process() -> None:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
+from tests.sim.crowd import PLANS, groups, played, told
 
 from drover.sim.main import play
-from drover.sim.stories import Plan
 
-pytestmark = [pytest.mark.sim, pytest.mark.timeout(120)]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(180)]
+
+PLAN = PLANS["drain"]
 
 
-@pytest.mark.parametrize("first", [1, 5])
-def test_drains_under_weather(first: int) -> None:
-    for seed in range(first, first + 4):
-        result = play(seed, Plan(story="drain"))
-        assert result.broken is None, f"seed {seed}: {result.broken}"
+@pytest.fixture(scope="module")
+def crowd(request: pytest.FixtureRequest) -> Iterator[dict[int, Future[str]]]:
+    yield from played(PLAN, request)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", groups(200))
+def test_drains_under_weather(group: int, crowd: dict[int, Future[str]]) -> None:
+    assert crowd[group].result() == ""
 
 
 def test_in_fair_weather_drains_end() -> None:
     """Two people, who may want the last free node at once; nobody is stuck and something was drained."""
     drained = 0
+    calm = replace(PLAN, weather=False, seconds=300)
     for seed in (1, 2):
-        result = play(seed, Plan(story="drain", weather=False, seconds=600))
-        assert result.broken is None, f"seed {seed}: {result.broken}"
+        result = play(seed, calm)
+        assert result.broken is None, told(result, calm)
         drained += sum("is drained" in line for line in result.trace)
         assert result.marks.get("evacuation.created", 0) > 0
     assert drained > 0

@@ -70,7 +70,7 @@ class Faults:
 
     def kill_agent(self, node: str) -> None:
         if self.world.nodes[node].process:
-            self.world.note(f"fault: the agent of {node} is killed")
+            self.world.fault(f"the agent of {node} is killed")
             self.world.kill_agent(node)
 
     def start_agent(self, node: str) -> None:
@@ -84,7 +84,7 @@ class Faults:
         name = world.controllers if process == CONTROLLERS else world.nodes[process].process
         if not name or name in self._frozen:
             return
-        world.note(f"fault: {name} is frozen for {for_s:.3f} s")
+        world.fault(f"{name} is frozen for {for_s:.3f} s")
         self._frozen[name] = None
         world.loop.freeze(name)
         await asyncio.sleep(for_s)
@@ -103,7 +103,7 @@ class Faults:
 
     def kill_controllers(self) -> None:
         if self.world.controllers:
-            self.world.note("fault: the controllers are killed")
+            self.world.fault("the controllers are killed")
             self.world.kill_controllers()
 
     def start_controllers(self) -> None:
@@ -116,12 +116,12 @@ class Faults:
         world, former = self.world, self.world.controllers
         if not former or former in self._frozen:
             return
-        world.note(f"fault: {former} stands still for {for_s:.3f} s, and others take its place")
+        world.fault(f"{former} stands still for {for_s:.3f} s, and others take its place")
         world.loop.freeze(former)
         world.start_controllers()
         try:
             await asyncio.sleep(for_s)
-            world.note(f"fault: {former} goes on beside the others")
+            world.fault(f"{former} goes on beside the others")
             world.loop.thaw(former)
             await asyncio.sleep(for_s)
         finally:
@@ -132,7 +132,7 @@ class Faults:
         """The node loses power with all that runs on it, and boots again later."""
         if node in self.off:
             return
-        self.world.note(f"fault: {node} loses power")
+        self.world.fault(f"{node} loses power")
         self.off[node] = None
         self.world.power_off(node)
         await asyncio.sleep(after_s)
@@ -146,19 +146,19 @@ class Faults:
 
     def crash(self, qemu: ModelQemu) -> None:
         if qemu.alive:
-            self.world.note(f"fault: QEMU of {qemu.spec.vm} on {qemu.node} dies")
+            self.world.fault(f"QEMU of {qemu.spec.vm} on {qemu.node} dies")
             qemu.crash()
 
     async def hang(self, qemu: ModelQemu, for_s: float) -> None:
         """The process answers nothing for a while; the guest is not touched."""
-        self.world.note(f"fault: QEMU of {qemu.spec.vm} on {qemu.node} answers nothing")
+        self.world.fault(f"QEMU of {qemu.spec.vm} on {qemu.node} answers nothing")
         qemu.frozen = True
         await asyncio.sleep(for_s)
         qemu.frozen = False
 
     async def fail_disks(self, node: str, for_s: float) -> None:
         """Reads and writes of the guests on this node give errors."""
-        self.world.note(f"fault: the disks of {node} are gone for {for_s:.3f} s")
+        self.world.fault(f"the disks of {node} are gone for {for_s:.3f} s")
         failing = self.world.site.living(node)
         for qemu in failing:
             qemu.disk_error()
@@ -173,14 +173,14 @@ class Faults:
         return self.world.net.link(name)
 
     async def cut_api(self, name: str, for_s: float) -> None:
-        self.world.note(f"fault: {name} does not reach the API for {for_s:.3f} s")
+        self.world.fault(f"{name} does not reach the API for {for_s:.3f} s")
         self.world.net.cut(name)
         await asyncio.sleep(for_s)
         self.world.net.heal(name)
 
     async def clog_api(self, name: str, for_s: float) -> None:
         """All that is sent is held up, and arrives late."""
-        self.world.note(f"fault: the line from {name} to the API is clogged for {for_s:.3f} s")
+        self.world.fault(f"the line from {name} to the API is clogged for {for_s:.3f} s")
         self.world.net.clog(name)
         await asyncio.sleep(for_s)
         self.world.net.heal(name)
@@ -188,7 +188,7 @@ class Faults:
     async def lag(self, name: str, kind: Kind, for_s: float) -> None:
         """The watch of one kind tells nothing for a while: caches of one process are never of one moment."""
         link, path = self.world.net.link(name), kind.path()
-        self.world.note(f"fault: {name} hears nothing of {kind.plural} for {for_s:.3f} s")
+        self.world.fault(f"{name} hears nothing of {kind.plural} for {for_s:.3f} s")
         link.lags[path] = None
         await asyncio.sleep(for_s)
         link.lags.pop(path, None)
@@ -197,11 +197,11 @@ class Faults:
     def hold(self, name: str, chosen: Callable[[Request], bool], most: int = 1) -> Held:
         """Keep the first ``most`` such requests on the way until ``Held.let_go``: they land late."""
         held = Held(self.world.net.link(name), chosen, most)
-        self.world.note(f"fault: {most} requests from {name} are held on the way")
+        self.world.fault(f"{most} requests from {name} are held on the way")
         return held
 
     async def restart_api(self, down_s: float) -> None:
-        self.world.note(f"fault: the API server is down for {down_s:.3f} s")
+        self.world.fault(f"the API server is down for {down_s:.3f} s")
         self.world.api.break_watches()
         await self.world.net.restart_server(down_s)
 
@@ -211,41 +211,41 @@ class Faults:
         return self.world.site.link(a, b)
 
     async def cut_wire(self, a: str, b: str, for_s: float) -> None:
-        self.world.note(f"fault: the wire {a}-{b} is cut for {for_s:.3f} s")
+        self.world.fault(f"the wire {a}-{b} is cut for {for_s:.3f} s")
         self.wire(a, b).up = False
         await asyncio.sleep(for_s)
         self.wire(a, b).up = True
 
     async def lose_last_word(self, a: str, b: str, for_s: float) -> None:
         """The target loads everything, and its last message never arrives."""
-        self.world.note(f"fault: {a}-{b} loses last words for {for_s:.3f} s")
+        self.world.fault(f"{a}-{b} loses last words for {for_s:.3f} s")
         self.wire(a, b).loses_last_word = True
         await asyncio.sleep(for_s)
         self.wire(a, b).loses_last_word = False
 
     async def hold_last_word(self, a: str, b: str, for_s: float) -> None:
         """The target loads everything, and its last message is on the way for ever."""
-        self.world.note(f"fault: {a}-{b} holds last words for {for_s:.3f} s")
+        self.world.fault(f"{a}-{b} holds last words for {for_s:.3f} s")
         self.wire(a, b).holds_last_word = True
         await asyncio.sleep(for_s)
         self.wire(a, b).holds_last_word = False
 
     async def mute(self, a: str, b: str, for_s: float) -> None:
         """``b`` does not hear ``a`` any more, and ``a`` hears ``b``."""
-        self.world.note(f"fault: {b} does not hear {a} for {for_s:.3f} s")
+        self.world.fault(f"{b} does not hear {a} for {for_s:.3f} s")
         self.wire(a, b).mute = a
         await asyncio.sleep(for_s)
         self.wire(a, b).mute = ""
 
     async def slow_wire(self, a: str, b: str, bytes_per_second: float, for_s: float) -> None:
-        self.world.note(f"fault: {a}-{b} carries {bytes_per_second:.0f} B/s for {for_s:.3f} s")
+        self.world.fault(f"{a}-{b} carries {bytes_per_second:.0f} B/s for {for_s:.3f} s")
         self.wire(a, b).bytes_per_second = bytes_per_second
         await asyncio.sleep(for_s)
         self.wire(a, b).bytes_per_second = _WIRE_BYTES_PER_SECOND
 
     async def refuse_launch(self, node: str, for_s: float) -> None:
         """QEMU does not start on this node."""
-        self.world.note(f"fault: QEMU does not start on {node} for {for_s:.3f} s")
+        self.world.fault(f"QEMU does not start on {node} for {for_s:.3f} s")
         self.world.site.refuse_launch[node] = "could not load PC BIOS 'bios-256k.bin'"
         await asyncio.sleep(for_s)
         self.world.site.refuse_launch.pop(node, None)

@@ -180,7 +180,7 @@ class Losses:
         """What it says arrives and it hears no answer, or the other way round, or either now and then."""
         some = self._dice.between(0, 0.5), self._dice.between(0, 0.5)
         requests, answers = self._dice.pick(((0.0, 1.0), (1.0, 0.0), some))
-        self._world.note(f"fault: {where} and the API lose {requests:g} there, {answers:g} back")
+        self._world.fault(f"{where} and the API lose {requests:g} there, {answers:g} back")
         link = self.faults.api_link(where)
         link.lose_request, link.lose_answer = requests, answers
         await asyncio.sleep(self._s())
@@ -204,7 +204,7 @@ class Losses:
     async def _wall_clock(self, where: str) -> None:
         node = self._node(where)
         step_s = self._dice.between(-_WALL_STEP_S, _WALL_STEP_S)
-        self._world.note(f"fault: the wall clock of {node} is off by {step_s:.0f} s")
+        self._world.fault(f"the wall clock of {node} is off by {step_s:.0f} s")
         self._world.nodes[node].clock.set_wall_error(step_s)
 
     # --- processes ---

@@ -186,6 +186,8 @@ class User:
     async def _evict(self) -> None:
         operation = await self._scenario.evict(self._vm)
         await self._finished(operation)
+        if self._scenario.operation_phase(operation) == "Failed" and self._dice.happens(0.4):
+            await self._recreate()  # out of patience
 
     async def _abort(self) -> None:
         operation = await self._scenario.evict(self._vm)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from drover.agent.agent import Agent, Ports
@@ -142,6 +143,8 @@ class World:
         if self.shape.drains:
             self.api.eviction_review = self.evictions.review
         self.controllers = ""  # the living process; empty: none
+        self.manager: Manager | None = None  # of the controllers' last life
+        self.struck_s = 0.0  # when something broke last
         self.broken: list[str] = []  # processes that ended by an error of ours
         self._controller_lives = 0
         self._processes = TaskScope("processes")  # never closed: killed tasks never end
@@ -171,6 +174,11 @@ class World:
         """A line of the story itself: what users do, what breaks."""
         self.trace.append(f"{self.loop.time():11.4f} ==== {what}")
 
+    def fault(self, what: str) -> None:
+        """Something breaks now."""
+        self.struck_s = self.loop.time()
+        self.note(f"fault: {what}")
+
     async def __aenter__(self) -> World:
         await self._furnish()
         with self.loop.process("kubernetes"):
@@ -194,9 +202,8 @@ class World:
 
     async def _furnish(self) -> None:
         """What an installation brings along, as far as the model knows its kinds."""
-        for manifest in manifest_files.load():
-            kind = _FURNITURE.get(manifest["kind"])
-            if kind is not None and self.find(kind, manifest["metadata"]["name"], "") is None:
+        for kind, manifest in _furniture():
+            if self.find(kind, manifest["metadata"]["name"], "") is None:
                 await self.user.create(kind, manifest)
         if self.shape.fenced and self.find(scheme.NODEGROUP, GROUP) is None:
             fencing = {"mode": "Watchdog", "watchdog": {"timeout": self.shape.fenced}}
@@ -213,7 +220,7 @@ class World:
         door = self.net.transport(CONTROLLERS, self.api.transport(user, (user,)))
         ids = SeededIds(f"{self.controllers}-{self.seed}")
         with self.loop.process(self.controllers):
-            manager = Manager(
+            self.manager = manager = Manager(
                 Client(door), self.controllers_clock, ids, self.log, "drover-controllers"
             )
             wire_classes(manager)
@@ -358,6 +365,13 @@ _FURNITURE = {
     "PriorityClass": scheme.PRIORITYCLASS,
     "VirtualMachineClass": scheme.VMCLASS,
 }
+
+
+@cache
+def _furniture() -> list[tuple[scheme.Kind, Object]]:
+    """Read once: hundreds of worlds live in one process."""
+    found = manifest_files.load()
+    return [(_FURNITURE[doc["kind"]], doc) for doc in found if doc["kind"] in _FURNITURE]
 
 
 def _virtual_loop() -> VirtualLoop:
