@@ -75,6 +75,10 @@ class Controller:
         """Wake a key by hand."""
         self._bound()[0].add(key)
 
+    def unsettled(self) -> list[str]:
+        """Keys that are not at rest, see ``WorkQueue.unsettled``."""
+        return [f"{self.name} {key}" for key in self._bound()[0].unsettled()]
+
     async def run(self) -> None:
         """Work until cancelled. Raises InvariantBroken."""
         queue, _ = self._bound()

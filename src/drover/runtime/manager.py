@@ -57,6 +57,10 @@ class Manager:
         if self._scope is not None:
             self._scope.spawn(self._start(self._scope, [controller]), f"start {controller.name}")
 
+    def unsettled(self) -> list[str]:
+        """What its controllers have still to do now, or failed at: controller and key."""
+        return [key for controller in self._controllers for key in controller.unsettled()]
+
     async def run(self) -> None:
         """Run until cancelled; raises what broke."""
         async with TaskScope("manager") as scope:

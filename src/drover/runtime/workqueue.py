@@ -71,6 +71,10 @@ class WorkQueue:
     def failures(self, key: str) -> int:
         return self._failures.get(key, 0)
 
+    def unsettled(self) -> list[str]:
+        """Keys that wait to be taken, are being processed, or failed when they last were."""
+        return sorted(self._dirty | self._processing | set(self._failures))
+
     async def get(self) -> str:
         """The next key; the caller must call ``done`` for it."""
         key = await self._ready.get()

@@ -6,13 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from drover.sim.checkers.evacuations import OneEvacuation
-from drover.sim.checkers.liveness import NothingOpen, VmsRun
+from drover.sim.checkers.liveness import FirmwareRolledOut, NothingOpen, QueuesEmpty, VmsRun
 from drover.sim.checkers.rebalance import Balanced, Cooldown, NoNodeOver, OnePlan, OnlyPlanned
 from drover.sim.checkers.s1_one_copy import LocksNotNeeded, NoWayBack, OneCopy
 from drover.sim.checkers.s2_lease import LeaseNamesTheRunning
 from drover.sim.checkers.s3_fenced import FencedIsDead
 from drover.sim.checkers.s4_watch import WatchOrder
 from drover.sim.checkers.s5_terminal import TerminalStays
+from drover.sim.checkers.s6_limits import LimitsHold
+from drover.sim.checkers.s7_cordon import NothingLands
 from drover.sim.checkers.s8_address import OneHolder
 from drover.sim.checkers.s9_abort import AbortKeepsTheVm
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
 ALL: tuple[type[Checker], ...] = (
     OneCopy, LocksNotNeeded, NoWayBack, LeaseNamesTheRunning, FencedIsDead, WatchOrder, TerminalStays,
-    OneHolder, AbortKeepsTheVm, VmsRun, NothingOpen, OneEvacuation,
-    OnePlan, OnlyPlanned, Cooldown, NoNodeOver, Balanced,
+    LimitsHold, NothingLands, OneHolder, AbortKeepsTheVm, VmsRun, NothingOpen, QueuesEmpty,
+    FirmwareRolledOut, OneEvacuation, OnePlan, OnlyPlanned, Cooldown, NoNodeOver, Balanced,
 )  # fmt: skip
 REST_POLL_S = 1.0
 

@@ -1,10 +1,14 @@
-"""L1: after healing every VM that shall run runs. L2: nothing is left open or lying about."""
+"""After healing: L1 every VM that shall run runs, L2 nothing is left open or lying about, L3 the controllers have
+nothing more to do, and every guest is on the firmware that is wanted.
+"""
 
 from __future__ import annotations
 
+from drover.api import conditions, names
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
-from drover.api.scheme import VM, VMM, VMOP, key_of
+from drover.api.scheme import MODULECONFIG, VM, VMM, VMOP, key_of
+from drover.controllers import settings
 from drover.sim.checkers.base import Checker
 
 
@@ -54,3 +58,31 @@ class NothingOpen(Checker):
                 if pod["metadata"]["uid"] != holder:
                     return f"Pod {pod['metadata']['name']} is left of {name}"
         return ""
+
+
+class QueuesEmpty(Checker):
+    """What is only due later, at a time that was set, is no work."""
+
+    name = "L3 the controllers are at rest"
+
+    def at_rest(self) -> str:
+        manager = self.world.manager
+        busy = manager.unsettled() if manager is not None and self.world.controllers else []
+        return f"not at rest: {', '.join(busy)}" if busy else ""
+
+
+class FirmwareRolledOut(Checker):
+    name = "every guest is on the wanted firmware"
+
+    def at_rest(self) -> str:
+        config = self.world.find(MODULECONFIG, names.MODULE_CONFIG)
+        wanted = settings.read(config).firmware_version
+        if config is None or not wanted:
+            return ""
+        for vm in self.world.api.objects(VM):
+            status = vm.get("status") or {}
+            runs_on = (status.get("versions") or {}).get("qemu", wanted)
+            if status.get("phase") == "Running" and runs_on != wanted:
+                return f"VM {vm['metadata']['name']} is on {runs_on}, and {wanted} is wanted"
+        said = conditions.get_condition(config, "FirmwareRolledOut") or {}
+        return "" if said.get("status") == "True" else f"the rollout to {wanted} is {said}"
