@@ -25,6 +25,7 @@ SEEDS = {"rush": 20, "day": 4}
         "sim --story evict --nodes 5 --vms 20",
         "sim --story evict --seed 4711 --trace",
         "sim --story drain --seeds 20",
+        "sim --story firmware --seeds 20",
         "sim --story coldstandby --seeds 300",
         "sim --story coldstandby --seed 1 --hours 8",
         "sim --story rebalance --seeds 200",
@@ -32,7 +33,7 @@ SEEDS = {"rush": 20, "day": 4}
 )
 @click.option(
     "--story",
-    type=click.Choice(["evict", "drain", "coldstandby", "rebalance"]),
+    type=click.Choice(["evict", "drain", "firmware", "coldstandby", "rebalance"]),
     default="evict",
     show_default=True,
 )

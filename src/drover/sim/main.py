@@ -11,6 +11,7 @@ from drover.sim.loop import Deadlock, Livelock, StrayErrors, run
 from drover.sim.stories import EvictStory, Plan, Result
 from drover.sim.story_coldstandby import ColdStandbyStory
 from drover.sim.story_drain import DrainStory
+from drover.sim.story_firmware import FirmwareStory
 from drover.sim.story_rebalance import RebalanceStory
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 STORIES = {
     "evict": EvictStory,
     "drain": DrainStory,
+    "firmware": FirmwareStory,
     "coldstandby": ColdStandbyStory,
     "rebalance": RebalanceStory,
 }
