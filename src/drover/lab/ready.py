@@ -55,9 +55,11 @@ class CrashWatch:
                 raise LabError(f"{part} does not start: {words}")
 
 
-def _last_line(log: Path) -> str:
+def _last_line(log: Path, but_of: str = "") -> str:
+    """The last words of a process; ``but_of``: not those of the one that shares its log and outlives it."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1][:300] if lines else "it says nothing"
+    words = [line for line in lines if not but_of or but_of not in line]
+    return words[-1][:300] if words else "it says nothing"
 
 
 async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress: Progress) -> None:
@@ -86,7 +88,7 @@ async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress:
             nodes,
             since_s,
             ready=lambda node: progress(node, "ready"),
-            last_words=lambda node: _last_line(home.logs / f"{node}.log"),
+            last_words=lambda node: _last_line(home.logs / f"{node}.log", '"room": "nodeinit"'),
             limit_s=_NODES_LIMIT_S,
         )
         await _wait_controllers(home, clock, watch)
