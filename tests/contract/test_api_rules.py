@@ -10,7 +10,7 @@ from tests.contract.api_bodies import lease, node, operation, pod, vml, vmm
 from tests.contract.api_rig import following
 
 from drover.api.names import NODE_LEASE_NAMESPACE, VM_NAME_LABEL
-from drover.api.scheme import LEASE, NODE, POD, VML, VMM, VMOP
+from drover.api.scheme import LEASE, NODE, POD, REBALANCEPLAN, VML, VMM, VMOP
 from drover.api.status import ApiError, Forbidden, Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -162,6 +162,34 @@ class TestOthers:
         patch: Object = {"metadata": {"labels": {VM_NAME_LABEL: "y"}}}
         with pytest.raises(Forbidden):
             await rig.admin.patch(POD, "d8v-vm-x", rig.namespace, patch)
+
+    async def test_a_plan_is_the_controllers_and_its_yes_a_persons(self, rig: Rig) -> None:
+        controllers, name = await rig.controllers(), f"plan-{rig.namespace}"
+        spec = {"number": 1, "mode": "Approve", "hash": "a", "movesTotal": 0}
+        body: Object = {"metadata": {"name": name}, "spec": spec}
+        yes: Object = {"spec": {"approved": True}}
+        with pytest.raises(Forbidden):
+            await rig.admin.create(REBALANCEPLAN, body)
+        with pytest.raises(Forbidden):
+            await controllers.create(REBALANCEPLAN, {**body, "spec": {**spec, **yes["spec"]}})
+        await controllers.create(REBALANCEPLAN, body)
+        try:
+            for writer, change in (
+                (controllers, yes),
+                (controllers, {"spec": {"hash": "b"}}),
+                (rig.admin, {"spec": {"hash": "b"}}),
+            ):
+                with pytest.raises(Forbidden):
+                    await writer.patch(REBALANCEPLAN, name, "", change)
+            await rig.admin.patch(REBALANCEPLAN, name, "", yes)
+            with pytest.raises(Invalid):
+                await rig.admin.patch(REBALANCEPLAN, name, "", {"spec": {"approved": False}})
+            told: Object = {"status": {"phase": "Executing"}}
+            with pytest.raises(Forbidden):
+                await rig.admin.patch(REBALANCEPLAN, name, "", told, subresource="status")
+            await controllers.patch(REBALANCEPLAN, name, "", told, subresource="status")
+        finally:
+            await rig.admin.delete(REBALANCEPLAN, name)
 
     async def test_a_schema_prunes_defaults_and_refuses(self, rig: Rig) -> None:
         body = operation(rig)

@@ -19,6 +19,7 @@ RULES = "tests/sim/test_scenarios_rules.py"
 FAILURES = "tests/sim/test_scenarios_failures.py"
 FENCING = "tests/sim/test_scenarios_fencing.py"
 LIMIT_S = 600  # of one mutant, against one that hangs: on a busy machine a minute is soon gone
+REBALANCE = "tests/controllers/rebalance"
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,56 @@ MUTANTS = (
         (Edit("agent/deadline.py", "return bool(self.life) and now_s >= self.until_s", "return False"),),
         "test_a_frozen_agent_that_thaws_after_the_fence_starts_nothing",
         FENCING,
+    ),
+    Mutant(
+        "rebalance: a move on its way takes no room on its target",
+        (Edit("controllers/rebalance/revalidate.py", "cluster.with_pods(coming) if coming else cluster", "cluster"),),
+        "test_moves_on_their_way_count_on_their_target",
+        REBALANCE,
+    ),
+    Mutant(
+        "rebalance: a target may be filled over its threshold",
+        (Edit("controllers/rebalance/revalidate.py", "if comes and after * 100 > ceiling * whole:", "if False:"),),
+        "test_a_target_that_is_lost_cordoned_or_full",
+        REBALANCE,
+    ),
+    Mutant(
+        "rebalance: a moved VM does not rest",
+        (Edit("controllers/rebalance/past.py", "Rest(ended_s(vmop) + cooldown_s,", "Rest(ended_s(vmop),"),),
+        "test_a_moved_vm_rests",
+        REBALANCE,
+    ),
+    Mutant(
+        "rebalance: nobody goes first",
+        (Edit("controllers/rebalance/gather.py", "    if first:\n", "    if False and first:\n"),),
+        "test_a_persons_operation_goes_first",
+        REBALANCE,
+    ),
+    Mutant(
+        "rebalance: trouble need not settle",
+        (Edit("controllers/rebalance/gather.py", "bool(keys) and oldest >= settle_s", "bool(keys)"),),
+        "test_it_waits_for_the_settling_time",
+        REBALANCE,
+    ),
+    Mutant(
+        "rebalance: one number may be given to two plans",
+        (Edit("controllers/rebalance/act.py", "kinds.name_for(number),",
+              'f"rebalance-{number}-{self._manager.ids.suffix()}",'),),
+        "test_two_controllers_make_one_plan_and_one_move",
+        REBALANCE,
+    ),
+    Mutant(
+        "rebalance: an operation of a plan that is over goes on",
+        (Edit("controllers/rebalance/gather.py", "if over and past.vm_key", "if False and over and past.vm_key"),),
+        "test_an_operation_of_a_plan_that_is_over_is_taken_back",
+        REBALANCE,
+    ),
+    Mutant(
+        "rebalance: who asked to be left alone is moved",
+        (Edit("controllers/rebalance/guests.py",
+              "if names.PREFER_NO_EVICTION_ANNOTATION in annotations_of(pod):", "if False:"),),
+        "test_who_is_left_out_stays",
+        REBALANCE,
     ),
 )  # fmt: skip
 

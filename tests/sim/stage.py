@@ -61,11 +61,15 @@ def tell(
     fenced: str = "",
     firmware: tuple[str, ...] = (),
     drains: bool = False,
+    rebalances: bool = False,
 ) -> World:
     """Play a scenario; afterwards everything is mended and must come to rest."""
 
     async def play() -> World:
-        world = World(seed, Shape(nodes=nodes, fenced=fenced, firmware=firmware, drains=drains))
+        shape = Shape(
+            nodes=nodes, fenced=fenced, firmware=firmware, drains=drains, rebalances=rebalances
+        )
+        world = World(seed, shape)
         try:
             async with world:
                 scenario = Scenario(world)

@@ -16,6 +16,14 @@ def test_rebalancing_under_weather() -> None:
         assert result.broken is None, f"seed {seed}: {result.broken}"
 
 
+def test_noise_moves_few_and_nothing_back() -> None:
+    """96 quarters of an hour with other reservations in each, and moves that fail."""
+    result = play(1, Plan(story="noise"))
+    assert result.broken is None, result.broken
+    assert result.marks["rebalance.failed"] >= 1
+    assert 4 <= result.marks["rebalance.done"] <= 8
+
+
 def test_in_fair_weather_plans_are_carried_out() -> None:
     """And the world has cases of every kind: a plan that is done, one that is superseded."""
     marks: dict[str, int] = {}

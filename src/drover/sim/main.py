@@ -12,19 +12,21 @@ from drover.sim.stories import EvictStory, Plan, Result
 from drover.sim.story_coldstandby import ColdStandbyStory
 from drover.sim.story_drain import DrainStory
 from drover.sim.story_firmware import FirmwareStory
+from drover.sim.story_noise import NoiseStory
 from drover.sim.story_rebalance import RebalanceStory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-STORIES = {
+STORIES: dict[str, Callable[[int, Plan], EvictStory | NoiseStory]] = {
     "evict": EvictStory,
     "drain": DrainStory,
     "firmware": FirmwareStory,
     "coldstandby": ColdStandbyStory,
     "rebalance": RebalanceStory,
+    "noise": NoiseStory,
 }
-LIMIT_S = 24 * 3600.0  # of virtual time in one run
+LIMIT_S = 25 * 3600.0  # of virtual time in one run
 
 
 def play(seed: int, plan: Plan) -> Result:

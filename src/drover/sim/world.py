@@ -39,7 +39,7 @@ from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.pictures import ClusterPicture
 from drover.controllers.placement.controller import wire as wire_placement
-from drover.controllers.rebalance.controller import at_once
+from drover.controllers.rebalance.controller import AtOnce
 from drover.controllers.rebalance.controller import wire as wire_rebalance
 from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
@@ -239,7 +239,7 @@ class World:
                 wire_firmware(manager, picture)
                 wire_placement(manager, picture)
             if self.shape.rebalances:
-                wire_rebalance(manager, at_once)
+                wire_rebalance(manager, AtOnce())
         self._run_process(self.controllers, manager.run())
 
     def kill_controllers(self) -> None:
