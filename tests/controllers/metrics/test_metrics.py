@@ -153,6 +153,31 @@ OBJECTS = Objects(
             status={"standby": [{"node": "n1", "virtualMachines": 3, "withoutRoom": 1}]},
         )
     ],
+    deschedulers=[
+        obj(
+            "virtualization",
+            "",
+            status={
+                "overloadedNodes": 2,
+                "brokenRules": 1,
+                "lastBalancedTime": AT,
+                "conditions": [condition("Balanced", "False")],
+            },
+        )
+    ],
+    plans=[
+        obj(
+            "rebalance-1",
+            "",
+            spec={"number": 1},
+            status={
+                "phase": "Executing",
+                "done": 2,
+                "gain": 30,
+                "steps": [{"state": state} for state in ("Done", "Done", "Failed", "Moving")],
+            },
+        )
+    ],
 )
 
 
@@ -252,6 +277,21 @@ def test_what_the_loss_of_a_node_would_mean() -> None:
     found = samples()
     assert found["drover_standby_vms", "group=worker"] == 3
     assert found["drover_standby_vms_without_room", "group=worker"] == 1
+
+
+def test_how_a_rebalancing_goes() -> None:
+    found = samples()
+    assert found["drover_rebalance_overloaded_nodes", ""] == 2
+    assert found["drover_rebalance_broken_rules", ""] == 1
+    assert found["drover_rebalance_seconds_since_balanced", ""] == 3600
+    assert found["drover_rebalance_plan_age_seconds", ""] == 3600
+    assert found["drover_rebalance_moves", "result=Done"] == 2
+    assert found["drover_rebalance_moves", "result=Stopped"] == 0
+    assert found["drover_rebalance_gain_per_move", ""] == 15
+    balanced = obj("virtualization", "", status={"conditions": [condition("Balanced")]})
+    calm = samples(replace(ONE_NODE, deschedulers=[balanced], plans=[]))
+    assert calm["drover_rebalance_seconds_since_balanced", ""] == 0
+    assert ("drover_rebalance_plan_age_seconds", "") not in calm
 
 
 def test_the_queue_and_the_backlog() -> None:

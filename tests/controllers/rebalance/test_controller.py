@@ -16,7 +16,7 @@ from drover.api.wire import Object
 from drover.base.ids import SeededIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
-from drover.controllers.rebalance.controller import at_once, wire
+from drover.controllers.rebalance.controller import AtOnce, wire
 from drover.runtime.client import Client
 from drover.runtime.manager import Manager
 
@@ -28,7 +28,7 @@ QUICK: dict[str, Any] = {"settlingTime": 5}
 
 def both(world: World) -> None:
     moving.wire(world)
-    wire(world.manager, at_once)
+    wire(world.manager, AtOnce())
 
 
 def story(told: Callable[[World], Awaitable[None]], seed: int = 0) -> None:
@@ -138,6 +138,7 @@ def test_a_plan_waits_for_a_persons_word() -> None:
         await world.patch(REBALANCEPLAN, "rebalance-1", {"spec": {"approved": True}})
         await world.settle(3)
         assert len(await ours(world)) == 1
+        assert kinds.phase((await plans(world))[0]) is kinds.PlanPhase.EXECUTING
 
     story(told)
 
@@ -217,7 +218,7 @@ def test_two_controllers_make_one_plan_and_one_move() -> None:
         door = world.api.transport(names.CONTROLLERS_USER, [names.CONTROLLERS_USER])
         log = Log(world.clock, world.log.append)
         twin = Manager(Client(door), world.clock, SeededIds("twin"), log)
-        wire(twin, at_once)
+        wire(twin, AtOnce())
         async with TaskScope("twin") as scope:
             scope.guard(twin.run(), "twin")
             await crowded(world)
@@ -249,5 +250,28 @@ def test_an_operation_of_a_plan_that_is_over_is_taken_back() -> None:
         await world.settle(5)
         assert await ours(world) == []
         assert (await world.get(VM, "vm0"))["status"]["phase"] == "Running"
+
+    story(told)
+
+
+def test_a_rebalancing_without_effect_is_told_to_somebody() -> None:
+    async def told(world: World) -> None:
+        await crowded(world)
+        for node in ("n2", "n3", "n4"):
+            await world.patch(NODE, node, {"spec": {"unschedulable": True}})
+        await world.settle(600)
+        found = await world.get(DESCHEDULER, names.DESCHEDULER)
+        assert conditions.is_true(found, "Progressing")
+        assert (await balanced(world))["reason"] == "Impossible"
+        await world.settle(400)
+        found = await world.get(DESCHEDULER, names.DESCHEDULER)
+        stalled = conditions.get_condition(found, "Progressing") or {}
+        assert (stalled["status"], stalled["reason"]) == ("False", "WithoutEffect")
+        events, _ = await world.admin.list(EVENT)
+        warned = [event for event in events if event["reason"] == "RebalancingWithoutEffect"]
+        assert len(warned) == 1
+        await world.patch(NODE, "n2", {"spec": {"unschedulable": None}})
+        await world.settle(40)
+        assert len(await ours(world)) == 1
 
     story(told)

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from drover.api import scheme
 from drover.api.wire import Object
-from drover.controllers.metrics import moves, operations, others, vms
+from drover.controllers.metrics import moves, operations, others, rebalancing, vms
 from drover.runtime.manager import Manager
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -34,6 +34,8 @@ class Objects:
     images: Sequence[Object] = ()
     cluster_images: Sequence[Object] = ()
     groups: Sequence[Object] = ()
+    deschedulers: Sequence[Object] = ()
+    plans: Sequence[Object] = ()
 
 
 def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[Metric]:
@@ -49,6 +51,7 @@ def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[M
         *moves.backlog_families(objects.vms),
         *moves.copy_families(objects.moves),
         *finished.families(objects.moves),
+        *rebalancing.families(objects.deschedulers, objects.plans, now_s),
     ]
 
 
@@ -62,6 +65,7 @@ class Exposition:
             for kind in (
                 *(scheme.VM, scheme.VMOP, scheme.VMM, scheme.VMCLASS),
                 *(scheme.VDISK, scheme.VIMAGE, scheme.CVIMAGE, scheme.NODEGROUP),
+                *(scheme.DESCHEDULER, scheme.REBALANCEPLAN),
             )
         ]
         self._finished = moves.Finished()

@@ -1,14 +1,16 @@
 """Wiring of the rebalancer. The cluster is balanced as a whole, so there is one key.
 
-It looks at most once in ``GAP_S``, whatever happens meanwhile. A plan that the planner could not make is not asked for
-again at once: the answer costs seconds in a large cluster, and mostly stays the same.
+It looks at most once in ``GAP_S``, whatever happens meanwhile, and spends at most a twentieth of its time on looking. A
+plan that the planner could not make is not asked for again at once: the answer costs seconds in a large cluster, and
+mostly stays the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 from drover.api import conditions as cond
 from drover.api import names
@@ -20,10 +22,10 @@ from drover.base.clock import rfc3339
 from drover.controllers.rebalance import decide as story
 from drover.controllers.rebalance.act import Acts
 from drover.controllers.rebalance.gather import Caches
-from drover.controllers.rebalance.problem import WITHOUT_PROOF, Problem
+from drover.controllers.rebalance.problem import BUDGET, WITHOUT_PROOF, Problem
 from drover.controllers.rebalance.view import PlanView, RebalanceView
 from drover.controllers.writes import Writer
-from drover.planner import Plan
+from drover.planner import Budget, Plan
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
@@ -33,22 +35,38 @@ ASK_AGAIN_S = 5.0  # at least, and twenty times what the answer took
 _SHARE = 20
 _MOST_WORDS = 4000
 
-Planner = Callable[[Problem], Awaitable[Plan]]
+T = TypeVar("T")
 
 
-async def beside_the_loop(problem: Problem) -> Plan:
+class Thinker(Protocol):
+    """How what takes long is computed."""
+
+    budget: Budget
+
+    async def __call__(self, work: Callable[[], T]) -> T: ...
+
+
+class BesideTheLoop:
     """A large plan takes seconds, and other controllers go on meanwhile."""
-    return await asyncio.to_thread(problem.plan)
+
+    budget = BUDGET
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(work)
 
 
-async def at_once(problem: Problem) -> Plan:
+class AtOnce:
     """For worlds without threads and with many plans: the shortest plan that is found, unproved."""
-    return problem.plan(WITHOUT_PROOF)
+
+    budget = WITHOUT_PROOF
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        return work()
 
 
-def wire(manager: Manager, planner: Planner = beside_the_loop) -> None:
+def wire(manager: Manager, thinker: Thinker | None = None) -> None:
     """Register the controller with ``manager``."""
-    made = RebalanceController(manager, planner)
+    made = RebalanceController(manager, thinker or BesideTheLoop())
     caches = made.caches
     controller = Controller("rebalance", made.reconcile)
     wakes = (names.REBALANCE_MODULE, names.MODULE_CONFIG)
@@ -62,13 +80,13 @@ def wire(manager: Manager, planner: Planner = beside_the_loop) -> None:
 class RebalanceController:
     """One reconcile function over one key."""
 
-    def __init__(self, manager: Manager, planner: Planner) -> None:
+    def __init__(self, manager: Manager, thinker: Thinker) -> None:
         self._manager = manager
-        self._planner = planner
+        self._think = thinker
         self.caches = Caches(manager)
         self._acts = Acts(manager, self.caches)
         self._writer = Writer(manager.client, manager.clock, self.caches.deschedulers)
-        self._looked_s: float | None = None
+        self._look_s = 0.0  # monotonic, when it may be looked again
         self._empty: Plan | None = None  # the last answer without a move
         self._ask_s = 0.0  # monotonic, when it may be asked for anew
 
@@ -77,15 +95,17 @@ class RebalanceController:
         if not policy.enabled and self.caches.open_plan() is None:
             await self._report(RebalanceView(self._manager.clock.wall(), policy))
             return Done()
-        if self._looked_s is not None and now_s - self._looked_s < GAP_S:
-            return After(GAP_S - (now_s - self._looked_s))
-        self._looked_s = now_s
-        view, problem = self.caches.view(policy)
+        if now_s < self._look_s:
+            return After(self._look_s - now_s)
+        look = self.caches.look()
+        view, problem = await self._think(lambda: self.caches.view(look))
+        took_s = self._manager.clock.monotonic() - now_s
+        self._look_s = now_s + max(GAP_S, _SHARE * took_s)
         intents = story.decide(view)
         if any(isinstance(intent, story.Ask) for intent in intents):
             view = replace(view, draft=await self._ask(problem))
             intents = story.decide(view)
-        outcome = await self._carry_out(view, problem, intents)
+        outcome = await self._carry_out(view, problem, intents, look.plan)
         await self._report(view)
         await self._acts.prune(policy.cooldown_s)
         return outcome
@@ -94,17 +114,21 @@ class RebalanceController:
         began_s = self._manager.clock.monotonic()
         if self._empty is not None and began_s < self._ask_s:
             return self._empty
-        plan = await self._planner(problem)
+        plan = await self._think(lambda: problem.plan(self._think.budget))
         now_s = self._manager.clock.monotonic()
         self._ask_s = now_s + max(ASK_AGAIN_S, _SHARE * (now_s - began_s))
         self._empty = None if plan.moves else plan
         return plan
 
     async def _carry_out(
-        self, view: RebalanceView, problem: Problem, intents: list[story.Intent]
+        self,
+        view: RebalanceView,
+        problem: Problem,
+        intents: list[story.Intent],
+        plan: Object | None,
     ) -> Outcome:
         outcome: Outcome = Done()
-        plan, told = self.caches.open_plan(), view.plan
+        told = view.plan
         for intent in intents:
             match intent:
                 case story.Withdraw(operation):
