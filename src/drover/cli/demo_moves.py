@@ -50,6 +50,7 @@ class Figures:
     operation_gone_s: float = 0.0
     drain_s: float = 0.0
     firmware_s: float = 0.0  # 0: there is one version only
+    balance_s: float = 0.0
 
     def rows(self) -> list[tuple[str, str]]:
         every = f"pinged every {demo_ping.INTERVAL_MS} ms"

@@ -27,16 +27,23 @@ def rebalance() -> None:
 
 
 @rebalance.command(epilog=examples("rebalance on", "rebalance on --approve"))
-@click.option("--approve", is_flag=True, help="Plans wait for a person's yes.")
+@click.option("--approve/--automatic", default=None, help="Whether plans wait for a person's yes.")
+@click.option("--settle", type=click.IntRange(1, 86_400), default=None, metavar="SECONDS",
+              help="How long trouble must have stood before anything moves.")  # fmt: skip
 @click.pass_obj
-def on(session: Session, approve: bool) -> int:
+def on(session: Session, approve: bool | None, settle: int | None) -> int:
     """Switch the rebalancer on (ModuleConfig descheduler).
 
-    Without --approve what was set before stays.
+    What is not said here stays as it was set before.
     """
     from drover.cli.connect import with_api
 
-    return with_api(session, lambda api: _switch(api, True, approve))
+    settings: dict[str, object] = {}
+    if approve is not None:
+        settings["mode"] = "Approve" if approve else "Automatic"
+    if settle is not None:
+        settings["settlingTime"] = settle
+    return with_api(session, lambda api: _switch(api, True, settings))
 
 
 @rebalance.command(epilog=examples("rebalance off"))
@@ -45,16 +52,16 @@ def off(session: Session) -> int:
     """Switch the rebalancer off. Moves that go on end by themselves."""
     from drover.cli.connect import with_api
 
-    return with_api(session, lambda api: _switch(api, False, False))
+    return with_api(session, lambda api: _switch(api, False, {}))
 
 
-async def _switch(api: Api, enabled: bool, approve: bool) -> int:
+async def _switch(api: Api, enabled: bool, settings: dict[str, object]) -> int:
     from drover.api import names, scheme
     from drover.api.status import NotFound
 
     spec: dict[str, object] = {"enabled": enabled}
-    if approve:
-        spec["settings"] = {"rebalance": {"mode": "Approve"}}
+    if settings:
+        spec["settings"] = {"rebalance": settings}
     try:
         await api.client.patch(scheme.MODULECONFIG, names.REBALANCE_MODULE, "", {"spec": spec})
     except NotFound:

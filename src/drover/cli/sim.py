@@ -33,7 +33,7 @@ SEEDS = {"rush": 20, "day": 4}
 )
 @click.option(
     "--story",
-    type=click.Choice(["evict", "drain", "firmware", "coldstandby", "rebalance"]),
+    type=click.Choice(["evict", "drain", "firmware", "coldstandby", "rebalance", "noise"]),
     default="evict",
     show_default=True,
 )
