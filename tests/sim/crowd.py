@@ -1,12 +1,12 @@
 """Many seeds, played in processes of their own on both cores: a group of them is one test.
 
     @pytest.fixture(scope="module")
-    def crowd(request):
+    def crowd(request) -> Iterator[Crowd]:
         yield from played(PLAN, request)
 
     @pytest.mark.parametrize("group", groups(200))
     def test_...(group, crowd):
-        assert crowd[group].result() == ""
+        assert crowd[group].result().broken == ""
 
 ``python -m tests.sim.crowd STORY FIRST LAST`` plays until a seed finds something, in whatever copy of
 the source PYTHONPATH names: planted bugs are hunted with it.
@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from collections import Counter
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from drover.sim.main import play, replay_line
@@ -35,7 +37,19 @@ PLANS = {
     "evict": Plan(vms=3, seconds=40),
     "drain": Plan(story="drain", vms=3, seconds=60),
     "firmware": Plan(story="firmware", vms=3, seconds=60),
+    "coldstandby": Plan(story="coldstandby", vms=3, seconds=25),
 }
+
+
+@dataclass
+class Verdict:
+    """Of a group of seeds."""
+
+    broken: str = ""  # what is to be told of the first seed that was broken; empty: all held
+    marks: Counter[str] = field(default_factory=Counter)
+
+
+Crowd = dict[int, Future[Verdict]]  # by the first seed of a group
 
 
 def groups(seeds: int) -> range:
@@ -50,16 +64,19 @@ def told(result: Result, plan: Plan) -> str:
     )
 
 
-def verdict(plan: Plan, first: int, last: int) -> str:
-    """Of the first seed that was broken; empty when all held."""
+def verdict(plan: Plan, first: int, last: int) -> Verdict:
+    """Play until a seed is broken."""
+    found = Verdict()
     for seed in range(first, last + 1):
         result = play(seed, plan)
+        found.marks.update(result.marks)
         if result.broken is not None:
-            return told(result, plan)
-    return ""
+            found.broken = told(result, plan)
+            break
+    return found
 
 
-def played(plan: Plan, request: pytest.FixtureRequest) -> Iterator[dict[int, Future[str]]]:
+def played(plan: Plan, request: pytest.FixtureRequest) -> Iterator[Crowd]:
     """Plays the groups of the chosen tests beside one another; for a fixture of the module."""
     chosen = {
         params["group"]
@@ -79,6 +96,6 @@ def played(plan: Plan, request: pytest.FixtureRequest) -> Iterator[dict[int, Fut
 
 
 if __name__ == "__main__":
-    found = verdict(PLANS[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3]))
+    found = verdict(PLANS[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3])).broken
     print(found)
     sys.exit(1 if found else 0)
