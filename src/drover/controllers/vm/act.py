@@ -16,6 +16,7 @@ from drover.api.kinds import image as images
 from drover.api.kinds import ip as ips
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
+from drover.api.kinds import vml as vmls
 from drover.api.kinds.pod import PodPhase
 from drover.api.kinds.vm import DeviceKind
 from drover.api.machine import GuestNetwork
@@ -82,8 +83,8 @@ class Actor:
                 await self._stop(pod, how)
             case intents.UpdatePod(pod, patch):
                 await self._patch_pod(pod, patch)
-            case intents.DeletePod(pod):
-                await self._delete_pod(pod)
+            case intents.DeletePod(pod, lost):
+                await self._delete_pod(pod, lost)
             case intents.DeleteLease(released):
                 await self._delete_lease(released)
             case intents.DropFinalizer():
@@ -234,15 +235,14 @@ class Actor:
             return  # the agent ends the guest of a Pod that is gone
         self._caches.pods.observe(answer)
 
-    async def _delete_pod(self, pod: Object) -> None:
-        """As it was seen: another leader may have started the VM in it meanwhile, and then it is Running. One that says
-        so already and may not is ended by its agent."""
-        if pods.phase(pod) is PodPhase.RUNNING:
+    async def _delete_pod(self, pod: Object, lost: bool) -> None:
+        """As it was seen: another leader may have started the VM in it meanwhile, and then it is Running. Of one that
+        says so already the lease is read afresh, since the cache of that may be older."""
+        if not lost and pods.phase(pod) is PodPhase.RUNNING and await self._may_run(pod):
             return
         meta = pod["metadata"]
-        with contextlib.suppress(
-            NotFound, Conflict
-        ):  # it has changed, which wakes us, or is another one
+        # Otherwise it has changed, which wakes us, or is another one.
+        with contextlib.suppress(NotFound, Conflict):
             await self._client.delete(
                 POD,
                 meta["name"],
@@ -250,6 +250,14 @@ class Actor:
                 uid=meta["uid"],
                 resource_version=meta["resourceVersion"],
             )
+
+    async def _may_run(self, pod: Object) -> bool:
+        try:
+            present = await self._client.get(VML, pods.vm_name(pod), namespace_of(pod))
+        except NotFound:
+            return True  # absent is not released
+        self._caches.leases.observe(present)
+        return vmls.holder(present) == uid_of(pod)
 
     async def _delete_lease(self, released: Object) -> None:
         try:

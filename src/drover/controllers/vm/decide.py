@@ -184,7 +184,10 @@ def _while_held(view: VmView, power: Power) -> tuple[Act, ...]:
     active = view.active_pod
     if view.holder_dead and view.own_lease is not None:
         # Its Pod may have been bound after the fencing controller took that node's Pods away.
-        return (*([DeletePod(active)] if active is not None else []), Break(view.own_lease))
+        return (
+            *([DeletePod(active, lost=True)] if active is not None else []),
+            Break(view.own_lease),
+        )
     acts: list[Act] = []
     how = power.restart if power.wanted else (power.stop or "graceful")
     if active is not None and how and _stronger(how, stop_wish(active)):

@@ -76,9 +76,10 @@ class UpdatePod(Act):
 
 @dataclass(frozen=True)
 class DeletePod(Act):
-    """A Pod that never held the lease is not needed any more."""
+    """A Pod that never held the lease is not needed any more, or ``lost``: the life of its node is proved over."""
 
     pod: Object
+    lost: bool = False
 
 
 @dataclass(frozen=True)
