@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drover.api import names, scheme, status
+from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
@@ -51,6 +52,7 @@ class Figures:
     drain_s: float = 0.0
     firmware_s: float = 0.0  # 0: there is one version only
     balance_s: float = 0.0
+    losses_s: tuple[float, float] = (0.0, 0.0)  # of power, of the network; 0: not played
 
     def rows(self) -> list[tuple[str, str]]:
         every = f"pinged every {demo_ping.INTERVAL_MS} ms"
@@ -68,6 +70,11 @@ class Figures:
         ]
         if self.firmware_s:
             rows.append(("firmware: until every VM ran on it", f"{self.firmware_s:.1f} s"))
+        for what, took_s in zip(("power", "network"), self.losses_s, strict=True):
+            if took_s:
+                rows.append(
+                    (f"host without {what}: until its VM answered again", f"{took_s:.1f} s")
+                )
         return rows
 
 
@@ -238,7 +245,8 @@ class Moves:
             now_s = clock.monotonic()
             if not asked_s and (vmop is None or vmop["metadata"].get("deletionTimestamp")):
                 asked_s = now_s
-            if not pod_gone_s and asked_s and pod is None:
+            # On a busy machine it may have ended by itself before anybody had to delete it.
+            if not pod_gone_s and asked_s and (pod is None or pods.ended(pod)):
                 pod_gone_s = now_s
             if not op_gone_s and asked_s and vmop is None:
                 op_gone_s = now_s
