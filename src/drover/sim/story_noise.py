@@ -63,7 +63,7 @@ class _Day:
         self._admin = Client(self._api.stagehand())
         self._trace: list[str] = []
         self._marks: dict[str, int] = {}
-        self._moves: list[tuple[float, str, str, str]] = []  # when, VM, source, target
+        self._moves: list[tuple[float, str, str, str, str]] = []  # when, VM, source, target, plan
 
     async def play(self) -> Result:
         broken: Broken | None = None
@@ -193,7 +193,8 @@ class _Day:
         name, vm = vmop["metadata"]["name"], vmops.vm_name(vmop)
         failed = self._dice.happens(FAILS)
         if not failed:
-            await self._moved(vm, vmops.node_selector(vmop)["kubernetes.io/hostname"])
+            plan = vmop["metadata"]["annotations"][names.REBALANCE_ANNOTATION]
+            await self._moved(vm, vmops.node_selector(vmop)["kubernetes.io/hostname"], plan)
         completed = {
             "type": "Completed",
             "status": "False" if failed else "True",
@@ -204,7 +205,7 @@ class _Day:
         status = {"phase": "Failed" if failed else "Completed", "conditions": [completed]}
         await door.patch(scheme.VMOP, name, NAMESPACE, {"status": status}, subresource="status")
 
-    async def _moved(self, vm: str, target: str) -> None:
+    async def _moved(self, vm: str, target: str, plan: str) -> None:
         label = f"{names.VM_NAME_LABEL}={vm}"
         [pod], _ = await self._admin.list(scheme.POD, NAMESPACE, labels=label)
         source, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
@@ -215,7 +216,7 @@ class _Day:
             f"d8v-vm-{vm}-{number}", target, int(asked.rstrip("m")), {names.VM_NAME_LABEL: vm}
         )
         await self._says(vm, target)
-        self._moves.append((asyncio.get_running_loop().time(), vm, source, target))
+        self._moves.append((asyncio.get_running_loop().time(), vm, source, target, plan))
 
     # --- the judge ---
 
@@ -223,15 +224,16 @@ class _Day:
         now_s = asyncio.get_running_loop().time()
         if not self._moves:
             raise Broken("noise", "nothing was moved: the story says nothing", now_s)
-        late = {vm for at, vm, _, _ in self._moves if at > FIRST * CYCLE_S}
+        late = {vm for at, vm, *_ in self._moves if at > FIRST * CYCLE_S}
         if len(late) > MOST_MOVED * VMS:
             raise Broken("at most 2 % of VMs a day", f"{len(late)} of {VMS} moved", now_s)
         homes: dict[str, list[str]] = {}
-        last: dict[str, float] = {}
-        for at, vm, source, target in self._moves:
-            if at - last.get(vm, -COOLDOWN_S) < COOLDOWN_S:
+        last: dict[str, tuple[float, str]] = {}
+        for at, vm, source, target, plan in self._moves:
+            before_s, by = last.get(vm, (-COOLDOWN_S, ""))
+            if at - before_s < COOLDOWN_S and by != plan:
                 raise Broken("each VM rests for its cooldown", f"{vm} moved again", at)
-            last[vm] = at
+            last[vm] = (at, plan)
             been = homes.setdefault(vm, [source])
             if target in been:
                 raise Broken("no way back", f"{vm} went {[*been, target]}", now_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.controllers.rebalance.objects import ON, ask, crowd, node, pod, vm, vmop
+from tests.controllers.rebalance.objects import NOW_S, ON, ask, crowd, node, pod, vm, vmop
 
 from drover.controllers.rebalance.revalidate import Arrival, objection
 from drover.controllers.rebalance.view import Step
@@ -35,6 +35,14 @@ def test_a_vm_that_went_elsewhere_or_is_somebody_elses() -> None:
     busy = [vmop("evict-a", "a", "Pending", type="Evict")]
     assert "operation evict-a" in objection(ask(**crowd(5), vmops=busy), STEP, [])
     assert "does not run" in objection(ask(**crowd(5)), replace(STEP, vm="default/z"), [])
+
+
+def test_a_detour_of_the_plan_goes_on_and_another_vm_rests() -> None:
+    done = [vmop("rebalance-1", "a", "Completed", NOW_S - 9, plan="rebalance-1")]
+    assert "moved it lately" in objection(ask(**crowd(5), vmops=done), STEP, [])
+    assert objection(ask(**crowd(5), vmops=done), STEP, [], goes_on=True) == ""
+    busy = [*done, vmop("evict-a", "a", "Pending", type="Evict")]
+    assert "operation evict-a" in objection(ask(**crowd(5), vmops=busy), STEP, [], goes_on=True)
 
 
 def test_a_target_that_is_lost_cordoned_or_full() -> None:

@@ -89,9 +89,9 @@ class Acts:
         except AlreadyExists:
             made = await self._manager.client.get(scheme.VMOP, step["operation"], namespace)
             if past.plan_name(made) != name_of(plan):
-                return await self.note(plan, Note(number, StepState.FAILED, "its name is taken"), 0)
+                return await self.note(plan, Note(number, StepState.FAILED, "its name is taken"))
         except Forbidden as denied:
-            return await self.note(plan, Note(number, StepState.FAILED, denied.message), 0)
+            return await self.note(plan, Note(number, StepState.FAILED, denied.message))
         self._caches.vmops.observe(made)
         self._manager.log.mark(
             "rebalance.move", vm=one.step.vm, vmop=name_of(made), target=one.step.target
@@ -114,17 +114,18 @@ class Acts:
             },
         }
 
-    async def note(self, plan: Object, note: Note, overload: float) -> Object:
-        """``overload``: what is left of it now."""
+    async def note(self, plan: Object, note: Note, overload: float | None = None) -> Object:
+        """``overload``: what is left of it now; None: as it was."""
         steps = kinds.steps(plan)
         states = [*(step["state"] for step in steps)]
         states[note.number] = note.state
         before = float(kinds.spec(plan).get("overload", 0))
-        fields = {
+        fields: dict[str, Any] = {
             "done": states.count(StepState.DONE),
             "failed": sum(state in (StepState.FAILED, StepState.STOPPED) for state in states),
-            "gain": round(max(before - overload, 0.0), 1),
         }
+        if overload is not None:
+            fields["gain"] = round(max(before - overload, 0.0), 1)
         vm = str(steps[note.number]["virtualMachine"])
         self._manager.log.mark(f"rebalance.{note.state.lower()}", vm=vm, why=note.message)
         if note.state is not StepState.DONE:

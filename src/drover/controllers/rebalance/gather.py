@@ -125,7 +125,9 @@ class Caches:
             return view, problem
         arrivals = [_arrival(one, objects.pods) for one in told.moving]
         hindrance = hindrance_of(objects, look.settings, told.next.step)
-        objects_to = objection(problem, told.next.step, [a for a in arrivals if a is not None])
+        known = [arrival for arrival in arrivals if arrival is not None]
+        step = told.next.step
+        objects_to = objection(problem, step, known, told.goes_on(step.vm))
         return replace(view, hindrance=hindrance, objection=objects_to), problem
 
     def _with_trouble(

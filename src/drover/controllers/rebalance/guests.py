@@ -47,6 +47,7 @@ class Guest:
     vmclass: Object | None
     stays: str = ""
     ours: bool = True
+    rests: bool = False  # it stays for its last move's sake alone
 
     @property
     def node(self) -> str:
@@ -97,7 +98,10 @@ class _Judge:
         if left_out:
             return replace(guest, stays=left_out, ours=False)
         rest: Rest | None = self._past.rests.get(guest.key)
-        return replace(guest, stays=self._hindered(guest) or (rest.why if rest else ""))
+        hindered = self._hindered(guest)
+        if hindered or rest is None:
+            return replace(guest, stays=hindered)
+        return replace(guest, stays=rest.why, rests=True)
 
     def _left_out(self, guest: Guest) -> str:
         """By the policy or by its owner."""

@@ -26,14 +26,17 @@ class Arrival:
     bound: bool
 
 
-def objection(problem: Problem, step: Step, arrivals: Iterable[Arrival]) -> str:
-    """Why the step must not be made now; empty: it is right."""
+def objection(
+    problem: Problem, step: Step, arrivals: Iterable[Arrival], goes_on: bool = False
+) -> str:
+    """Why the step must not be made now; empty: it is right. ``goes_on``: the VM is on a detour of this very plan, and
+    its rest comes after."""
     guest = problem.guests.get(step.vm)
     if guest is None:
         return f"{step.vm} does not run, or is being moved"
     if guest.node != step.source:
         return f"{step.vm} is on {guest.node} and not on {step.source} any more"
-    if guest.stays:
+    if guest.stays and not (guest.rests and goes_on):
         return f"{step.vm} stays: {guest.stays}"
     if step.target not in problem.cluster.nodes.row_of:
         return f"node {step.target} is gone"

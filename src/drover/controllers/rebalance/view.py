@@ -69,6 +69,10 @@ class PlanView:
     def moving(self) -> tuple[StepView, ...]:
         return tuple(one for one in self.steps if one.state is StepState.MOVING)
 
+    def goes_on(self, vm: str) -> bool:
+        """The plan has moved the VM once, and will do so again."""
+        return any(one.step.vm == vm and one.state is StepState.DONE for one in self.steps)
+
     @property
     def next(self) -> StepView | None:
         return next((one for one in self.steps if one.state is None), None)

@@ -62,17 +62,18 @@ class Cooldown(Checker):
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
         self._arrived: dict[str, float] = {}
+        self._by: dict[str, str] = {}
 
     def on_change(self, change: Change) -> str:
         vmop = change.new
         if change.kind != VMOP or vmop is None or not _ours(vmop):
             return ""
         vm, now_s = f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}", self.world.clock.wall()
-        if vmops.phase(vmop) is vmops.VmopPhase.COMPLETED:
-            self._arrived.setdefault(vm, now_s)
-            if change.old is None or not vmops.finished(change.old):
-                self._arrived[vm] = now_s
-        if change.old is not None or vm not in self._arrived:
+        arrives = change.old is not None and not vmops.finished(change.old)
+        if arrives and vmops.phase(vmop) is vmops.VmopPhase.COMPLETED:
+            self._arrived[vm], self._by[vm] = now_s, _plan(vmop)
+        again = self._by.get(vm) == _plan(vmop)  # a detour of one plan
+        if change.old is not None or vm not in self._arrived or again:
             return ""
         rest_s = policy(self).cooldown_s - 1  # timestamps have whole seconds
         ago_s = now_s - self._arrived[vm]
