@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from tests.controllers.test_forecast import node, vm_pod
 
 from drover.answers.why import why
 from drover.answers.world import NoSuch, World
 from drover.api import names, scheme
 from drover.api.wire import Object
-from drover.cli.main import cli
+from drover.cli.main import main
 
 READY = {"type": "Ready", "status": "True"}
 
@@ -132,8 +133,11 @@ def saved(path: Path, objects: list[Object]) -> str:
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(cli, list(arguments))
-    return done.exit_code, done.output
+    """Exit code and all that was printed."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = main(list(arguments))
+    return code, said.getvalue()
 
 
 def test_the_command_reads_a_file_and_prints_both_ways(tmp_path: Path) -> None:

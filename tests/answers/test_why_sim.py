@@ -9,6 +9,7 @@ from tests.answers.asked import look
 from tests.sim.stage import Stage, tell
 from tests.sim.test_scenarios_fencing import fenced_world
 
+from drover.answers import losing
 from drover.answers.why import why
 from drover.api import scheme
 from drover.api.meta import name_of
@@ -103,6 +104,42 @@ def test_too_many_at_once_are_not_fenced() -> None:
         told = "\n".join(said(stage, "a"))
         expected = "TooManyUnhealthy: 2 nodes are silent at once, at most 1 may be lost"
         assert f"{node} is Suspect: {expected}" in told, told
+
+    fenced_world(story)
+
+
+def test_a_loss_goes_as_whatif_said() -> None:
+    """Of two VMs of the lost node one finds room, and one does not."""
+
+    async def story(stage: Stage) -> None:
+        world, pin = stage.world, {"nodeSelector": {HOSTNAME: "n1"}}
+        for name, cores in (("big", 5), ("a", 2)):
+            await stage.s.running_vm(name, cpu={"cores": cores}, **pin)
+        for name, node in (("x", "n2"), ("y", "n3")):
+            await stage.s.running_vm(name, cpu={"cores": 5}, nodeSelector={HOSTNAME: node})
+        for name in ("big", "a"):
+            await world.user.patch(scheme.VM, name, "default", {"spec": {"nodeSelector": None}})
+        await stage.pause(1)
+        found = losing.lose(look(world.api, world.clock.wall()), ["n1"])
+        assert [one.vm for one in found.steps] == ["default/a"]
+        assert [one.vm for one in found.stuck] == ["default/big"]
+        assert found.seconds is not None
+        assert found.notes == ()
+        lose(stage)
+        await stage.pause(found.seconds - 1)
+        assert stage.s.node_of("a") == "n1"
+        await stage.s.until(lambda: stage.s.runs("a") and stage.s.node_of("a") != "n1", "a runs", 8)
+        await stage.pause(3)
+        assert stage.s.phase("big") == "Pending"
+        told = [
+            one
+            for one in said(stage, "big")
+            if one.startswith("Its node was lost, and no other has room")
+        ]
+        assert told
+        # Which of two equal nodes takes "a" is kube-scheduler's choice; what "big" lacks is the same.
+        assert "lacks 2 of cpu" in found.stuck[0].why
+        assert "lacks 2 of cpu" in told[0]
 
     fenced_world(story)
 

@@ -8,7 +8,6 @@ import pytest
 
 from drover.api.evacuation import Blocked, BlockedReason, blocked_patch
 from drover.api.names import VM_NAME_LABEL
-from drover.cli import drain_plan as plan
 from drover.cli.drain_plan import Options, choose
 from drover.cli.drain_view import Screen, Seen, row
 from drover.controllers import costs
@@ -150,12 +149,12 @@ def test_without_a_terminal_there_is_a_line_for_each_change(capsys):
 
 def test_the_estimate_adds_up_what_must_go_one_after_another():
     loads = [Load("a", 100 * MIB), Load("b", 100 * MIB)]
-    one = plan.seconds(loads[0], 100 * MIB)
-    assert one == pytest.approx(plan.AROUND_S + 1)
-    assert plan.estimate_s(loads, 100 * MIB, 1) == pytest.approx(2 * one)
-    assert one < plan.estimate_s(loads, 100 * MIB, 2) < 2 * one
+    one = costs.seconds(loads[0], 100 * MIB)
+    assert one == pytest.approx(costs.AROUND_S + 1)
+    assert costs.estimate_s(loads, 100 * MIB, 1) == pytest.approx(2 * one)
+    assert one < costs.estimate_s(loads, 100 * MIB, 2) < 2 * one
     busy = Load("c", 100 * MIB, dirty_bytes_per_s=1000 * MIB)
-    assert plan.seconds(busy, 100 * MIB) == pytest.approx(plan.AROUND_S + 10)
+    assert costs.seconds(busy, 100 * MIB) == pytest.approx(costs.AROUND_S + 10)
 
 
 def test_what_was_copied_before_tells_more_than_the_spec():

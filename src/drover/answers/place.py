@@ -17,7 +17,7 @@ from drover.api.kinds.vmop import Origin
 from drover.api.meta import name_of, namespace_of
 from drover.api.wire import Object
 from drover.controllers.planning import target_of
-from drover.planner import Fit, fit
+from drover.planner import Cluster, Fit, Pod, fit
 from drover.planner.fit import (
     EXISTING_ANTI_AFFINITY,
     NODE_AFFINITY,
@@ -140,6 +140,11 @@ def way_out(found: Fit, but: str = "") -> str:
     if TOO_MANY_PODS in refused or refused - _KNOWN:  # what is left are resources
         ways.insert(0, "make room or add a node")
     return ", or ".join(ways) or "add a node"
+
+
+def verdict(cluster: Cluster, pod: Pod) -> Fit:
+    """On a Pod that comes."""
+    return fit(cluster, pod)
 
 
 def some(keys: tuple[str, ...] | list[str]) -> str:

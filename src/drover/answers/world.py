@@ -29,7 +29,7 @@ from drover.planner import Cluster
 KINDS: tuple[Kind, ...] = (
     scheme.VM, scheme.VMOP, scheme.VMM, scheme.VML, scheme.VMCLASS, scheme.VDISK, scheme.VIMAGE, scheme.CVIMAGE,
     scheme.VMIP, scheme.POD, scheme.NODE, scheme.NODEGROUP, scheme.NODEFENCE, scheme.NODEROSTER, scheme.MODULECONFIG,
-    scheme.NAMESPACE, scheme.DESCHEDULER, scheme.REBALANCEPLAN,
+    scheme.NAMESPACE, scheme.DESCHEDULER, scheme.REBALANCEPLAN, scheme.PRIORITYCLASS,
 )  # fmt: skip
 _BY_NAME = {(kind.group, kind.kind): kind for kind in KINDS}
 
@@ -123,6 +123,10 @@ class World:
 
     def class_of(self, vm: Object) -> Object | None:
         return classes.chosen(vms.class_name(vm), self.all(scheme.VMCLASS))
+
+    def priority_of(self, vm: Object) -> int:
+        found = self.get(scheme.PRIORITYCLASS, vms.priority_class(vm) or names.VM_PRIORITY_CLASS)
+        return int(found.get("value", 0)) if found is not None else 0
 
     # --- of a node ---
 

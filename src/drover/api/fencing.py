@@ -241,3 +241,8 @@ def vouchers_needed(members: int, inside: bool) -> int:
 def clean_needed(members: int) -> int:
     """q: peers that must promise and be clean before a node may be fenced."""
     return members - members // 2
+
+
+def most_unhealthy(limit: int | None, nodes: int) -> int:
+    """How many nodes of a group of so many may be silent at once: its ``limit``, else fewer than half, at least one."""
+    return max(1, (nodes - 1) // 2) if limit is None else limit

@@ -1,13 +1,12 @@
-"""Which Pods of a node a drain asks to leave, and how long that may take. Pure.
+"""Which Pods of a node a drain asks to leave. Pure.
 
 The choice follows `kubectl drain`: DaemonSets' Pods stay, Pods that nobody would make again and Pods with an emptyDir
-need an explicit word. The estimate takes what is known of each VM's memory, how fast it is written to and how fast
-earlier copies went; nothing is promised by it.
+need an explicit word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,8 @@ from drover.api import selectors
 from drover.api.kinds import pod as pods
 from drover.api.scheme import key_of
 from drover.api.wire import Object
-from drover.controllers.costs import Load
 
 MIRROR = "kubernetes.io/config.mirror"
-AROUND_S = 1.5  # of each move, besides its copy
-LEAST_SHARE = 0.1  # of the link that is left for progress, however fast the guest writes
 
 
 @dataclass(frozen=True)
@@ -73,21 +69,6 @@ def _needs_a_word(pod: Object, owner: Mapping[str, Any], options: Options) -> st
 def _controller(pod: Object) -> Mapping[str, Any]:
     owners: list[Mapping[str, Any]] = pod["metadata"].get("ownerReferences") or []
     return next((owner for owner in owners if owner.get("controller")), {})
-
-
-def seconds(load: Load, link: float) -> float:
-    """Of one move over an otherwise free link."""
-    return AROUND_S + load.bytes / max(link - load.dirty_bytes_per_s, link * LEAST_SHARE)
-
-
-def estimate_s(loads: Sequence[Load], link: float, at_once: int) -> float:
-    """Moves in a row, ``at_once`` of them side by side; their copies share the link."""
-    slots = [0.0] * max(1, at_once)
-    for load in sorted(loads, key=lambda load: -load.bytes):
-        slots.sort()
-        slots[0] += seconds(load, link)
-    copies_s = sum(seconds(load, link) - AROUND_S for load in loads)
-    return max(max(slots), copies_s + AROUND_S) if loads else 0.0
 
 
 def duration(seconds_left: float) -> str:

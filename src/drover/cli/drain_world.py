@@ -14,10 +14,9 @@ from drover.api.meta import name_of, namespace_of
 from drover.api.names import MODULE_CONFIG
 from drover.api.scheme import key_of
 from drover.api.wire import Object
-from drover.cli import drain_plan as plan
 from drover.cli.connect import Api
 from drover.cli.session import PROGRAM, say
-from drover.controllers.costs import link_bytes_per_s, load_of
+from drover.controllers.costs import estimate_s, link_bytes_per_s, load_of
 from drover.controllers.settings import Settings, read
 
 
@@ -72,7 +71,7 @@ class World:
         """How long the moves of these VMs may take."""
         loads = [load_of(self.vms[name], self.moves_of(name)) for name in names if name in self.vms]
         slots = (await _settings(api)).outbound_per_node
-        return plan.estimate_s(loads, link_bytes_per_s(self.vmms), slots) if loads else 0.0
+        return estimate_s(loads, link_bytes_per_s(self.vmms), slots) if loads else 0.0
 
 
 async def look(api: Api, node: str) -> World:

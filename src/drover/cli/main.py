@@ -43,6 +43,7 @@ COMMANDS = {
     "uncordon": Entry("drain", "uncordon", "End the maintenance of a node."),
     "firmware": Entry("firmware", "firmware", "List QEMU versions, and bring running VMs to one."),
     "why": Entry("why", "command", "Tell why a VM, a node or an operation is as it is."),
+    "whatif": Entry("whatif", "command", "Tell what a lost, drained or new node would mean."),
     "fence": Entry("fence", "fence", "Lost nodes: what is known, confirm one, pause fencing."),
     "rebalance": Entry("rebalance", "rebalance", "Move VMs off overloaded nodes and broken rules."),
     "plan": Entry("rebalance", "plan", "Show the plan for a snapshot of any cluster."),

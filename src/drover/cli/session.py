@@ -48,6 +48,11 @@ def say(text: str = "", *, bold: bool = False) -> None:
     click.echo(click.style(text, bold=True) if bold and colours() else text)
 
 
+def spoken(text: str) -> str:
+    """With commands as users call them here."""
+    return text.replace("`drover ", f"`{PROGRAM} ")
+
+
 def examples(*lines: str) -> str:
     """An epilog that click does not wrap."""
     return "\b\nExamples:\n" + "\n".join(f"  {PROGRAM} {line}" for line in lines)

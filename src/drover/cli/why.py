@@ -10,7 +10,7 @@ import json
 
 import click
 
-from drover.cli.session import PROGRAM, Session, examples, say
+from drover.cli.session import Session, examples, say, spoken
 
 
 @click.command(
@@ -61,8 +61,3 @@ def command(session: Session, name: str, namespace: str, file: str, output: str)
     if hint := hint_missing(world):
         say(hint)
     return 0
-
-
-def spoken(text: str) -> str:
-    """Commands as users call them here."""
-    return text.replace("`drover ", f"`{PROGRAM} ")

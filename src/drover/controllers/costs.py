@@ -3,7 +3,7 @@ go. Pure; nothing is promised by it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from drover.api.kinds import vm as vms
@@ -11,6 +11,8 @@ from drover.api.kinds import vmm as vmms
 from drover.api.scheme import key_of
 from drover.api.wire import Object
 
+AROUND_S = 1.5  # of each move, besides its copy
+LEAST_SHARE = 0.1  # of the link that is left for progress, however fast the guest writes
 GUESSED_BYTES_PER_S = 100 * 2**20  # of a link that no copy has gone over yet
 
 
@@ -41,3 +43,18 @@ def link_bytes_per_s(moves: Iterable[Object]) -> float:
         if (said := vmms.source_report(move)).get("mbps")
     )
     return rates[len(rates) // 2] if rates else GUESSED_BYTES_PER_S
+
+
+def seconds(load: Load, link: float) -> float:
+    """Of one move over an otherwise free link."""
+    return AROUND_S + load.bytes / max(link - load.dirty_bytes_per_s, link * LEAST_SHARE)
+
+
+def estimate_s(loads: Sequence[Load], link: float, at_once: int) -> float:
+    """Moves in a row, ``at_once`` of them side by side; their copies share the link."""
+    slots = [0.0] * max(1, at_once)
+    for load in sorted(loads, key=lambda load: -load.bytes):
+        slots.sort()
+        slots[0] += seconds(load, link)
+    copies_s = sum(seconds(load, link) - AROUND_S for load in loads)
+    return max(max(slots), copies_s + AROUND_S) if loads else 0.0

@@ -14,8 +14,9 @@ from drover.api.kinds import pod as pods
 from drover.api.kinds.pod import PodPhase
 from drover.api.scheme import key_of
 from drover.api.wire import Object
+from drover.base import quantity
 from drover.controllers.planning import target_of
-from drover.planner import Cluster, Pod, place, place_group
+from drover.planner import Cluster, Pod, lacking, place, place_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,28 @@ def forecast_drain(cluster: Cluster, node: str, on_cluster: Iterable[Object]) ->
         for key, pod in sources.items()
     ]
     return DrainForecast(node, tuple(sorted(lines, key=lambda line: line.vm)))
+
+
+def restart_rank(vm: Object, priority: int) -> tuple[int, str, str]:
+    """Of several lost VMs the least starts first: by priority, then age."""
+    return -priority, str(vm["metadata"].get("creationTimestamp", "")), key_of(vm)
+
+
+def missing_room(cluster: Cluster, pod: Pod) -> str:
+    """For a Pod that finds no room: ``n2 lacks 500m of cpu``. Empty: room is not what it waits for."""
+    found = lacking(cluster, pod)
+    if found is None:
+        return ""
+    node, amounts = found
+    texts = [f"{_amount(name, amount)} of {name}" for name, amount in sorted(amounts.items())]
+    return f"{node} lacks {' and '.join(texts)}"
+
+
+def _amount(resource: str, amount: int) -> str:
+    if resource == "cpu":
+        return quantity.cpu_text(amount)
+    sized = "memory" in resource or "storage" in resource
+    return quantity.bytes_text(amount) if sized else str(amount)
 
 
 @dataclass

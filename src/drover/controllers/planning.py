@@ -64,7 +64,7 @@ class Snapshots:
         for pod in pods:
             if counts(pod):
                 meta = pod["metadata"]
-                known, version = self._read.get(meta["uid"]), meta["resourceVersion"]
+                known, version = self._read.get(meta["uid"]), meta.get("resourceVersion", "")
                 same = known is not None and known[0] == version
                 read[meta["uid"]] = known if known and same else (version, self._pod_of(pod))
         self._read = read

@@ -74,9 +74,7 @@ def decide(view: GroupView) -> Decision:
 
 def most_unhealthy(view: GroupView) -> int:
     """Fewer than half unless the group says otherwise, at least one."""
-    if view.max_unhealthy is not None:
-        return view.max_unhealthy
-    return max(1, (len(view.nodes) - 1) // 2)
+    return fencing.most_unhealthy(view.max_unhealthy, len(view.nodes))
 
 
 def _lost(view: GroupView, node: NodeView) -> bool:

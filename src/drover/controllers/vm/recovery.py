@@ -17,12 +17,11 @@ from drover.api.kinds import vml as vmls
 from drover.api.meta import is_deleting, uid_of
 from drover.api.scheme import PRIORITYCLASS, key_of
 from drover.api.wire import Object
-from drover.base import quantity
+from drover.controllers.forecast import missing_room, restart_rank
 from drover.controllers.pictures import ClusterPicture
 from drover.controllers.planning import pod_of
 from drover.controllers.vm.gather import Caches, dead_life, lost_index
 from drover.controllers.vm.power import starts_again
-from drover.planner import lacking
 from drover.runtime.manager import Manager
 
 YIELD_S = 5.0
@@ -78,24 +77,8 @@ class Recovery:
 
     def _rank(self, vm: Object) -> tuple[int, str, str]:
         found = self._priorities.get(vms.priority_class(vm) or names.VM_PRIORITY_CLASS)
-        value = int(found.get("value", 0)) if found is not None else 0
-        return -value, str(vm["metadata"].get("creationTimestamp", "")), key_of(vm)
+        return restart_rank(vm, int(found.get("value", 0)) if found is not None else 0)
 
     def missing(self, pod: Object) -> str:
         """For a Pod that waits for room: ``n2 lacks 500m of cpu``. Empty: room is not what it waits for."""
-        found = lacking(self._picture.now(), pod_of(pod, comes=True))
-        if found is None:
-            return ""
-        node, amounts = found
-        texts = [f"{_text(name, amount)} of {name}" for name, amount in sorted(amounts.items())]
-        return f"{node} lacks {' and '.join(texts)}"
-
-
-def _text(resource: str, amount: int) -> str:
-    if resource == "cpu":
-        return quantity.cpu_text(amount)
-    return (
-        quantity.bytes_text(amount)
-        if "memory" in resource or "storage" in resource
-        else str(amount)
-    )
+        return missing_room(self._picture.now(), pod_of(pod, comes=True))
