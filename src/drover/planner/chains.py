@@ -1,7 +1,7 @@
 """Room by moving others: a VM that fits nowhere comes to a node from which another, smaller one goes away.
 
-One link only: the other must find a place by itself. That is two moves for one, or just one where the other has to be
-moved anyway and merely goes somewhere else.
+The other must find a place by itself. That is two moves for one, or just one where the other has to be moved anyway
+and merely goes somewhere else. Where one other is not enough, up to three make room together.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from drover.planner.grid import Board
 from drover.planner.tables import Ints
 
 TRIED = 40  # others looked at for one VM
+CLEARED = 12  # nodes from which several would have to go
+LINKS = 3
 
 
 def make_room(board: Board, vm: int, tight: bool) -> bool:
@@ -28,6 +30,53 @@ def make_room(board: Board, vm: int, tight: bool) -> bool:
                 return True
             board.put(other, node)
     return False
+
+
+def clear_out(board: Board, vm: int, tight: bool) -> bool:
+    """Move the VM to a node from which several others go away. False: nothing was done."""
+    grid, source = board.grid, int(board.where[vm])
+    short = np.maximum(board.used + grid.size[vm] - grid.limit, 0)
+    short[:, grid.size[vm] == 0] = 0
+    lacking = (short / np.maximum(grid.usual, 1)).max(axis=1)
+    open_ = grid.allowed[grid.group[vm]] & (board.used <= grid.limit).all(axis=1)
+    if grid.ruled[vm]:
+        open_ &= board.apart(vm)
+    open_[source] = False
+    rows = np.flatnonzero(open_)
+    for node in rows[np.argsort(lacking[rows], kind="stable")][:CLEARED].tolist():
+        gone = _cleared(board, vm, node, source, tight)
+        if board.targets(vm)[node] and board.harmless(vm, node):
+            board.put(vm, node)
+            return True
+        for other in reversed(gone):
+            board.put(other, node)
+    return False
+
+
+def _cleared(board: Board, vm: int, node: int, source: int, tight: bool) -> list[int]:
+    """Those that went away from ``node``: the smallest that suffices, else the largest, at most a few."""
+    grid, gone = board.grid, list[int]()
+    while len(gone) < LINKS:
+        short = np.maximum(board.used[node] + grid.size[vm] - grid.limit[node], 0)
+        hot = (short > 0) & (grid.size[vm] > 0)
+        if not hot.any():
+            break
+        there = np.flatnonzero((board.where == node) & grid.movable)
+        there = there[~grid.ruled[there]]
+        taken = np.minimum(grid.size[there][:, hot] / short[hot], 1.0).sum(axis=1)
+        weight = (grid.size[there] / np.maximum(grid.usual, 1)).max(axis=1)
+        order = there[np.lexsort((there, weight, -taken))][:TRIED].tolist()
+        for other in order:
+            targets = board.targets(other)
+            targets[source] = False
+            ranked = board.ranked(other, targets, tight)[:1]
+            if ranked and board.harmless(other, ranked[0]):
+                board.put(other, ranked[0])
+                gone.append(other)
+                break
+        else:
+            break
+    return gone
 
 
 def _others(board: Board, vm: int) -> Ints:

@@ -105,6 +105,12 @@ class Grid:
                 self.open[code] = ~nodes.unschedulable[self.order]
         self.allowed = self.chosen & self.clear & self.open
 
+    def related(self, vm: int) -> set[int]:
+        """The movable VMs whose place matters to a rule of this one, or the other way round."""
+        row = int(self.rows[vm])
+        watched = {one for one, rows in self.bystanders.watching.items() if row in rows}
+        return {one for one in (watched | self.apart.kin(vm)) - {vm} if self.movable[one]}
+
     def coming(self, vm: int) -> Pod:
         """The VM as a Pod that looks for a node."""
         return replace(self.pods[vm], node="")

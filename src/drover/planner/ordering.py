@@ -13,10 +13,11 @@ import numpy as np
 from drover.planner.grid import Board, Grid
 from drover.planner.improve import LEAST, Balance
 from drover.planner.plan import Rule
-from drover.planner.repair import Step, broken, weight
+from drover.planner.repair import PINNED, Step, broken, weight
 from drover.planner.spare import Spare
 
 TRIED = 8  # targets of one VM
+HELPED = 200  # steps of others looked at
 
 
 class Walk:
@@ -103,6 +104,26 @@ class Walk:
             if taken is None:
                 return
             del waiting[taken]
+
+    def by_others(self) -> None:
+        """VMs whose rule speaks of others may be helped by these: any step of one of them after which fewer VMs stand
+        against a rule."""
+        board, grid = self.board, self.board.grid
+        left, tries = broken(grid, board), HELPED
+        for vm, rules in list(left.items()):
+            if PINNED & set(rules):
+                continue
+            for other in sorted(grid.related(vm)):
+                if vm not in left or tries <= 0:
+                    break
+                for target in board.ranked(other, board.targets(other))[:TRIED]:
+                    tries, source = tries - 1, int(board.where[other])
+                    board.put(other, target)
+                    better = len(broken(grid, board)) < len(left)
+                    board.put(other, source)
+                    if better and self.step(other, target, Rule.ROOM):
+                        left = broken(grid, board)
+                        break
 
     def _anywhere(self, vm: int, rule: Rule) -> bool:
         board = self.board

@@ -97,6 +97,7 @@ def _repaired(grid: Grid, first: Board, budget: Budget) -> tuple[Walk, int, bool
         walk = Walk(grid)
         walk.go(board.moved, rule_of)
         walk.mop_up(rule_of)
+        walk.by_others()
         walks.append(walk)
         if _worth(grid, walk.board) <= _worth(grid, board) and len(walk.steps) == len(board.moved):
             break

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drover.planner.chains import lighten, make_room, take_home
+from drover.planner.chains import clear_out, lighten, make_room, take_home
 from drover.planner.grid import Board, Floats, Grid
 from drover.planner.plan import Rule
 from drover.planner.tables import Ints
@@ -91,7 +91,7 @@ def _mend(board: Board, way: Way) -> None:
     others.sort(key=lambda vm: (-_relief(board, vm), grid.gib[vm], vm))
     for vm in (*pinned, *others):
         if grid.movable[vm] and broken(grid, board, [vm]) and not go(board, vm, way.tight):
-            make_room(board, vm, way.tight)
+            _ = make_room(board, vm, way.tight) or clear_out(board, vm, way.tight)
 
 
 def _relief(board: Board, vm: int) -> float:
@@ -146,5 +146,5 @@ def _first(board: Board, vms: Ints, taken: Floats, way: Way) -> int | None:
         if make_room(board, vm, way.tight):
             return int(vm)
     if direct is None:
-        return None
+        return next((vm for vm in vms.tolist()[:3] if clear_out(board, vm, way.tight)), None)
     return next((vm for vm in vms.tolist()[direct:] if go(board, vm, way.tight)), None)
