@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+from functools import cache
 from typing import TYPE_CHECKING
 
 from drover.sim.checkers.judge import Broken
@@ -32,7 +33,8 @@ LIMIT_S = 25 * 3600.0  # of virtual time in one run
 def play(seed: int, plan: Plan) -> Result:
     """One run. Never raises for what happens in the world: that is its result."""
     story = STORIES[plan.story](seed, plan)
-    gc.collect()
+    _set_modules_aside()
+    gc.collect()  # the world before
     gc.disable()  # a run makes few cycles, and what dies when is then no matter of chance
     try:
         return run(story.play(), seed, LIMIT_S)
@@ -41,6 +43,13 @@ def play(seed: int, plan: Plan) -> Result:
         return Result(seed, broken, 0.0, [], {})
     finally:
         gc.enable()
+
+
+@cache
+def _set_modules_aside() -> None:
+    """Once: what was imported stays for ever, and need not be searched for garbage before each run."""
+    gc.collect()
+    gc.freeze()
 
 
 def play_all(seeds: Iterable[int], plan: Plan) -> Iterator[Result]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from drover.sim.checkers.base import Checker
 from drover.sim.checkers.evacuations import OneEvacuation
 from drover.sim.checkers.liveness import FirmwareRolledOut, NothingOpen, QueuesEmpty, VmsRun
 from drover.sim.checkers.rebalance import Balanced, Cooldown, NoNodeOver, OnePlan, OnlyPlanned
@@ -19,7 +20,6 @@ from drover.sim.checkers.s8_address import OneHolder
 from drover.sim.checkers.s9_abort import AbortKeepsTheVm
 
 if TYPE_CHECKING:
-    from drover.sim.checkers.base import Checker
     from drover.sim.scenario import Scenario
 
 ALL: tuple[type[Checker], ...] = (
@@ -45,6 +45,9 @@ class Judge:
         world = scenario.world
         self._world = world
         self._checkers = [made(scenario) for made in ALL]
+        # Many look only at changes, at steps or at the end; there are thousands of changes in a run.
+        self._of_changes = [c for c in self._checkers if type(c).on_change is not Checker.on_change]
+        self._of_steps = [c for c in self._checkers if type(c).on_step is not Checker.on_step]
         self._seen = world.api.store.revision
         self.first: Broken | None = None
         self._verdict = asyncio.Event()
@@ -63,14 +66,14 @@ class Judge:
         while True:
             for change in store.since(self._seen):
                 self._seen = change.revision
-                for checker in self._checkers:
+                for checker in self._of_changes:
                     self._keep(checker, checker.on_change(change))
             self._step()
             if store.revision == self._seen:
                 await store.wait_changed()
 
     def _step(self) -> None:
-        for checker in self._checkers:
+        for checker in self._of_steps:
             self._keep(checker, checker.on_step())
         if self._world.broken:
             self._keep_words("a process broke", self._world.broken[0])
