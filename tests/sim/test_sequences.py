@@ -6,6 +6,7 @@ guests: tests/kubectl, tests/e2e (test_migration, test_run_policy, test_firmware
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 import pytest
@@ -62,14 +63,14 @@ async def ask(stage: Stage, vm: str) -> bool:
     return True
 
 
-async def drain(stage: Stage) -> None:
-    """Evict all Pods of n1 until they are gone."""
-    await cordon(stage, "n1")
+async def drain(stage: Stage, node: str = "n1") -> None:
+    """Evict all Pods of a node until they are gone."""
+    await cordon(stage, node)
     for vm in VMS:
-        while stage.s.node_of(vm) == "n1":
+        while stage.s.node_of(vm) == node:
             with suppress(NotFound, ValueError):  # it has just moved
                 await ask(stage, vm)
-            await stage.pause(RETRY_S)
+            await asyncio.sleep(RETRY_S)
 
 
 def test_d5_a_drain_moves_each_vm_once_one_after_another_and_nothing_moves_back() -> None:
@@ -93,6 +94,43 @@ def test_d5_a_drain_moves_each_vm_once_one_after_another_and_nothing_moves_back(
         await stage.pause(400)
         assert {vm: stage.s.node_of(vm) for vm in VMS} == places
         assert not any(marked(stage, vm) for vm in VMS)
+
+    tell(story, drains=True)
+
+
+@pytest.mark.parametrize(
+    "step", ["eviction.marked", "evacuation.created", "evict.copy", "evict.hand-over"]
+)
+def test_d5_although_the_controllers_die_at_a_step(step: str) -> None:
+    async def story(stage: Stage) -> None:
+        await three_on_n1(stage)
+        drained = stage.do(drain(stage))
+        await stage.s.at(step)
+        stage.world.kill_controllers()
+        await stage.pause(7)
+        stage.world.start_controllers()
+        await drained
+        assert {vm: len(evacuations(stage, vm)) for vm in VMS} == dict.fromkeys(VMS, 1)
+        assert "n1" not in {stage.s.node_of(vm) for vm in VMS}
+
+    tell(story, drains=True)
+
+
+def test_two_drains_race_for_the_last_free_node() -> None:
+    """Each moves its VMs once, and neither sends one to the node of the other."""
+
+    async def story(stage: Stage) -> None:
+        await cordon(stage, "n2", "n3")
+        for vm in ("a", "b"):
+            await stage.s.running_vm(vm, guest=large())
+        await cordon(stage, "n1")
+        await cordon(stage, "n2", on=False)
+        await stage.s.running_vm("c", guest=large())
+        await cordon(stage, "n1", "n3", on=False)
+        for drained in [stage.do(drain(stage, node)) for node in ("n1", "n2")]:
+            await drained
+        assert {vm: stage.s.node_of(vm) for vm in VMS} == dict.fromkeys(VMS, "n3")
+        assert {vm: len(evacuations(stage, vm)) for vm in VMS} == dict.fromkeys(VMS, 1)
 
     tell(story, drains=True)
 
