@@ -120,8 +120,8 @@ async def opened(home: Home) -> AsyncIterator[Client]:
         await transport.aclose()
 
 
-async def measure(home: Home, runs: int, timeout: str) -> list[Round]:
-    rounds: list[Round] = []
+async def measure(home: Home, rounds: list[Round], runs: int, timeout: str) -> None:
+    """Fill ``rounds``; what is there when it is interrupted counts."""
     lab = Lab(home)
     async with opened(home) as client:
         fencing: Object = {"mode": "Watchdog", "watchdog": {"timeout": timeout}}
@@ -139,7 +139,6 @@ async def measure(home: Home, runs: int, timeout: str) -> list[Round]:
             told = ", ".join(f"{name} {at:.1f}" for name, at in made.at_s.items())
             print(f"{number:>3}: {made.node}: {told}", flush=True)
             await asyncio.to_thread(faults.power_on, lab, made.node)
-    return rounds
 
 
 def show(rounds: list[Round], timeout: str, load_before: str) -> None:
@@ -163,10 +162,13 @@ def main() -> None:
     options = parser.parse_args()
     with common.lab_at(options.home) as home:
         load_before = common.load()
-        rounds = asyncio.run(measure(home, options.n, options.timeout))
-        show(rounds, options.timeout, load_before)
-        if options.json:
-            print(json.dumps([{"node": one.node, **one.at_s} for one in rounds]))
+        rounds: list[Round] = []
+        try:
+            asyncio.run(measure(home, rounds, options.n, options.timeout))
+        finally:
+            show(rounds, options.timeout, load_before)
+            if options.json:
+                print(json.dumps([{"node": one.node, **one.at_s} for one in rounds]))
 
 
 if __name__ == "__main__":

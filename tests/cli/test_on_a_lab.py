@@ -186,14 +186,16 @@ def test_the_console_follows_a_vm_that_is_evicted(lab, vm, terminal):
     assert console.end() == 0
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(800)
 def test_the_demo(lab):
     """One of its VMs is there before, as in a second run."""
     assert lab.k("apply", "-f", "examples/linux-vm.yaml").code == 0
-    said = lab.drover("demo", limit_s=400)
+    said = lab.drover("demo", limit_s=700)
     assert said.code == 0, said.out + said.err
-    assert said.out.count("\nOK  ") == 9
+    assert said.out.count("\nOK  ") == 13
     assert "FAILED" not in said.out
+    assert said.out.count("Fenced: nothing of it runs") == 2
+    assert said.out.count("default/linux-vm starts on virtlab-pt-") == 2
     assert "virtualmachineoperation.virtualization.deckhouse.io/evict-linux-vm-" in said.out
     figures = said.out.split("== What happened", 1)[1]
     gap = re.search(r"longest time without an answer.* (\d+) ms", figures)

@@ -1,5 +1,5 @@
-"""``drover demo``: a lab, guests, a live migration, an aborted one, a drain, a firmware upgrade, by the commands a
-user would type.
+"""``drover demo``: a lab, guests, a live migration, an aborted one, a drain, a firmware upgrade, two lost hosts, by the
+commands a user would type.
 
 Each line after ``$`` is run as it stands. The lab is started if need be and runs on afterwards. A second run finds the
 VMs of the first and moves them again. A step that fails ends the command with its reason and exit code 1.
@@ -27,6 +27,7 @@ _NEXT = (
     ("evict busy-vm --force --yes --wait", "--force slows the guest down until it can be moved"),
     ("drain virtlab-pt-1", "maintenance with a live view; `uncordon` ends it"),
     ("lab power-off virtlab-pt-3", "break a node; `lab power-on` mends it"),
+    ("fence list", "who is lost, and why nothing is done"),
     ("down", "stop the lab; `up` brings it back with its VMs, `reset` removes it"),
 )
 
@@ -37,7 +38,7 @@ def command(session: Session) -> None:
     """Play the stories on real guests.
 
     Starts the lab if need be, boots two VMs, moves one while it is pinged, aborts a move of the other,
-    drains a node with three more, and upgrades the QEMU of all.
+    drains a node with three more, upgrades the QEMU of all, and takes hosts away from under one.
     """
     try:
         asyncio.run(_play(session))
@@ -52,6 +53,7 @@ async def _play(session: Session) -> None:
     from drover.cli.connect import connected
     from drover.cli.demo_drain import Maintenance
     from drover.cli.demo_firmware import Upgrade
+    from drover.cli.demo_loss import Losses
     from drover.cli.demo_moves import Figures, Moves
 
     async with Stage.open(RealClock()) as stage:
@@ -65,6 +67,7 @@ async def _play(session: Session) -> None:
             await moves.abort("busy-vm", figures)
             figures.drain_s = await Maintenance(stage, api, avoid="busy-vm").play()
             figures.firmware_s = await Upgrade(stage, api, busy="busy-vm").play("linux-vm")
+            figures.losses_s = await Losses(stage, api, moves).play("linux-vm")
         _sum_up(stage, figures, stage.clock.monotonic() - began_s)
 
 
