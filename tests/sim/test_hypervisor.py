@@ -86,6 +86,28 @@ def test_copy_goes_on_while_the_agent_is_frozen_or_dead() -> None:
     simulate(story)
 
 
+def test_a_copy_that_is_cancelled_before_the_target_has_taken_it_stays_cancelled() -> None:
+    """The target's agent listens first, so the source may connect before QEMU has started there."""
+
+    async def story(hardware: Hardware) -> None:
+        source = await hardware.hypervisor("a").launch("copy-a", SPEC)
+        await source.cont()
+        hypervisor = hardware.hypervisor("b")
+        listener = await hypervisor.listen("a")
+        launched = hardware.scope.spawn(hypervisor.launch("copy-b", SPEC, listener), "launch")
+        await asyncio.sleep(
+            0.005
+        )  # so that it looks at the door some milliseconds after the launch
+        await source.migrate(MigrationOptions(listener.address, listener.port, "b"))
+        await launched
+        await source.cancel()
+        await asyncio.sleep(1)
+        assert (await source.migration()).state is MigrationState.CANCELLED
+        assert await source.status() is RunState.RUNNING
+
+    simulate(story)
+
+
 def test_power_off_ends_processes_and_frees_disks_and_ports() -> None:
     async def story(hardware: Hardware) -> None:
         source, target, options = await hardware.pair()

@@ -117,6 +117,8 @@ class Site:
             return
         while door.qemu is None and not door.closed and not transfer.over():
             await self.clock.sleep(_BACKLOG_S)
+        if transfer.over():
+            return  # cancelled before anybody took the connection
         if door.qemu is None or not door.qemu.alive:
             transfer.fail("the target hung up")
         elif door.peer != transfer.source.node:
