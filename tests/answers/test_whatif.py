@@ -284,3 +284,24 @@ def test_the_command(tmp_path: Path) -> None:
     assert "it holds no VirtualMachine" in out
     assert run("whatif", "lose", "ghost", "--from", file)[0] == 1
     assert run("whatif", "lose")[0] == 2
+
+
+def test_a_snapshot_has_no_leases_and_its_pods_tell_where_vms_are(tmp_path: Path) -> None:
+    vm, pod, _ = a_vm("a", "n1")
+    for obj in (vm, pod):
+        obj["metadata"].pop("resourceVersion", None)
+    items = [CLASS, *nodes("n1", "n2", grouped=False), vm, pod]
+    told = {
+        "apiVersion": "drover.dev/v1alpha1",
+        "kind": "Snapshot",
+        "takenAt": "2026-01-01T00:00:00Z",
+    }
+    file = tmp_path / "snapshot.json"
+    file.write_text(json.dumps({**told, "items": items}))
+    code, out = run("whatif", "lose", "n1", "--from", str(file))
+    assert code == 0
+    assert "starts again from n1 to n2" in out
+    assert "NodeGroups were not looked at" in out
+    assert "Not looked at (absent or forbidden): VirtualMachineLease, NodeGroup" in out
+    code, out = run("why", "a.users", "--from", str(file))
+    assert "It is on n1" in out

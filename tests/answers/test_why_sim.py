@@ -13,7 +13,11 @@ from drover.answers import losing
 from drover.answers.why import why
 from drover.api import scheme
 from drover.api.meta import name_of
-from drover.api.status import TooManyRequests
+from drover.api.status import Forbidden, TooManyRequests
+from drover.api.wire import Object
+from drover.cli.connect import Api
+from drover.cli.why_world import look as read
+from drover.runtime.client import Client
 from drover.sim.world import GROUP
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
@@ -168,3 +172,31 @@ def test_a_drain_that_is_blocked_names_the_vm_and_the_way_out() -> None:
         await world.user.patch(scheme.NODE, "n1", "", {"spec": {"unschedulable": None}})
 
     tell(story, drains=True)
+
+
+class Door:
+    """Lets a user read all kinds but one."""
+
+    def __init__(self, client: Client, closed: scheme.Kind) -> None:
+        self._client, self._closed = client, closed
+
+    async def list(self, kind: scheme.Kind) -> tuple[list[Object], str]:
+        if kind is self._closed:
+            raise Forbidden("not yours")
+        return await self._client.list(kind)
+
+
+def test_the_command_reads_what_the_user_may_read() -> None:
+    async def story(stage: Stage) -> None:
+        world = stage.world
+        await stage.s.running_vm("a")
+        seen = await read(Api(Door(world.user, scheme.VML), world.clock))  # type: ignore[arg-type]
+        assert seen.missing == ("VirtualMachineLease",)
+        node = stage.s.node_of("a")
+        told = [one.says for one in why(seen, "a", "default")[1]]
+        assert told[0].startswith(f"It is on {node}")
+        full = await read(Api(world.user, world.clock))  # type: ignore[arg-type]
+        assert full.missing == ()
+        assert full.objects == look(world.api, world.clock.wall()).objects
+
+    tell(story)

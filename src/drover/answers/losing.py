@@ -18,7 +18,6 @@ from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
-from drover.api.kinds import vml as vmls
 from drover.api.kinds.nodegroup import FencingMode
 from drover.api.meta import name_of
 from drover.api.names import LastReason
@@ -65,29 +64,22 @@ def _placed(
     living = [node for node in world.all(scheme.NODE) if name_of(node) not in gone]
     others = [pod for pod in world.all(scheme.POD) if pods.node_name(pod) not in gone]
     cluster = snapshot(living, others, world.all(scheme.NAMESPACE))
+    starters = {key_of(vm): starter(world, vm) for vm in again}
+    cluster = cluster.with_pods(pod for pod in starters.values() if pod is not None)
     steps, stuck = [], []
     for vm in again:
-        pod = starter(world, vm)
+        pod = starters[key_of(vm)]
         if pod is None:
-            stuck.append(
-                Stuck(
-                    key_of(vm),
-                    "its VirtualMachineClass cannot be found",
-                    "make the class, or name another",
-                )
-            )
+            why = "its VirtualMachineClass cannot be found"
+            stuck.append(Stuck(key_of(vm), why, "make the class, or name another"))
             continue
         placed = put(cluster, [pod])
-        lease = world.lease(vm)
         if placed.nodes:
-            source = vmls.node(lease) if lease is not None else ""
-            steps.append(
-                Step(key_of(vm), How.RESTART, source, placed.nodes[pod.key], _order(world, vm))
-            )
+            target, why = placed.nodes[pod.key], _order(world, vm)
+            steps.append(Step(key_of(vm), How.RESTART, world.node_of(vm), target, why))
             cluster = placed.after
             continue
-        refused = placed.refused[pod.key]
-        short = missing_room(cluster, pod)
+        refused, short = placed.refused[pod.key], missing_room(cluster, pod)
         why = refused.message.rstrip(".") + (f"; {short}" if short else "")
         stuck.append(Stuck(key_of(vm), why, place.way_out(refused)))
     return steps, stuck
@@ -124,7 +116,8 @@ def _by_group(world: World, gone: frozenset[str]) -> dict[str, list[str]]:
 def _obstacle(world: World, group: Object | None, gone: Sequence[str]) -> str:
     """The first brake that fencing would meet; empty: none that can be seen now."""
     if group is None:
-        return "it is in no NodeGroup"
+        unread = scheme.NODEGROUP.kind in world.missing
+        return "NodeGroups were not looked at" if unread else "it is in no NodeGroup"
     mode = nodegroup.mode(group)
     if mode is None:
         return f"spec.fencing of NodeGroup {name_of(group)} is not set"

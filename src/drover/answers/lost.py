@@ -97,13 +97,11 @@ def _open(world: World, node: str, fence: Object) -> Because:
 
 def _unfenced(world: World, node: str, words: str, ref: Ref) -> Because:
     group = group_of(world, node)
+    if group is None and scheme.NODEGROUP.kind in world.missing:
+        return answer(FENCE_RULES["Unconfirmed"], words, Names(node=node), ref)
     if group is None:
-        return answer(
-            NOTHING_PROVED,
-            f"{words}; it is in no NodeGroup, so nothing is fenced",
-            Names(node=node),
-            ref,
-        )
+        told = f"{words}; it is in no NodeGroup, so nothing is fenced"
+        return answer(NOTHING_PROVED, told, Names(node=node), ref)
     said = conditions.get_condition(group, ACTIVE) or {}
     reason, message = str(said.get("reason", "")), str(said.get("message", ""))
     rule = FENCE_RULES.get(reason)

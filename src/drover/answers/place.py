@@ -11,7 +11,6 @@ from drover.answers.world import World
 from drover.api import scheme, vmpod
 from drover.api.kinds import nodefence
 from drover.api.kinds import pod as pods
-from drover.api.kinds import vml as vmls
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds.vmop import Origin
 from drover.api.meta import name_of, namespace_of
@@ -61,10 +60,9 @@ _HELD = "a VM runs where its lease says, and nowhere else"
 
 def where(world: World, vm: Object) -> list[Because]:
     """Empty: nothing holds it."""
-    lease, pod, me = world.lease(vm), world.holder_pod(vm), Ref.of(scheme.VM, vm)
-    if lease is None or vmls.released(lease):
+    node, pod, me = world.node_of(vm), world.holder_pod(vm), Ref.of(scheme.VM, vm)
+    if not node:
         return []
-    node = vmls.node(lease)
     refs = (me, Ref(scheme.NODE.kind, node))
     if pod is None:
         return [Because(Topic.PLACE, f"It is held by node {node}; its Pod is gone", _HELD, refs)]

@@ -6,7 +6,6 @@ from drover.answers import lost, moving, node, operation, place, plans, start
 from drover.answers.because import Because
 from drover.answers.world import NoSuch, World
 from drover.api import scheme
-from drover.api.kinds import vml as vmls
 from drover.api.wire import Object
 
 
@@ -34,9 +33,8 @@ def why_vm(world: World, vm: Object) -> list[Because]:
         *start.why_not_running(world, vm),
         *start.why_restarted(world, vm),
     ]
-    lease = world.lease(vm)
-    if lease is not None and not vmls.released(lease):
-        found += lost.fencing(world, vmls.node(lease))
+    if node_name := world.node_of(vm):
+        found += lost.fencing(world, node_name)
     found += moving.why_moves(world, vm)
     return found + plans.of_vm(world, vm)
 

@@ -18,6 +18,7 @@ from drover.api.kinds import vmclass as classes
 from drover.api.kinds import vml as vmls
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
+from drover.api.kinds.pod import PodPhase
 from drover.api.meta import name_of, namespace_of, uid_of
 from drover.api.scheme import Kind, key_of
 from drover.api.wire import Object
@@ -66,6 +67,11 @@ class World:
 
     # --- of a VM ---
 
+    @property
+    def leased(self) -> bool:
+        """Whether the leases were read; without them the Pods tell where VMs are."""
+        return scheme.VML.kind not in self.missing
+
     def vm(self, key: str) -> Object | None:
         return self.objects[scheme.VM].get(key)
 
@@ -80,46 +86,49 @@ class World:
 
     def pods_of(self, vm: Object) -> list[Object]:
         """Oldest first."""
-        found = [
-            pod
-            for pod in self.all(scheme.POD)
-            if pods.vm_name(pod) == name_of(vm) and namespace_of(pod) == namespace_of(vm)
-        ]
-        return sorted(found, key=_age)
+        return self._of_vm[scheme.POD].get(key_of(vm), [])
 
     def holder_pod(self, vm: Object) -> Object | None:
         """The Pod that runs the guest."""
+        if not self.leased:
+            running = [pod for pod in self.pods_of(vm) if _runs(pod)]
+            return running[0] if running else None
         lease = self.lease(vm)
         holder = vmls.holder(lease) if lease is not None else ""
         return next((pod for pod in self.pods_of(vm) if uid_of(pod) == holder), None)
 
+    def node_of(self, vm: Object) -> str:
+        """The node that may run it; empty: none."""
+        if not self.leased:
+            pod = self.holder_pod(vm)
+            return pods.node_name(pod) if pod is not None else ""
+        lease = self.lease(vm)
+        return vmls.node(lease) if lease is not None and not vmls.released(lease) else ""
+
     def operations_of(self, vm: Object) -> list[Object]:
         """Oldest first."""
-        found = [
-            op
-            for op in self.all(scheme.VMOP)
-            if vmops.vm_name(op) == name_of(vm) and namespace_of(op) == namespace_of(vm)
-        ]
-        return sorted(found, key=_age)
+        return self._of_vm[scheme.VMOP].get(key_of(vm), [])
 
     def moves_of(self, vm: Object) -> list[Object]:
         """Its vmms, oldest first."""
-        found = [
-            move
-            for move in self.all(scheme.VMM)
-            if vmms.vm_name(move) == name_of(vm) and namespace_of(move) == namespace_of(vm)
-        ]
-        return sorted(found, key=_age)
+        return self._of_vm[scheme.VMM].get(key_of(vm), [])
 
     def move_of(self, vmop: Object) -> Object | None:
         """The vmm that carries an operation out."""
-        found = [
-            move
-            for move in self.all(scheme.VMM)
-            if vmms.operation_name(move) == name_of(vmop)
-            and namespace_of(move) == namespace_of(vmop)
-        ]
-        return max(found, key=_age) if found else None
+        moves = self._of_vm[scheme.VMM].get(f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}", [])
+        found = [move for move in moves if vmms.operation_name(move) == name_of(vmop)]
+        return found[-1] if found else None
+
+    @cached_property
+    def _of_vm(self) -> dict[Kind, dict[str, list[Object]]]:
+        """Pods, operations and migrations by their VM, oldest first."""
+        named = {scheme.POD: pods.vm_name, scheme.VMOP: vmops.vm_name, scheme.VMM: vmms.vm_name}
+        found: dict[Kind, dict[str, list[Object]]] = {}
+        for kind, name_in in named.items():
+            by_vm = found.setdefault(kind, {})
+            for obj in sorted(self.objects[kind].values(), key=_age):
+                by_vm.setdefault(f"{namespace_of(obj)}/{name_in(obj)}", []).append(obj)
+        return found
 
     def class_of(self, vm: Object) -> Object | None:
         return classes.chosen(vms.class_name(vm), self.all(scheme.VMCLASS))
@@ -136,12 +145,14 @@ class World:
         return sorted(found, key=_age)
 
     def vms_on(self, node: str) -> list[Object]:
-        """The VMs whose lease a life of this node holds."""
-        found = []
+        """The VMs that a life of this node may run, in the order of keys."""
+        return self._on_node.get(node, [])
+
+    @cached_property
+    def _on_node(self) -> dict[str, list[Object]]:
+        found: dict[str, list[Object]] = {}
         for vm in self.all(scheme.VM):
-            lease = self.lease(vm)
-            if lease is not None and not vmls.released(lease) and vmls.node(lease) == node:
-                found.append(vm)
+            found.setdefault(self.node_of(vm), []).append(vm)
         return found
 
     # --- of all ---
@@ -158,6 +169,11 @@ class World:
     def picture(self) -> Cluster:
         """As the planner sees it."""
         return snapshot(self.all(scheme.NODE), self.all(scheme.POD), self.all(scheme.NAMESPACE))
+
+
+def _runs(pod: Object) -> bool:
+    arriving = bool(pods.migration_name(pod)) and pods.phase(pod) is PodPhase.PENDING
+    return bool(pods.node_name(pod)) and not pods.ended(pod) and not arriving
 
 
 def _age(obj: Object) -> tuple[str, str]:

@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from drover.answers.asking import Names
+from drover.answers.rules import BLOCKED_RULES
 from drover.api import conditions
-from drover.api.evacuation import BlockedReason, blocked_of
+from drover.api.evacuation import blocked_of
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmm as vmms
@@ -19,18 +21,12 @@ from drover.api.kinds import vmop as vmops
 from drover.api.kinds.vmop import VmopCondition, VmopPhase
 from drover.api.names import VmmPhase
 from drover.api.wire import Object
-from drover.cli.session import PROGRAM, say
+from drover.cli.session import PROGRAM, say, spoken
 from drover.controllers.vmop.following import QUEUED
 
 MIB = 2**20
 _GOING_ON = ("Eviction triggered", "Evacuation in progress")  # says no more than the row itself
 LINE_S = 1.0  # between two lines of progress of one VM, where there is no terminal
-_WAY_OUT = {
-    BlockedReason.NO_ROOM: "make room on another node, loosen the VM's placement rules, or `{stop}`",
-    BlockedReason.NOT_MIGRATABLE: "`{stop}` ends it here; it starts elsewhere when you start it",
-    BlockedReason.NOT_RUNNING: "mend what keeps it from running, or `{stop}`",
-    BlockedReason.FAILED: "it is tried again by itself; `{k} describe vmop -n {namespace}` tells more",
-}
 
 
 @dataclass(frozen=True)
@@ -134,8 +130,9 @@ def _copied(vmm: Object) -> str:
 
 
 def _way_out(reason: str, seen: Seen) -> str:
-    stop = f"{PROGRAM} stop {seen.vm_name} -n {seen.namespace}"
-    return _WAY_OUT.get(reason, "").format(stop=stop, k=f"{PROGRAM} k", namespace=seen.namespace)
+    """As `why` tells it."""
+    rule = BLOCKED_RULES.get(reason)
+    return spoken(Names(seen.vm_name, seen.namespace).fill(rule.way_out)) if rule else ""
 
 
 class Screen:

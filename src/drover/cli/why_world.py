@@ -1,7 +1,7 @@
 """What ``drover why`` and ``drover whatif`` read: everything that answers are made of, live or from a file.
 
 Live it is one list per kind, with the user's own rights; a kind that is forbidden or not installed is named and done
-without. A file is what `drover k get ... -o json` prints, or YAML of it: one List, or several documents.
+without. A file is a `drover snapshot`, or what `drover k get ... -o json` prints, or YAML: one List, or documents.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import click
 
 from drover.answers.world import KINDS, World
 from drover.api import scheme
+from drover.api.scheme import key_of
 from drover.api.status import Forbidden, NotFound
 from drover.api.wire import Object
-from drover.base.clock import RealClock
+from drover.base.clock import RealClock, parse_rfc3339
 from drover.cli.connect import Api, with_api
 from drover.cli.session import PROGRAM, Session
 
@@ -45,19 +46,31 @@ async def look(api: Api) -> World:
 
 def from_file(path: str) -> World:
     """Raises ClickException when it holds no objects of a cluster."""
-    text = _read(path)
-    objects = list(_objects(_documents(path, text)))
+    documents = _documents(path, _read(path))
+    objects = list(_objects(documents))
     if not objects:
         kinds = "vm,vmop,vmm,vml,vmclass,vd,vmip,pods,nodes,nodegroups,nodefences"
         raise click.ClickException(
             f"{path} holds no objects of a cluster; make one with `{PROGRAM} k get {kinds} -A -o json`"
         )
+    for obj in objects:
+        obj["metadata"].setdefault("uid", f"{obj.get('kind')}/{key_of(obj)}")
     seen = {str(obj.get("kind")) for obj in objects}
-    missing = [kind.kind for kind in KINDS if kind.kind not in seen]
-    return World.of(objects, RealClock().wall(), [name for name in missing if name in _NEEDED])
+    missing = [kind.kind for kind in _NEEDED if kind.kind not in seen]
+    return World.of(objects, _taken_s(documents), missing)
 
 
-_NEEDED = (scheme.VM.kind, scheme.POD.kind, scheme.NODE.kind, scheme.VML.kind)
+# Of a file that holds none of these it is told: the others may well be absent in the cluster.
+_NEEDED = (scheme.VM, scheme.POD, scheme.NODE, scheme.VML, scheme.NODEGROUP)
+
+
+def _taken_s(documents: list[Any]) -> float:
+    """When a snapshot was taken; now for what does not say."""
+    told = documents[0].get("takenAt") if documents and isinstance(documents[0], dict) else None
+    try:
+        return parse_rfc3339(str(told)) if told else RealClock().wall()
+    except ValueError:
+        return RealClock().wall()
 
 
 def _read(path: str) -> str:
@@ -87,8 +100,8 @@ def _objects(documents: Iterable[Any]) -> Iterator[Object]:
     for document in documents:
         if not isinstance(document, dict):
             continue
-        if str(document.get("kind", "")).endswith("List") or "items" in document:
-            yield from _objects(document.get("items") or ())
+        if isinstance(document.get("items"), list):
+            yield from _objects(document["items"])
         elif isinstance(document.get("metadata"), dict) and "name" in document["metadata"]:
             yield document
 
