@@ -269,7 +269,8 @@ class Survival:
         if wanted != self._vouching.promises:
             self._journal.put(NODE_KEY, _PROMISES, json.dumps(wanted))
             self._vouching.promise(wanted)
-            self._lease.hurry()
+            if self._sight.node in self._roster().names:
+                self._lease.hurry()  # nobody waits for the promise of another
 
     # --- holding ---
 
