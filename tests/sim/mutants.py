@@ -18,14 +18,10 @@ ROOT = Path(__file__).parents[2]
 RULES = "tests/sim/test_scenarios_rules.py"
 FAILURES = "tests/sim/test_scenarios_failures.py"
 FENCING = "tests/sim/test_scenarios_fencing.py"
-<<<<<<< HEAD
-LIMIT_S = 600  # of one mutant, against one that hangs: on a busy machine a minute is soon gone
-REBALANCE = "tests/controllers/rebalance"
-=======
 PROMISES = "tests/sim/test_scenarios_promises.py"
 REJOIN = "tests/sim/test_scenarios_rejoin.py"
-LIMIT_S = 240
->>>>>>> 7d7dae0 (tests, docs: play the attack on a promise that is gone; hurry only for promises that are waited for; figures of a storm)
+LIMIT_S = 600  # of one mutant, against one that hangs: on a busy machine a minute is soon gone
+REBALANCE = "tests/controllers/rebalance"
 
 
 @dataclass(frozen=True)
