@@ -192,7 +192,7 @@ def test_the_demo(lab):
     assert lab.k("apply", "-f", "examples/linux-vm.yaml").code == 0
     said = lab.drover("demo", limit_s=700)
     assert said.code == 0, said.out + said.err
-    assert said.out.count("\nOK  ") == 13
+    assert said.out.count("\nOK  ") == 16
     assert "FAILED" not in said.out
     assert said.out.count("Fenced: nothing of it runs") == 2
     assert said.out.count("default/linux-vm starts on virtlab-pt-") == 2

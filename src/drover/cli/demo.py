@@ -1,5 +1,5 @@
-"""``drover demo``: a lab, guests, a live migration, an aborted one, a drain, a firmware upgrade, two lost hosts, by the
-commands a user would type.
+"""``drover demo``: a lab, guests, a live migration, an aborted one, a drain, a firmware upgrade, a full host, two lost
+ones, by the commands a user would type.
 
 Each line after ``$`` is run as it stands. The lab is started if need be and runs on afterwards. A second run finds the
 VMs of the first and moves them again. A step that fails ends the command with its reason and exit code 1.
@@ -38,7 +38,8 @@ def command(session: Session) -> None:
     """Play the stories on real guests.
 
     Starts the lab if need be, boots two VMs, moves one while it is pinged, aborts a move of the other,
-    drains a node with three more, upgrades the QEMU of all, and takes hosts away from under one.
+    drains a node with three more, upgrades the QEMU of all, balances a host that is full, and takes hosts away
+    from under one.
     """
     try:
         asyncio.run(_play(session))
@@ -55,6 +56,7 @@ async def _play(session: Session) -> None:
     from drover.cli.demo_firmware import Upgrade
     from drover.cli.demo_loss import Losses
     from drover.cli.demo_moves import Figures, Moves
+    from drover.cli.demo_rebalance import Balance
 
     async with Stage.open(RealClock()) as stage:
         began_s = stage.clock.monotonic()
@@ -67,6 +69,7 @@ async def _play(session: Session) -> None:
             await moves.abort("busy-vm", figures)
             figures.drain_s = await Maintenance(stage, api, avoid="busy-vm").play()
             figures.firmware_s = await Upgrade(stage, api, busy="busy-vm").play("linux-vm")
+            figures.balance_s = await Balance(stage, api, avoid="busy-vm").play()
             figures.losses_s = await Losses(stage, api, moves).play("linux-vm")
         _sum_up(stage, figures, stage.clock.monotonic() - began_s)
 

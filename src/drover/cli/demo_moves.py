@@ -70,6 +70,8 @@ class Figures:
         ]
         if self.firmware_s:
             rows.append(("firmware: until every VM ran on it", f"{self.firmware_s:.1f} s"))
+        if self.balance_s:
+            rows.append(("full host: until every host was below 80 %", f"{self.balance_s:.1f} s"))
         for what, took_s in zip(("power", "network"), self.losses_s, strict=True):
             if took_s:
                 rows.append(
