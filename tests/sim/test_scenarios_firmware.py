@@ -107,8 +107,9 @@ def test_it_stops_after_three_failures_and_goes_on_when_set_again() -> None:
 def test_a_single_failure_is_tried_again() -> None:
     async def story(stage: Stage) -> None:
         await three_run(stage)
-        for node in stage.world.nodes:
-            stage.world.site.refuse_launch[node] = "could not load PC BIOS"
+        stage.world.site.refuse_launch["n1"] = (
+            "could not load PC BIOS"  # three at once would stop it
+        )
         await wants(stage, NEW)
 
         def one_failed() -> bool:

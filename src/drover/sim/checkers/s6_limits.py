@@ -37,17 +37,20 @@ class LimitsHold(Checker):
 
     def _exceeded(self) -> str:
         most = settings.read(self.world.find(MODULECONFIG, names.MODULE_CONFIG))
-        moving = [vmm for vmm in self.world.api.objects(VMM) if _moves(vmm)]
-        leaving = Counter(filter(self._there, map(vmms.source_node, moving)))
-        coming = Counter(filter(self._there, map(vmms.target_node, moving)))
+        moving = [vmm for vmm in self.world.api.objects(VMM) if _moves(vmm) and self._counts(vmm)]
+        leaving, coming = (
+            Counter(map(vmms.source_node, moving)),
+            Counter(map(vmms.target_node, moving)),
+        )
         over = [f"{n} leave {node}" for node, n in leaving.items() if n > most.sync_per_node]
         over += [f"{n} come to {node}" for node, n in coming.items() if n > most.inbound_per_node]
         return f"too many transfers: {', '.join(over)}" if over else ""
 
-    def _there(self, name: str) -> bool:
-        """A node that is silent keeps no slots."""
-        node = self.world.find(NODE, name)
-        return node is not None and not nodes.away(node)
+    def _counts(self, vmm: Object) -> bool:
+        """A move that a silent node takes part in keeps no slots."""
+        ends = filter(None, (vmms.source_node(vmm), vmms.target_node(vmm)))
+        found = [self.world.find(NODE, name) for name in ends]
+        return all(node is not None and not nodes.away(node) for node in found)
 
 
 def _moves(vmm: Object) -> bool:
