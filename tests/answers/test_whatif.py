@@ -201,7 +201,7 @@ def test_a_new_node_and_the_plan_that_it_allows(enabled: bool) -> None:
         assert "cpu" in step.why
     else:
         assert found.steps == ()
-        assert found.notes == ("rebalancing is off; a plan would make 1 moves",)
+        assert found.notes == ("rebalancing is off; a plan would make one move",)
 
 
 def manifest(name: str = "new", **spec: Any) -> Object:

@@ -134,4 +134,5 @@ def _balanced(
         return [], "no node is over a threshold and no rule is broken that a move would mend"
     if rules.enabled:
         return steps, ""
-    return [], f"rebalancing is off; a plan would make {len(steps)} moves"
+    moves = "one move" if len(steps) == 1 else f"{len(steps)} moves"
+    return [], f"rebalancing is off; a plan would make {moves}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from drover.cli.demo_moves import Figures, Moves
 
 BOOT_LIMIT_S = 240.0
+STORIES = ("move", "drain", "firmware", "balance", "loss")
 _NEXT = (
     ("k get vmop,vmm -o wide", "the moves, as objects"),
     ("console linux-vm", "its serial console; Ctrl+] leaves"),
@@ -32,24 +34,30 @@ _NEXT = (
 )
 
 
-@click.command(epilog=examples("demo", "--home /tmp/try demo"))
+@click.command(epilog=examples("demo", "demo move", "--home /tmp/try demo drain loss"))
+@click.argument("stories", nargs=-1, type=click.Choice(STORIES), metavar="[STORY]...")
 @click.pass_obj
-def command(session: Session) -> None:
-    """Play the stories on real guests.
+def command(session: Session, stories: tuple[str, ...]) -> None:
+    """Play the stories on real guests: all of them, or those named.
 
-    Starts the lab if need be, boots two VMs, moves one while it is pinged, aborts a move of the other,
-    drains a node with three more, upgrades the QEMU of all, balances a host that is full, and takes hosts away
-    from under one.
+    \b
+    move       a VM moves while it is pinged; a move of another is aborted
+    drain      a host is emptied for its maintenance, with three more VMs on it
+    firmware   the QEMU of all VMs is upgraded
+    balance    a host that is full is relieved
+    loss       hosts are taken away from under a VM
+
+    Starts the lab and two VMs if need be.
     """
     try:
-        asyncio.run(_play(session))
+        asyncio.run(_play(session, stories or STORIES))
     except KeyboardInterrupt:
         say()
         say(f"The lab runs on as it is; `{PROGRAM} down` stops it.")
         raise
 
 
-async def _play(session: Session) -> None:
+async def _play(session: Session, stories: Sequence[str]) -> None:
     from drover.base.clock import RealClock
     from drover.cli.connect import connected
     from drover.cli.demo_drain import Maintenance
@@ -65,12 +73,17 @@ async def _play(session: Session) -> None:
             moves = Moves(stage, api)
             await _boot(stage, moves)
             figures = Figures()
-            await moves.evict("linux-vm", figures)
-            await moves.abort("busy-vm", figures)
-            figures.drain_s = await Maintenance(stage, api, avoid="busy-vm").play()
-            figures.firmware_s = await Upgrade(stage, api, busy="busy-vm").play("linux-vm")
-            figures.balance_s = await Balance(stage, api, avoid="busy-vm").play()
-            figures.losses_s = await Losses(stage, api, moves).play("linux-vm")
+            if "move" in stories:
+                await moves.evict("linux-vm", figures)
+                await moves.abort("busy-vm", figures)
+            if "drain" in stories:
+                figures.drain_s = await Maintenance(stage, api, avoid="busy-vm").play()
+            if "firmware" in stories:
+                figures.firmware_s = await Upgrade(stage, api, busy="busy-vm").play("linux-vm")
+            if "balance" in stories:
+                figures.balance_s = await Balance(stage, api, avoid="busy-vm").play()
+            if "loss" in stories:
+                figures.losses_s = await Losses(stage, api, moves).play("linux-vm")
         _sum_up(stage, figures, stage.clock.monotonic() - began_s)
 
 

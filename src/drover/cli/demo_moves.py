@@ -42,7 +42,7 @@ EOF"""
 
 @dataclass
 class Figures:
-    """What the demo measured."""
+    """What the demo measured; 0: that story was not played."""
 
     total_s: float = 0.0
     downtime_ms: int = 0
@@ -50,24 +50,14 @@ class Figures:
     target_gone_s: float = 0.0
     operation_gone_s: float = 0.0
     drain_s: float = 0.0
-    firmware_s: float = 0.0  # 0: there is one version only
+    firmware_s: float = 0.0  # or there is one version only
     balance_s: float = 0.0
-    losses_s: tuple[float, float] = (0.0, 0.0)  # of power, of the network; 0: not played
+    losses_s: tuple[float, float] = (0.0, 0.0)  # of power, of the network
 
     def rows(self) -> list[tuple[str, str]]:
-        every = f"pinged every {demo_ping.INTERVAL_MS} ms"
-        rows = [
-            ("move: from the operation's creation to the new node", f"{self.total_s:.2f} s"),
-            ("move: the guest stood still, as QEMU reports it", f"{self.downtime_ms} ms"),
-            (
-                f"move: longest time without an answer, {every}",
-                f"{self.ping.longest_gap_ms:.0f} ms",
-            ),
-            ("move: answers / lost", f"{self.ping.answers} / {self.ping.lost}"),
-            ("abort: from the deletion to the target Pod's end", f"{self.target_gone_s:.2f} s"),
-            ("abort: from the deletion to the operation's end", f"{self.operation_gone_s:.2f} s"),
-            ("drain: until all VMs had left their node", f"{self.drain_s:.1f} s"),
-        ]
+        rows = self._move_rows() if self.total_s else []
+        if self.drain_s:
+            rows.append(("drain: until all VMs had left their node", f"{self.drain_s:.1f} s"))
         if self.firmware_s:
             rows.append(("firmware: until every VM ran on it", f"{self.firmware_s:.1f} s"))
         if self.balance_s:
@@ -78,6 +68,18 @@ class Figures:
                     (f"host without {what}: until its VM answered again", f"{took_s:.1f} s")
                 )
         return rows
+
+    def _move_rows(self) -> list[tuple[str, str]]:
+        every = f"pinged every {demo_ping.INTERVAL_MS} ms"
+        gap = f"{self.ping.longest_gap_ms:.0f} ms"
+        return [
+            ("move: from the operation's creation to the new node", f"{self.total_s:.2f} s"),
+            ("move: the guest stood still, as QEMU reports it", f"{self.downtime_ms} ms"),
+            (f"move: longest time without an answer, {every}", gap),
+            ("move: answers / lost", f"{self.ping.answers} / {self.ping.lost}"),
+            ("abort: from the deletion to the target Pod's end", f"{self.target_gone_s:.2f} s"),
+            ("abort: from the deletion to the operation's end", f"{self.operation_gone_s:.2f} s"),
+        ]
 
 
 class Moves:
