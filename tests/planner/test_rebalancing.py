@@ -6,6 +6,9 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from bench.rebalancing.evaluator import judge
+from bench.rebalancing.instances import FAMILIES, make
+from bench.rebalancing.ours import GOAL, cluster_of
 
 from drover.planner import (
     BadGoal,
@@ -130,3 +133,74 @@ def test_a_threshold_that_is_none_is_refused(percent: object) -> None:
 def test_no_nodes_and_no_vms_are_no_fault() -> None:
     assert planned([], []).moves == ()
     assert planned([node("a")], []).moves == ()
+
+
+def test_the_exact_solver_finds_the_swap_and_says_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """b has no room for the large VM of a before its own small one has gone to c."""
+    pods = [vm("x", "a", 9), vm("y", "b", 2), vm("w", "c", 5)]
+    nodes = [node("a", 10), node("b", 12), node("c", 10)]
+    plan = planned(nodes, pods, replace(CPU80, n_plus_one=False), Budget(rounds=10))
+    assert steps(plan) == [("y", "b", "c"), ("x", "a", "b")]
+    assert [move.rule for move in plan.moves] == [Rule.ROOM, Rule.OVERLOAD]
+    assert plan.proved
+    assert plan.lower_bound == 2
+    assert capfd.readouterr().out == ""
+
+
+def test_the_impossible_is_explained_with_a_way_out() -> None:
+    plan = planned([node("a"), node("b", 8)], [vm("big", "a", 9), vm("other", "b", 2)])
+    (told,) = plan.impossible
+    assert told.subject == "a"
+    assert told.why == "cpu of a is reserved to 90.0 %, at most 80 %"
+    assert told.blocked_by == ("ns/big: Insufficient cpu",)
+    assert told.change == "free 4600m cpu on b"
+    assert told.certain
+
+
+def test_a_vm_larger_than_any_node_is_left_alone() -> None:
+    plan = planned([node("a"), node("b")], [vm("giant", "a", 100)])
+    assert plan.moves == ()
+    assert plan.impossible[0].blocked_by == ("ns/giant: Insufficient cpu",)
+
+
+def test_one_node_alone_can_give_nothing_away() -> None:
+    plan = planned([node("a")], [vm("one", "a", 9)])
+    assert plan.impossible[0].change == "add a node"
+
+
+def test_cordoned_nodes_take_nothing() -> None:
+    plan = planned(
+        [node("a"), node("b", unschedulable=True)], [vm("one", "a", 6), vm("two", "a", 3)]
+    )
+    assert plan.moves == ()
+    assert plan.impossible[0].change == "uncordon b"
+
+
+def test_three_next_best_targets_are_named_with_their_reason() -> None:
+    nodes = [node("a"), node("b"), node("c"), node("d", 4), node("e", unschedulable=True)]
+    pods = [vm("v1", "a", 5), vm("v2", "a", 4, 9), vm("r", "c", 2)]
+    move = planned(nodes, pods).moves[0]
+    assert (move.vm, move.target) == ("ns/v1", "b")
+    assert [(one.node, one.why) for one in move.rejected] == [
+        ("c", "cpu 70.0 % with it, cpu 50.0 % on the one taken"),
+        ("e", "node(s) were unschedulable"),
+        ("d", "Insufficient cpu"),
+    ]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_of_the_benchmark_is_planned(family: str) -> None:
+    """Judged by the benchmark's evaluator, on plain data: no bad step, nothing worse, all repaired or told."""
+    instance = make(family, 8, 10, 1)
+    cluster, vms = cluster_of(instance)
+    plan = rebalance(cluster, vms, GOAL, Budget(rounds=0))
+    before = judge(instance, [])
+    after = judge(instance, [(m.vm.removeprefix("vms/"), m.target) for m in plan.moves])
+    assert (after.illegal, after.filled) == (0, 0)
+    assert len(plan.after.overloaded) == after.over <= before.over
+    assert len(plan.after.broken) <= len(plan.before.broken)
+    assert (after.over == 0 and not plan.after.broken) == (not plan.impossible)
+    assert len(plan.moves) >= plan.lower_bound

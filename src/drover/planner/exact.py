@@ -70,10 +70,15 @@ class Model:
         """``start``: a board that solves it, which makes it quicker."""
         import highspy  # a fifth of a second, and only proofs need it
 
-        solver = highspy.Highs()  # type: ignore[no-untyped-call]
+        class Quiet(highspy.Highs):
+            """It greets on standard output as soon as callbacks are set up, unless told before."""
+
+            def enableCallbacks(self) -> None:
+                self.setOptionValue("output_flag", False)
+                super().enableCallbacks()  # type: ignore[no-untyped-call]
+
+        solver = Quiet()  # type: ignore[no-untyped-call]
         for name, value in (
-            ("output_flag", False),
-            ("log_to_console", False),
             ("threads", 1),
             ("random_seed", 0),
             ("mip_abs_gap", 0.999),  # moves are whole

@@ -93,18 +93,31 @@ def _repaired(grid: Grid, first: Board, budget: Budget) -> tuple[Walk, int, bool
     rule_of = _reasons(grid, first, at_first)
     walks = []
     for board in [exact, *boards[:2]] if exact is not None else boards[:3]:
-        retarget(board, sorted(board.moved))
-        walk = Walk(grid)
-        walk.go(board.moved, rule_of)
-        walk.mop_up(rule_of)
-        walk.by_others()
-        walks.append(walk)
-        if _worth(grid, walk.board) <= _worth(grid, board) and len(walk.steps) == len(board.moved):
+        alike = board.copy()
+        retarget(alike, sorted(alike.moved))
+        for one in (alike, board):  # what makes nodes alike may be a longer way
+            walks.append(_walked(grid, one, rule_of))
+            if _straight(grid, walks[-1], board):
+                break
+        if _straight(grid, walks[-1], board):
             break
     walk = min(walks, key=lambda one: (_faults(grid, one.board), len(one.steps)))
     if _faults(grid, walk.board) > _faults(grid, exact or best):
         bound = min(bound, lower_bound(grid, walk.board))
     return walk, min(bound, len(walk.steps)), certain
+
+
+def _walked(grid: Grid, board: Board, rule_of: Callable[[Board, int], Rule]) -> Walk:
+    walk = Walk(grid)
+    walk.go(board.moved, rule_of)
+    walk.mop_up(rule_of)
+    walk.by_others()
+    return walk
+
+
+def _straight(grid: Grid, walk: Walk, board: Board) -> bool:
+    """Did the walk come to what was wished, without a detour?"""
+    return _faults(grid, walk.board) <= _faults(grid, board) and len(walk.steps) <= len(board.moved)
 
 
 def _tried(grid: Grid) -> list[Board]:

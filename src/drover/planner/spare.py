@@ -19,7 +19,8 @@ from drover.planner.tables import Bools, Ints
 
 NONE = -1
 FEW = 8
-SEARCHED = 10_000  # places tried for all nodes together, where packing by size finds none
+AGAIN = 300  # the same after a move
+SEARCHED = 5_000  # places tried for all nodes together, where packing by size finds none
 
 
 class Spare:
@@ -82,7 +83,7 @@ class Spare:
         little to lose, and much to compute."""
         if len(self.unsafe) > FEW:
             return
-        self._tries = SEARCHED
+        self._tries = AGAIN
         for lost in sorted(self.unsafe):
             vms = np.flatnonzero(self.board.where == lost).tolist()
             if self._anew(lost) or self._search(lost, self._large_first(vms)):
