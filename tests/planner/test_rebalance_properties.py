@@ -122,8 +122,8 @@ def fewest(given_: Scene) -> int | None:
 
 
 def test_no_sequence_of_moves_does_better_on_tiny_clusters() -> None:
-    """The bound is one, and what some sequence repairs is repaired, with as few moves: but for three in a hundred, where
-    two moves are needed of which neither helps alone."""
+    """The bound is one, and what some sequence repairs is repaired, with as few moves: but for three in a hundred,
+    where two moves are needed of which neither helps alone."""
     shortest, other = 0, []
     for seed in range(200):
         tiny = scene(seed, tiny=True)
