@@ -14,29 +14,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support import nodeinit
 
-from drover.agent import nodeinit, spawner
+from drover.agent import spawner
 from drover.agent.ports import HypervisorError, MonitorSilent
 from drover.agent.spawner import NodeInitSpawner
 
 SLEEP = ["sleep", "1000"]
-SOURCE = Path(nodeinit.__file__).parents[2]
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from drover.agent import nodeinit as it"
-NODEINIT = [
-    sys.executable,
-    "-S",
-    "-E",
-    "-c",
-    f"{START}; sys.exit(it.main(sys.argv[1:]))",
-    str(SOURCE),
-]
 
 
 class Node:
     def __init__(self, root: Path, agent: list[str]) -> None:
         self.log = root / "log"
         self.socket = root / "init"
-        command = [*NODEINIT, str(self.socket), *agent]
+        command = [*nodeinit.COMMAND, str(self.socket), *agent]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
         self.spawner = NodeInitSpawner(self.socket)
@@ -265,7 +256,7 @@ async def test_no_life_begins_while_a_qemu_of_another_lives(node: Node) -> None:
 
 
 def second(node: Node) -> subprocess.CompletedProcess[str]:
-    command = [*NODEINIT, str(node.socket)]
+    command = [*nodeinit.COMMAND, str(node.socket)]
     return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
 
 
@@ -303,7 +294,7 @@ async def test_a_log_that_nobody_reads_holds_no_deadline_up(tmp_path: Path) -> N
             while True:
                 os.write(writer, b"x" * 4096)
         os.set_blocking(writer, True)
-        command = [*NODEINIT, str(socket)]
+        command = [*nodeinit.COMMAND, str(socket)]
         process = subprocess.Popen(command, stderr=log, stdout=log)
     spawner = NodeInitSpawner(socket, "life-1")
     try:

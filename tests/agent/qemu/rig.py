@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -25,8 +24,8 @@ from typing import Any
 from tests.agent.qemu import guest
 from tests.agent.qemu.certificates import Certificates
 from tests.agent.qemu.proxy import Proxy
+from tests.support import nodeinit
 
-from drover.agent import nodeinit
 from drover.agent.ports import Disk, Listener, MachineSpec
 from drover.agent.qemu.hypervisor import QemuHypervisor
 from drover.agent.qemu.settings import QemuSettings, isolated_netdev
@@ -189,7 +188,7 @@ async def qemu_rig(count: int = 2) -> AsyncIterator[QemuRig]:
             for number in range(1, count + 1):
                 root = base / f"n{number}"
                 certificates.write(root / "tls", f"node-{number}")
-                command = [sys.executable, "-S", "-E", nodeinit.__file__, str(root / "init")]
+                command = [*nodeinit.COMMAND, str(root / "init")]
                 process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
                 nodes.append(QemuNode(f"node-{number}", root, process))
             for node in nodes:
