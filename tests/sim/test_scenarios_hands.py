@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 
 import pytest
 from tests.sim.stage import Stage, large, tell
 
+from drover.api import names
+from drover.api.scheme import POD
 from drover.api.wire import Request
+from drover.runtime.client import Client
 from drover.sim.faults import lease_write
 
 pytestmark = pytest.mark.sim
@@ -21,7 +25,7 @@ def migration_report(request: Request) -> bool:
 def started(stage: Stage) -> list[str]:
     """The copies of the VM that ever ran, in order."""
     history = stage.world.site.ledger.history
-    return list(dict.fromkeys(copy for vm, copy in history if vm == "default/a"))
+    return list(dict.fromkeys(its for vm, its in history if vm == "default/a"))
 
 
 def test_a_target_that_dies_before_the_copy_begins_ends_the_move() -> None:
@@ -112,18 +116,40 @@ def test_two_leaders_start_each_vm_once_and_leave_no_pod() -> None:
 
     async def story(stage: Stage) -> None:
         s = stage.s
-        names = [f"v{number}" for number in range(6)]
-        for name in names:
+        six = [f"v{number}" for number in range(6)]
+        for name in six:
             await s.running_vm(name)
         stage.do(stage.f.rival_controllers(5))
         await stage.pause(6)  # both are at work from now on
-        for name in names:
+        for name in six:
             await s.delete_pod(s.pods_of(name)[0]["metadata"]["name"], grace_s=0)
         await stage.pause(3)
-        await s.until(lambda: all(map(s.runs, names)), "all run", 60)
-        left = {name: len(s.pods_of(name)) for name in names}
+        await s.until(lambda: all(map(s.runs, six)), "all run", 60)
+        left = {name: len(s.pods_of(name)) for name in six}
         assert set(left.values()) == {1}, left
-        ran = {copy for _, copy in stage.world.site.ledger.history}
-        assert len(ran) == 2 * len(names), "a guest that ran already was stopped again"
+        ran = {its for _, its in stage.world.site.ledger.history}
+        assert len(ran) == 2 * len(six), "a guest that ran already was stopped again"
+
+    tell(story)
+
+
+def test_a_target_pod_made_for_a_migration_that_is_gone_is_taken_away() -> None:
+    """By a leader whose cache is behind; nobody else would ever look at it."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a")
+        [pod] = s.pods_of("a")
+        stray = copy.deepcopy({key: pod[key] for key in ("apiVersion", "kind", "metadata", "spec")})
+        for field in ("uid", "resourceVersion", "creationTimestamp", "generation"):
+            stray["metadata"].pop(field, None)
+        stray["metadata"]["name"] += "-late"
+        stray["metadata"]["annotations"][names.MIGRATION_ANNOTATION] = "vmop-long-gone"
+        stray["spec"].pop("nodeName")
+        stray["spec"]["nodeSelector"] = {"no": "node"}
+        user = names.CONTROLLERS_USER
+        await Client(stage.world.api.transport(user, (user,))).create(POD, stray)
+        await s.until(lambda: s.pods_of("a") == [pod], "the stray is gone", 10)
+        assert s.runs("a")
 
     tell(story)

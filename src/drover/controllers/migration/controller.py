@@ -64,6 +64,7 @@ class MigrationController:
         self.queue = SlotQueue(manager, self._settings)
         self._since: dict[str, tuple[str, float]] = {}
         self.migrations.add_index("vm", lambda vmm: [_vm_key(vmm)])
+        self.pods.add_index("migration", self.of_pod)
 
     def of_vm(self, key: str) -> list[str]:
         return [scheme.key_of(vmm) for vmm in self.migrations.by_index("vm", key)]
@@ -76,6 +77,7 @@ class MigrationController:
         vmm = self.migrations.get(key)
         if vmm is None:
             self._since.pop(key, None)
+            await self._sweep(key)
             return Done()
         outcome: Outcome = Done()
         for intent in story.decide(self._view(key, vmm)):
@@ -88,6 +90,32 @@ class MigrationController:
                 await self._refused(vmm, str(refused))
                 return After(REFUSED_AGAIN_S)
         return outcome
+
+    async def _sweep(self, key: str) -> None:
+        """Take away a target Pod without a migration: a leader that had not heard of its end has made it. Our own
+        caches may be behind as well, so all is read anew, and the Pod must be the one that was judged."""
+        client = self._manager.client
+        for pod in self.pods.by_index("migration", key):
+            if pods.phase(pod) is not pods.PodPhase.PENDING or pods.deleting(pod):
+                continue
+            namespace, name = scheme.split_key(key)
+            with contextlib.suppress(status.NotFound):
+                self.migrations.observe(await client.get(scheme.VMM, name, namespace))
+                return
+            meta = pod["metadata"]
+            with contextlib.suppress(status.NotFound):
+                lease = await client.get(scheme.VML, pods.vm_name(pod), namespace)
+                if vmls.holder(lease) == meta["uid"]:
+                    continue
+            self._manager.log.mark("migration.stray-target", pod=meta["name"])
+            with contextlib.suppress(status.NotFound):
+                await client.delete(
+                    scheme.POD,
+                    meta["name"],
+                    namespace,
+                    uid=meta["uid"],
+                    resource_version=meta["resourceVersion"],
+                )
 
     async def _refused(self, vmm: Object, why: str) -> None:
         """It stays Pending and says so once."""
