@@ -7,12 +7,8 @@ Exit code 0: done; 1: refused, or no plan can be made of what was given.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,17 +132,14 @@ def show_plan(session: Session, page: str, output: str) -> int:
     from drover.cli.rebalance_world import look, shown
 
     picture = with_api(session, look)
-    with hushed():
-        found = shown(picture)
+    found = shown(picture)
     code = _show(found, page, output)
     if output == "table" and not picture.policy.enabled:
         say(f"Rebalancing is off: `{PROGRAM} rebalance on` carries this out.")
     return code
 
 
-@click.command(
-    epilog=f"\b\nExamples:\n  {PROGRAM} snapshot > cluster.json\n  {PROGRAM} plan < cluster.json"
-)
+@click.command(epilog=examples("snapshot > cluster.json", "plan < cluster.json"))
 @click.pass_obj
 def snapshot(session: Session) -> int:
     """Write all that a plan depends on as JSON: nodes, Pods, VMs and their rules, no user data."""
@@ -178,24 +171,8 @@ def plan(page: str, output: str) -> int:
     if len(text) > MOST_BYTES:
         raise click.ClickException(f"a snapshot has at most {MOST_BYTES >> 20} MiB")
     picture = load(text, RealClock().wall())
-    with hushed():
-        found = plan_of(picture)
+    found = plan_of(picture)
     return _show(found, page, output)
-
-
-@contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """The exact solver greets on C's own standard output, whatever it is told; that would spoil a pipe."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        ctypes.CDLL(None).fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _show(found: Shown, page: str, output: str) -> int:
