@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from drover.api import names, scheme
-from drover.api.kinds import node as nodes
 from drover.api.kinds import vm as vms
-from drover.api.meta import name_of
+from drover.cli import demo_group
 from drover.cli.connect import Api
+from drover.cli.demo_group import NAMESPACE, Group
 from drover.cli.demo_stage import DemoFailed, Stage
 from drover.cli.session import PROGRAM
 
-FILE = "examples/three-vms.yaml"
-VMS = ("small-1", "small-2", "small-3")
-NAMESPACE = "default"
-BOOT_LIMIT_S = 180
+SMALL = Group("examples/three-vms.yaml", "app=small", ("small-1", "small-2", "small-3"))
 
 
 class Maintenance:
@@ -28,9 +25,9 @@ class Maintenance:
         """How long the drain took, in seconds."""
         stage = self._stage
         stage.title("Maintenance: a node with three VMs is drained, the VMs run on elsewhere")
-        node, others = await self._choose()
+        node, others = await demo_group.choose(self._api, self._avoid, "a drain")
         async with stage.step(f"three VMs run on {node}"):
-            await self._start(node, others)
+            await demo_group.start(stage, self._api, SMALL, node, others)
         began_s = stage.clock.monotonic()
         async with stage.step(f"{node} was drained"):
             await stage.run(
@@ -45,40 +42,12 @@ class Maintenance:
         async with stage.step(f"{node} is in use again, nothing moved back"):
             await stage.run(f"{PROGRAM} k uncordon {node}")
             await self._check(node)
-            await stage.run(f"{PROGRAM} k delete -f {FILE} --wait=false")
+            await stage.run(f"{PROGRAM} k delete -f {SMALL.file} --wait=false")
         return took_s
-
-    async def _choose(self) -> tuple[str, list[str]]:
-        """The first node without the VM that is left alone, and all others."""
-        found, _ = await self._api.client.list(scheme.NODE)
-        there = sorted(name_of(node) for node in found if nodes.ready(node))
-        taken = await self._api.client.get(scheme.VM, self._avoid, NAMESPACE)
-        free = [name for name in there if name != vms.node_name(taken)]
-        if len(free) < 2:
-            raise DemoFailed("a drain needs a second node that is Ready")
-        return free[0], [name for name in there if name != free[0]]
-
-    async def _start(self, node: str, others: list[str]) -> None:
-        stage, closed = self._stage, " ".join(others)
-        left, _ = await self._api.client.list(scheme.VM, NAMESPACE, labels="app=small")
-        if left:
-            stage.tell("left by an earlier run:")
-            await stage.run(f"{PROGRAM} k delete -f {FILE} --ignore-not-found")
-        stage.tell(
-            f"The other nodes are closed while they start, so that all three begin on {node}."
-        )
-        await stage.run(f"{PROGRAM} k cordon {closed}")
-        try:
-            await stage.run(f"{PROGRAM} k apply -f {FILE}")
-            which = " ".join(f"vm/{name}" for name in VMS)
-            running = "--for=jsonpath='{.status.phase}'=Running"
-            await stage.run(f"{PROGRAM} k wait {which} {running} --timeout={BOOT_LIMIT_S}s")
-        finally:
-            await stage.run(f"{PROGRAM} k uncordon {closed}")
 
     async def _check(self, node: str) -> None:
         """Every VM runs, and none on the node."""
-        for name in VMS:
+        for name in SMALL.names:
             vm = await self._api.client.get(scheme.VM, name, NAMESPACE)
             if vms.phase(vm) is not vms.VmPhase.RUNNING or vms.node_name(vm) == node:
                 raise DemoFailed(

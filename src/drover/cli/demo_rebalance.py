@@ -6,18 +6,14 @@ from __future__ import annotations
 import json
 
 from drover.api import scheme
-from drover.api.kinds import node as nodes
-from drover.api.kinds import vm as vms
-from drover.api.meta import name_of
+from drover.cli import demo_group
 from drover.cli.connect import Api
+from drover.cli.demo_group import Group
 from drover.cli.demo_stage import DemoFailed, Stage
 from drover.cli.rebalance_world import look, shown
 from drover.cli.session import PROGRAM
 
-FILE = "examples/crowd.yaml"
-VMS = ("crowd-1", "crowd-2", "crowd-3")
-NAMESPACE = "default"
-BOOT_LIMIT_S = 180
+CROWD = Group("examples/crowd.yaml", "app=crowd", ("crowd-1", "crowd-2", "crowd-3"))
 SETTLE_S = 3
 MOVE_LIMIT_S = 120
 _WAIT = f"{PROGRAM} k wait descheduler/virtualization"
@@ -37,9 +33,9 @@ class Balance:
         stage.title(
             "Rebalancing: a node is full, one VM moves; two that must be apart are separated"
         )
-        node, others = await self._choose()
+        node, others = await demo_group.choose(self._api, self._avoid, "balancing")
         async with stage.step(f"90 % of {node}'s CPU are reserved"):
-            await self._fill(node, others)
+            await demo_group.start(stage, self._api, CROWD, node, others)
         try:
             async with stage.step("every node is at 80 % or below"):
                 planned = await self._plan(node)
@@ -53,34 +49,8 @@ class Balance:
                 await self._separate(node)
         finally:
             await stage.run(f"{PROGRAM} rebalance off")
-        await stage.run(f"{PROGRAM} k delete -f {FILE} --wait=false")
+        await stage.run(f"{PROGRAM} k delete -f {CROWD.file} --wait=false")
         return took_s
-
-    async def _choose(self) -> tuple[str, list[str]]:
-        """The first node without the VM that is left alone, and all others."""
-        found, _ = await self._api.client.list(scheme.NODE)
-        there = sorted(name_of(node) for node in found if nodes.ready(node))
-        taken = await self._node(self._avoid)
-        free = [name for name in there if name != taken]
-        if len(free) < 2:
-            raise DemoFailed("balancing needs a second node that is Ready")
-        return free[0], [name for name in there if name != free[0]]
-
-    async def _fill(self, node: str, others: list[str]) -> None:
-        stage, closed = self._stage, " ".join(others)
-        left, _ = await self._api.client.list(scheme.VM, NAMESPACE, labels="app=crowd")
-        if left:
-            stage.tell("left by an earlier run:")
-            await stage.run(f"{PROGRAM} k delete -f {FILE} --ignore-not-found")
-        stage.tell(f"The other nodes are closed while they start, so that all begin on {node}.")
-        await stage.run(f"{PROGRAM} k cordon {closed}")
-        try:
-            await stage.run(f"{PROGRAM} k apply -f {FILE}")
-            which = " ".join(f"vm/{name}" for name in VMS)
-            running = "--for=jsonpath='{.status.phase}'=Running"
-            await stage.run(f"{PROGRAM} k wait {which} {running} --timeout={BOOT_LIMIT_S}s")
-        finally:
-            await stage.run(f"{PROGRAM} k uncordon {closed}")
 
     async def _plan(self, node: str) -> str:
         """Show the plan; its hash."""
@@ -106,7 +76,9 @@ class Balance:
     async def _separate(self, node: str) -> None:
         """Of two VMs that are still together one gets the label that the other must not be near."""
         stage = self._stage
-        together = [name for name in VMS if await self._node(name) == node]
+        together = [
+            name for name in CROWD.names if await demo_group.node_of(self._api, name) == node
+        ]
         if len(together) < 2:
             raise DemoFailed(f"no two of the VMs are on {node} any more")
         first, second = together[:2]
@@ -115,8 +87,7 @@ class Balance:
         await stage.run(f"{_WAIT} --for=condition=Balanced=false --timeout=30s")
         await self._until_balanced()
         await stage.run(f"{PROGRAM} k get vm")
-        if await self._node(first) == await self._node(second):
+        if await demo_group.node_of(self._api, first) == await demo_group.node_of(
+            self._api, second
+        ):
             raise DemoFailed(f"{first} and {second} are still together")
-
-    async def _node(self, name: str) -> str:
-        return vms.node_name(await self._api.client.get(scheme.VM, name, NAMESPACE))
