@@ -12,7 +12,7 @@ import json
 import click
 
 from drover.cli.lifecycle import seconds
-from drover.cli.session import PROGRAM, Session, examples, say
+from drover.cli.session import PROGRAM, Session, examples, say, say_table, say_world
 
 
 @click.group(epilog=examples("fence list", "fence show virtlab-pt-1", "fence confirm virtlab-pt-1"))
@@ -28,15 +28,7 @@ def list_nodes(session: Session, output: str) -> int:
     from drover.cli.connect import with_api
     from drover.cli.fence_world import look
 
-    world = with_api(session, look)
-    if output == "json":
-        click.echo(json.dumps(world.as_json(), indent=2))
-        return 0
-    for number, line in enumerate(world.table()):
-        say(line, bold=number == 0)
-    say()
-    for line in world.summary():
-        say(line)
+    say_world(with_api(session, look), output)
     return 0
 
 
@@ -60,8 +52,7 @@ def show(session: Session, node: str, output: str) -> int:
     if not fences:
         say(f"{node} was never lost, as far as is kept. It is {world.state(node)}.")
     for one in fences:
-        for number, line in enumerate(world.timeline(one)):
-            say(line, bold=number == 0)
+        say_table(world.timeline(one))
         say()
     return 0
 

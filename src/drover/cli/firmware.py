@@ -7,12 +7,10 @@ outdated any more); 1: refused, stopped by failures, or not done in time.
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from drover.cli.lifecycle import seconds
-from drover.cli.session import PROGRAM, Session, colours, examples, say
+from drover.cli.session import PROGRAM, Session, colours, examples, say, say_world
 
 NONE = "none"
 
@@ -32,15 +30,8 @@ def list_versions(session: Session, output: str) -> int:
     from drover.cli.firmware_world import look
 
     world = with_api(session, look)
-    if output == "json":
-        click.echo(json.dumps(world.as_json(), indent=2))
-        return 0
-    for number, line in enumerate(world.table()):
-        say(line, bold=number == 0)
-    say()
-    for line in world.summary():
-        say(line)
-    if len(world.versions) < 2 and (why := accel.why_no_more()):
+    say_world(world, output)
+    if output == "table" and len(world.versions) < 2 and (why := accel.why_no_more()):
         say(f"There is no second version to upgrade to: {why}. `{PROGRAM} doctor` has more.")
     return 0
 

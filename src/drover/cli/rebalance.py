@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drover.cli.session import PROGRAM, Session, examples, say
+from drover.cli.session import PROGRAM, Session, examples, say, say_table
 
 if TYPE_CHECKING:
     from drover.cli.connect import Api
@@ -187,8 +187,7 @@ def _show(found: Shown, page: str, output: str) -> int:
         told = {"name": found.name, "phase": found.phase, **found.spec}
         click.echo(json.dumps(told, indent=2))
         return 0
-    for number, line in enumerate(words.table(found)):
-        say(line, bold=number == 0)
+    say_table(words.table(found))
     if page:
         say(f"{page} has it as a page")
     return 0

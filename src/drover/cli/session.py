@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -46,6 +47,35 @@ def colours() -> bool:
 def say(text: str = "", *, bold: bool = False) -> None:
     """One line for the user."""
     click.echo(click.style(text, bold=True) if bold and colours() else text)
+
+
+def say_table(lines: Iterable[str]) -> None:
+    """The first line is the head."""
+    for number, line in enumerate(lines):
+        say(line, bold=number == 0)
+
+
+class World(Protocol):
+    """What a command that lists things has seen."""
+
+    def table(self) -> list[str]: ...
+
+    def summary(self) -> list[str]: ...
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+def say_world(world: World, output: str) -> None:
+    """The whole of it: ``output`` is table or json."""
+    if output == "json":
+        import json
+
+        click.echo(json.dumps(world.as_json(), indent=2))
+        return
+    say_table(world.table())
+    say()
+    for line in world.summary():
+        say(line)
 
 
 def spoken(text: str) -> str:
