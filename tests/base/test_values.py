@@ -12,7 +12,7 @@ from drover.base import quantity
 from drover.base.backoff import Backoff
 from drover.base.checks import InvariantBroken, require
 from drover.base.clock import RealClock, parse_rfc3339, rfc3339, rfc3339_micro
-from drover.base.ids import RealIds, SeededIds
+from drover.base.ids import RealIds, SeededIds, derived_suffix
 from drover.base.log import Log
 
 
@@ -101,6 +101,13 @@ def test_seeded_ids_repeat_and_differ() -> None:
     assert len({ids.uid() for _ in range(1000)}) == 1000
     assert len(ids.suffix(9)) == 9
     assert all(0 <= ids.uniform() < 1 for _ in range(100))
+
+
+def test_a_derived_suffix_is_always_the_same() -> None:
+    """It stands in names of objects that exist: another one would make them twice."""
+    assert derived_suffix("seed") == "8vkhm"
+    assert derived_suffix("seed", 8)[:5] == "8vkhm"
+    assert derived_suffix("seeds") != "8vkhm"
 
 
 def test_log_lines_carry_the_bound_fields_and_the_callers_time() -> None:

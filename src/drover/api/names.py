@@ -6,6 +6,7 @@ from __future__ import annotations
 VM_NAME_LABEL = "vm.kubevirt.internal.virtualization.deckhouse.io/name"
 VM_UID_LABEL = "virtualization.deckhouse.io/virtual-machine-uid"
 SCHEDULABLE_LABEL = "kubevirt.internal.virtualization.deckhouse.io/schedulable"
+HOSTNAME_LABEL = "kubernetes.io/hostname"
 NODE_GROUP_LABEL = "node.deckhouse.io/group"
 FENCING_ENABLED_LABEL = "node-manager.deckhouse.io/fencing-enabled"
 FENCING_DISABLE_ANNOTATION = "node-manager.deckhouse.io/fencing-disable"

@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import uuid
 from typing import Protocol
 
 # Kubernetes' alphabet for generated names: no vowels, no look-alikes.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+
+def derived_suffix(text: str, length: int = 5) -> str:
+    """A name part of the same alphabet that follows from ``text``: what is made twice by it is one. At most 32."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:length])
 
 
 class Ids(Protocol):

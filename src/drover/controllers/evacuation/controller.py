@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 
 from drover.api import names, scheme
@@ -14,6 +13,7 @@ from drover.api.kinds import vmop as vmops
 from drover.api.meta import has_finalizer, name_of, uid_of, without_finalizer
 from drover.api.status import AlreadyExists, Conflict, NotFound
 from drover.api.wire import Object
+from drover.base.ids import derived_suffix
 from drover.controllers.evacuation import decide as story
 from drover.controllers.evacuation import gather
 from drover.controllers.evacuation.gather import Caches, Finder
@@ -23,7 +23,6 @@ from drover.controllers.pictures import ClusterPicture
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _NAMES_TRIED = 5
 
 
@@ -168,9 +167,7 @@ class EvacuationController:
 
 def operation_name(pod_uid: str, at: str, after: str, salt: int) -> str:
     """The same for every attempt to create one attempt's operation."""
-    digest = hashlib.sha256(f"{pod_uid} {at} {after} {salt}".encode()).digest()
-    suffix = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:5])
-    return f"{names.EVACUATION_PREFIX}{suffix}"
+    return names.EVACUATION_PREFIX + derived_suffix(f"{pod_uid} {at} {after} {salt}")
 
 
 def _operation(name: str, namespace: str, vm: str, wish: story.Create) -> Object:

@@ -6,7 +6,6 @@ decision is made again with what it says. At most ``MOST_ASKED`` are asked for a
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from drover.api import conditions as cond
@@ -16,6 +15,7 @@ from drover.api.kinds import vmop as vmops
 from drover.api.meta import generation_of
 from drover.api.status import AlreadyExists, Forbidden
 from drover.api.wire import Object
+from drover.base.ids import derived_suffix
 from drover.controllers.firmware import decide as story
 from drover.controllers.firmware.gather import (
     ROLLOUT_ANNOTATION,
@@ -35,7 +35,6 @@ MOST_ASKED = 64
 ASK_AGAIN_S = 1.0
 NO_ROOM_AGAIN_S = 5.0
 _MOST_WORDS = 4000
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _NAMES_TRIED = 5
 
 
@@ -158,9 +157,7 @@ def _ever(view: FirmwareView) -> bool:
 
 def operation_name(rollout: str, vm_uid: str, after: str, salt: int) -> str:
     """The same for every attempt to create one attempt's operation."""
-    digest = hashlib.sha256(f"{rollout} {vm_uid} {after} {salt}".encode()).digest()
-    suffix = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:5])
-    return f"{names.FIRMWARE_UPDATE_PREFIX}{suffix}"
+    return names.FIRMWARE_UPDATE_PREFIX + derived_suffix(f"{rollout} {vm_uid} {after} {salt}")
 
 
 def _operation(name: str, namespace: str, vm: str, rollout: str) -> Object:

@@ -7,7 +7,6 @@ and is looked at again. The target Pod's name is derived from the vmm's uid: cre
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Sequence
 
 from drover.api import names, scheme, status, vmpod
@@ -19,6 +18,7 @@ from drover.api.meta import finalizers_of, is_deleting, with_finalizer, without_
 from drover.api.names import VmmPhase
 from drover.api.wire import Object
 from drover.base.clock import rfc3339
+from drover.base.ids import derived_suffix
 from drover.controllers.current import CurrentSettings
 from drover.controllers.migration import decide as story
 from drover.controllers.migration.queue import SlotQueue
@@ -29,13 +29,11 @@ from drover.runtime.manager import Manager
 
 REFUSED_AGAIN_S = 5.0  # how soon a refused target Pod is tried again
 MOST_WORDS = 4096  # of status.message; words of others are in it
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def target_name(vm: str, vmm_uid: str) -> str:
     """The same for every attempt to create the target Pod of one vmm."""
-    digest = hashlib.sha256(vmm_uid.encode()).digest()
-    return vmpod.pod_name(vm, "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:5]))
+    return vmpod.pod_name(vm, derived_suffix(vmm_uid))
 
 
 def wire(manager: Manager) -> None:

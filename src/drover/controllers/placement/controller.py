@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from drover.api import names, scheme
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmop as vmops
 from drover.api.meta import name_of
 from drover.api.status import AlreadyExists, Forbidden
 from drover.api.wire import Object
+from drover.base.ids import derived_suffix
 from drover.controllers.pictures import ClusterPicture
 from drover.controllers.placement import decide as story
 from drover.controllers.placement.gather import WISH_ANNOTATION, Caches, vm_key_of_operation
@@ -17,7 +16,6 @@ from drover.controllers.placement.view import PlacementView
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _NAMES_TRIED = 5
 
 
@@ -97,9 +95,7 @@ class PlacementController:
 
 
 def _name(seed: str) -> str:
-    digest = hashlib.sha256(seed.encode()).digest()
-    suffix = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:5])
-    return f"{names.PLACEMENT_UPDATE_PREFIX}{suffix}"
+    return names.PLACEMENT_UPDATE_PREFIX + derived_suffix(seed)
 
 
 def _operation(name: str, namespace: str, vm: str, wished: str) -> Object:

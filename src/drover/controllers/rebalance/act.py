@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from typing import Any, Literal
 
 from drover.api import names, scheme
@@ -15,9 +14,10 @@ from drover.api.meta import name_of, uid_of
 from drover.api.status import AlreadyExists, Conflict, Forbidden, NotFound
 from drover.api.wire import Object
 from drover.base.clock import rfc3339
+from drover.base.ids import derived_suffix
 from drover.controllers.rebalance import past
 from drover.controllers.rebalance.decide import Begin, End, Note, step_words
-from drover.controllers.rebalance.gather import HOSTNAME, POLICY_ANNOTATION, Caches
+from drover.controllers.rebalance.gather import POLICY_ANNOTATION, Caches
 from drover.controllers.rebalance.planobject import spec_of
 from drover.controllers.rebalance.policy import Policy
 from drover.controllers.rebalance.problem import Problem
@@ -26,7 +26,6 @@ from drover.planner import Plan
 from drover.runtime.manager import Manager
 
 KEPT_PLANS = 20
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX = 8  # characters; two plans' operations never meet by chance
 
 
@@ -100,7 +99,9 @@ class Acts:
 
     def _operation(self, name: str, namespace: str, vm: str, plan: str, target: str) -> Object:
         node = self._caches.nodes.get(target)
-        hostname = nodes.labels(node).get(HOSTNAME, target) if node is not None else target
+        hostname = (
+            nodes.labels(node).get(names.HOSTNAME_LABEL, target) if node is not None else target
+        )
         return {
             "metadata": {
                 "name": name,
@@ -110,7 +111,7 @@ class Acts:
             "spec": {
                 "type": str(vmops.VmopType.MIGRATE),
                 "virtualMachineName": vm,
-                "migrate": {"nodeSelector": {HOSTNAME: hostname}},
+                "migrate": {"nodeSelector": {names.HOSTNAME_LABEL: hostname}},
             },
         }
 
@@ -204,6 +205,4 @@ class Acts:
 
 def operation_name(plan: Object, number: int) -> str:
     """The same for every attempt to make one step's operation."""
-    digest = hashlib.sha256(f"{uid_of(plan)} {number}".encode()).digest()
-    suffix = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:_SUFFIX])
-    return f"{names.REBALANCE_PREFIX}{suffix}"
+    return names.REBALANCE_PREFIX + derived_suffix(f"{uid_of(plan)} {number}", _SUFFIX)

@@ -32,7 +32,6 @@ from drover.controllers.rebalance.view import Operation, PlanView, RebalanceView
 from drover.controllers.settings import Settings
 from drover.runtime.manager import Manager
 
-HOSTNAME = "kubernetes.io/hostname"
 POLICY_ANNOTATION = "drover.dev/policy"  # on a plan: digest of what it was made by
 
 
@@ -286,7 +285,7 @@ def _goes_first(objects: Objects, moving: Iterable[Object]) -> str:
 
 
 def _to(vmop: Object) -> str:
-    return vmops.node_selector(vmop).get(HOSTNAME, "")
+    return vmops.node_selector(vmop).get(names.HOSTNAME_LABEL, "")
 
 
 def _for_vms(node: Object) -> bool:
