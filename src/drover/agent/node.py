@@ -122,7 +122,7 @@ class NodeKeeper:
 
     def _labels(self) -> dict[str, str]:
         return {
-            "kubernetes.io/hostname": self._facts.name,
+            names.HOSTNAME_LABEL: self._facts.name,
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": "amd64",
             names.SCHEDULABLE_LABEL: "true",

@@ -19,7 +19,6 @@ from drover.controllers.rebalance.guests import Objects
 from drover.controllers.rebalance.problem import WITHOUT_PROOF, pose
 from drover.planner import place
 
-HOSTNAME = "kubernetes.io/hostname"
 _STATES = ("node.kubernetes.io/", names.REJOINING_TAINT)
 
 
@@ -47,7 +46,11 @@ def _fresh(model: Object, name: str) -> dict[str, Any]:
     status = model.get("status") or {}
     ready = {"type": "Ready", "status": "True"}
     return {
-        "metadata": {"name": name, "uid": name, "labels": {**nodes.labels(model), HOSTNAME: name}},
+        "metadata": {
+            "name": name,
+            "uid": name,
+            "labels": {**nodes.labels(model), names.HOSTNAME_LABEL: name},
+        },
         "spec": {"taints": taints},
         "status": {"allocatable": status.get("allocatable") or {}, "conditions": [ready]},
     }

@@ -78,7 +78,7 @@ def apply_plan(affinity: dict[str, Any], plan: Mapping[str, Any]) -> None:
 
 def keep_apart(affinity: dict[str, Any], labels: dict[str, str]) -> None:
     """Not on a node where a Pod with these labels is."""
-    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": labels}}
+    term = {"topologyKey": names.HOSTNAME_LABEL, "labelSelector": {"matchLabels": labels}}
     affinity.setdefault("podAntiAffinity", {}).setdefault(REQUIRED, []).append(term)
 
 

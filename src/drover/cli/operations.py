@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from drover.api import scheme, status
+from drover.api import names, scheme, status
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MIB = 2**20
 POLL_S = 0.1
 LINE_S = 1.0  # between two lines of progress where there is no terminal
-HOSTNAME = "kubernetes.io/hostname"
 _TYPES = {
     "start": "Start",
     "stop": "Stop",
@@ -73,7 +72,7 @@ def _operation(wish: Wish, namespace: str, name: str) -> Object:
     if wish.force is not None and wish.verb != "start":
         spec["force"] = wish.force
     if wish.target_node:
-        spec["migrate"] = {"nodeSelector": {HOSTNAME: wish.target_node}}
+        spec["migrate"] = {"nodeSelector": {names.HOSTNAME_LABEL: wish.target_node}}
     return {
         "apiVersion": scheme.VMOP.api_version,
         "kind": scheme.VMOP.kind,

@@ -120,7 +120,7 @@ class _Day:
 
     async def _node(self, name: str) -> None:
         taint = {"key": names.VM_NODE_TAINT, "effect": "NoSchedule"}
-        labels = {"kubernetes.io/hostname": name, names.SCHEDULABLE_LABEL: "true"}
+        labels = {names.HOSTNAME_LABEL: name, names.SCHEDULABLE_LABEL: "true"}
         await self._admin.create(
             scheme.NODE, {"metadata": {"name": name, "labels": labels}, "spec": {"taints": [taint]}}
         )
@@ -194,7 +194,7 @@ class _Day:
         failed = self._dice.happens(FAILS)
         if not failed:
             plan = vmop["metadata"]["annotations"][names.REBALANCE_ANNOTATION]
-            await self._moved(vm, vmops.node_selector(vmop)["kubernetes.io/hostname"], plan)
+            await self._moved(vm, vmops.node_selector(vmop)[names.HOSTNAME_LABEL], plan)
         completed = {
             "type": "Completed",
             "status": "False" if failed else "True",

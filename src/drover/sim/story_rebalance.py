@@ -92,7 +92,7 @@ class Person:
     async def crowd(self) -> None:
         """Everybody to one node."""
         node = self._dice.pick(list(self._scenario.world.nodes))
-        selector = {"nodeSelector": {"kubernetes.io/hostname": node}}
+        selector = {"nodeSelector": {names.HOSTNAME_LABEL: node}}
         self._scenario.world.note(f"crowder: all VMs to {node}")
         for vm in self._vms:
             if self._scenario.node_of(vm) != node:
@@ -120,4 +120,4 @@ async def _cordon(scenario: Scenario, node: str, on: bool) -> None:
 
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-_TERM = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": LABEL}}
+_TERM = {"topologyKey": names.HOSTNAME_LABEL, "labelSelector": {"matchLabels": LABEL}}

@@ -47,7 +47,7 @@ class OnlyPlanned(Checker):
             return ""
         plan = self.world.find(REBALANCEPLAN, _plan(vmop)) or {}
         vm = f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}"
-        target = vmops.node_selector(vmop).get("kubernetes.io/hostname", "")
+        target = vmops.node_selector(vmop).get(names.HOSTNAME_LABEL, "")
         planned = [(m["virtualMachine"], m["target"]) for m in kinds.moves(plan)] if plan else []
         if not plan or not kinds.open_(plan) or not kinds.approved(plan):
             return f"{name_of(vmop)} belongs to no open plan"
@@ -95,7 +95,7 @@ class NoNodeOver(Checker):
         vmop = change.new
         if change.kind != VMOP or change.old is not None or vmop is None or not _ours(vmop):
             return ""
-        target = vmops.node_selector(vmop).get("kubernetes.io/hostname", "")
+        target = vmops.node_selector(vmop).get(names.HOSTNAME_LABEL, "")
         if self.world.clock.wall() - self._others.get(target, 0.0) < LATELY_S:
             return ""
         ceiling = policy(self).ceilings.get("cpu")
@@ -124,7 +124,7 @@ class NoNodeOver(Checker):
         """The VMs of unfinished operations that have no Pod there yet."""
         total = 0
         for vmop in self.world.api.store.all(VMOP):
-            to = vmops.node_selector(vmop).get("kubernetes.io/hostname", "")
+            to = vmops.node_selector(vmop).get(names.HOSTNAME_LABEL, "")
             if to != target or (vmops.finished(vmop) and name_of(vmop) != name_of(new)):
                 continue
             copies = self.scenario.pods_of(vmops.vm_name(vmop))
