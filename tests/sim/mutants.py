@@ -293,7 +293,7 @@ MUTANTS = (
     ),
     Mutant(
         "rebalance: an operation of a plan that is over goes on",
-        (Edit("controllers/rebalance/gather.py", "if over and past.vm_key", "if False and over and past.vm_key"),),
+        (Edit("controllers/rebalance/gather.py", "if over and vmops.vm_key", "if False and over and vmops.vm_key"),),
         "test_an_operation_of_a_plan_that_is_over_is_taken_back",
         REBALANCE,
     ),

@@ -102,7 +102,7 @@ class Copies:
         copy = pods.uid(pod)
         settled = pods.ended(pod) and not pods.deleting(pod)
         if copy in self._keepers or not settled:
-            self._keep(copy, f"{pod['metadata']['namespace']}/{pods.vm_name(pod)}")
+            self._keep(copy, pods.vm_key(pod))
 
     def _migration_changed(self, old: Object | None, new: Object | None) -> None:
         vmm = new or old

@@ -69,7 +69,7 @@ def _waiting(
     placed = place(cluster, [pod_of(pod, comes=True) for pod in homeless])
     steps, stuck, bound = [], [], {}
     for pod in homeless:
-        key, vm = f"{namespace_of(pod)}/{name_of(pod)}", f"{namespace_of(pod)}/{pods.vm_name(pod)}"
+        key, vm = f"{namespace_of(pod)}/{name_of(pod)}", pods.vm_key(pod)
         node = placed.nodes.get(key)
         if node is None:
             stuck.append(Stuck(vm, placed.refused[key].message.rstrip(".")))
@@ -81,7 +81,7 @@ def _waiting(
 
 
 def _rank(world: World, pod: Object) -> tuple[int, str, str]:
-    vm = world.vm(f"{namespace_of(pod)}/{pods.vm_name(pod)}")
+    vm = world.vm(pods.vm_key(pod))
     return restart_rank(pod if vm is None else vm, 0 if vm is None else world.priority_of(vm))
 
 

@@ -115,7 +115,7 @@ class World:
 
     def move_of(self, vmop: Object) -> Object | None:
         """The vmm that carries an operation out."""
-        moves = self._of_vm[scheme.VMM].get(f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}", [])
+        moves = self._of_vm[scheme.VMM].get(vmops.vm_key(vmop), [])
         found = [move for move in moves if vmms.operation_name(move) == name_of(vmop)]
         return found[-1] if found else None
 

@@ -4,7 +4,8 @@ never changed here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from drover.api.scheme import Kind
@@ -15,7 +16,7 @@ def name_of(obj: Object) -> str:
     return str(obj["metadata"]["name"])
 
 
-def namespace_of(obj: Object) -> str:
+def namespace_of(obj: Mapping[str, Any]) -> str:
     """Empty for cluster-wide objects."""
     return str(obj["metadata"].get("namespace") or "")
 

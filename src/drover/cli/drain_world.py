@@ -61,7 +61,7 @@ class World:
     def moving(self, vm: str) -> tuple[Object | None, Object | None]:
         """The unfinished operation that moves the VM, with its migration."""
         for vmop in self.vmops:
-            mine = f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}" == vm
+            mine = vmops.vm_key(vmop) == vm
             if mine and vmops.is_migration(vmop) and not vmops.finished(vmop):
                 own = [m for m in self.moves_of(vm) if vmms.operation_name(m) == name_of(vmop)]
                 return vmop, own[-1] if own else None

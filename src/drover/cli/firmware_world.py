@@ -139,9 +139,7 @@ def world_of(
     settings = (config.get("spec") or {}).get("settings") or {}
     return World(
         offers={
-            name_of(node): firmware.offers_of(node)
-            for node in all_nodes
-            if nodes.labels(node).get(names.SCHEDULABLE_LABEL) == "true"
+            name_of(node): firmware.offers_of(node) for node in all_nodes if nodes.for_vms(node)
         },
         vms={key: version for key, version in running.items() if version},
         machine_types=_machine_types(all_pods),

@@ -54,11 +54,11 @@ def forecast_drain(cluster: Cluster, node: str, on_cluster: Iterable[Object]) ->
             plan.together(node, group)
     lines = [
         VmForecast(
-            vm=_vm(pod),
+            vm=pods.vm_key(pod),
             pod=key,
             node=plan.where.get(key, ""),
             message=plan.why.get(key, ""),
-            group=tuple(_vm(sources[member]) for member in plan.groups.get(key, ())),
+            group=tuple(pods.vm_key(sources[member]) for member in plan.groups.get(key, ())),
         )
         for key, pod in sources.items()
     ]
@@ -117,10 +117,6 @@ def _runs_on(pod: Object, node: str) -> bool:
     here = pods.node_name(pod) == node and not pods.ended(pod)
     arriving = bool(pods.migration_name(pod)) and pods.phase(pod) is PodPhase.PENDING
     return here and pods.is_vm(pod) and not pods.deleting(pod) and not arriving
-
-
-def _vm(pod: Object) -> str:
-    return f"{pod['metadata']['namespace']}/{pods.vm_name(pod)}"
 
 
 def _bound(cluster: Cluster, all_pods: Sequence[Pod]) -> list[list[Pod]]:

@@ -18,6 +18,11 @@ def ready(node: Obj) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
+def for_vms(node: Obj) -> bool:
+    """VMs may run there: an agent has joined it."""
+    return (node["metadata"].get("labels") or {}).get(names.SCHEDULABLE_LABEL) == "true"
+
+
 def away(node: Obj) -> bool:
     """Kubernetes has not heard of its agent for a while."""
     conditions = (node.get("status") or {}).get("conditions") or []

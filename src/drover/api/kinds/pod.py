@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drover.api import names
+from drover.api.meta import namespace_of
 
 Obj = Mapping[str, Any]
 
@@ -26,6 +27,11 @@ def uid(pod: Obj) -> str:
 def vm_name(pod: Obj) -> str:
     """The VM the Pod is a copy of; empty: no VM Pod."""
     return str((pod["metadata"].get("labels") or {}).get(names.VM_NAME_LABEL, ""))
+
+
+def vm_key(pod: Obj) -> str:
+    """The key of that VM, ``namespace/name``."""
+    return f"{namespace_of(pod)}/{vm_name(pod)}"
 
 
 def is_vm(pod: Obj) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drover.api.kinds.vmop import Origin
+from drover.api.meta import namespace_of
 from drover.api.names import VmmPhase
 
 Obj = Mapping[str, Any]
@@ -36,6 +37,11 @@ def status(vmm: Obj) -> Obj:
 
 def vm_name(vmm: Obj) -> str:
     return str(spec(vmm)["virtualMachineName"])
+
+
+def vm_key(vmm: Obj) -> str:
+    """The key of that VM, ``namespace/name``."""
+    return f"{namespace_of(vmm)}/{vm_name(vmm)}"
 
 
 def operation_name(vmm: Obj) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from drover.api.meta import namespace_of
 from drover.api.names import EVACUATION_ANNOTATION, PLAN_ANNOTATION, WORKLOAD_UPDATE_ANNOTATION
 
 Obj = Mapping[str, Any]
@@ -112,6 +113,11 @@ def type_of(vmop: Obj) -> VmopType:
 
 def vm_name(vmop: Obj) -> str:
     return str(vmop["spec"]["virtualMachineName"])
+
+
+def vm_key(vmop: Obj) -> str:
+    """The key of that VM, ``namespace/name``."""
+    return f"{namespace_of(vmop)}/{vm_name(vmop)}"
 
 
 def force(vmop: Obj) -> bool | None:

@@ -9,13 +9,13 @@ from drover.api import names, scheme
 from drover.api.evacuation import blocked_patch, mark_of, mark_patch
 from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
+from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
 from drover.api.meta import has_finalizer, name_of, uid_of, without_finalizer
 from drover.api.status import AlreadyExists, Conflict, NotFound
 from drover.api.wire import Object
 from drover.base.ids import derived_suffix
 from drover.controllers.evacuation import decide as story
-from drover.controllers.evacuation import gather
 from drover.controllers.evacuation.gather import Caches, Finder
 from drover.controllers.evacuation.room import RoomFinder
 from drover.controllers.evacuation.view import Operation
@@ -34,9 +34,9 @@ def wire(manager: Manager, picture: ClusterPicture) -> EvacuationController:
     controller = Controller("evacuation", made.reconcile)
     controller.watch(caches.vms, lambda vm: [scheme.key_of(vm)])
     controller.watch(caches.leases, lambda vml: [scheme.key_of(vml)])
-    controller.watch(caches.vmops, lambda vmop: [gather.vm_key_of_operation(vmop)])
-    controller.watch(caches.migrations, lambda vmm: [gather.vm_key_of_migration(vmm)])
-    controller.watch(caches.pods, lambda pod: [gather.vm_key_of_pod(pod)])
+    controller.watch(caches.vmops, lambda vmop: [vmops.vm_key(vmop)])
+    controller.watch(caches.migrations, lambda vmm: [vmms.vm_key(vmm)])
+    controller.watch(caches.pods, lambda pod: [pods.vm_key(pod)])
     # Room may have become free, or a node was uncordoned.
     controller.watch(rooms.pods, lambda pod: caches.marked_vms())
     controller.watch(caches.nodes, lambda node: caches.marked_vms())

@@ -41,12 +41,12 @@ class Caches:
         self.pods = manager.informer(scheme.POD, labels=names.VM_NAME_LABEL)
         self.pods.add_index("uid", lambda pod: [pods.uid(pod)])
         self.pods.add_index("marked", _marked)
-        self.vmops.add_index("evacuation-vm", lambda vmop: [vm_key_of_operation(vmop)])
+        self.vmops.add_index("evacuation-vm", lambda vmop: [vmops.vm_key(vmop)])
         self.migrations.add_index("evacuation-op", lambda vmm: [_operation_key(vmm)])
 
     def marked_vms(self) -> list[str]:
         """Keys of the VMs with a marked Pod: whose turn may come with any change of the cluster."""
-        return [vm_key_of_pod(pod) for pod in self.pods.by_index("marked", "yes")]
+        return [pods.vm_key(pod) for pod in self.pods.by_index("marked", "yes")]
 
     def active_pod(self, key: str) -> Object | None:
         """The Pod that holds the VM's lease."""
@@ -132,18 +132,6 @@ def _not_running(vm: Object) -> str:
 
 
 _UNSCHEDULABLE = "TargetUnschedulable"
-
-
-def vm_key_of_pod(pod: Object) -> str:
-    return f"{namespace_of(pod)}/{pods.vm_name(pod)}"
-
-
-def vm_key_of_operation(vmop: Object) -> str:
-    return f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}"
-
-
-def vm_key_of_migration(vmm: Object) -> str:
-    return f"{namespace_of(vmm)}/{vmms.vm_name(vmm)}"
 
 
 def _operation_key(vmm: Object) -> str:

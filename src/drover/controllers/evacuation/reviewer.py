@@ -91,11 +91,11 @@ class Reviewer:
     def _judge(self, pod: Object | None, uid: str) -> Next:
         if pod is None:
             return Next.ALLOW
-        lease = self._leases.get(_vm_key(pod))
+        lease = self._leases.get(pods.vm_key(pod))
         return review.judge(pod, uid, vmls.holder(lease) if lease is not None else "")
 
     def _words(self, pod: Object, before: Mark | None) -> str:
-        vm = _vm_key(pod)
+        vm = pods.vm_key(pod)
         return review.words(vm, pod, before, self._doing(vm))
 
     async def _pod(self, key: str) -> Object | None:
@@ -169,10 +169,6 @@ class Reviewer:
 
 async def _until(event: asyncio.Event) -> None:
     await event.wait()
-
-
-def _vm_key(pod: Object) -> str:
-    return f"{pod['metadata']['namespace']}/{pods.vm_name(pod)}"
 
 
 def _dry(request: Mapping[str, Any]) -> bool:

@@ -66,10 +66,10 @@ class RoomFinder:
 
     def _arriving_elsewhere(self, pod: Object) -> bool:
         """Its VM has a place already: the target of its move is bound."""
-        return bool(self.pods.by_index("arriving-vm", _vm_key(pod)))
+        return bool(self.pods.by_index("arriving-vm", pods.vm_key(pod)))
 
     def _target(self, pod: Object) -> Pod:
-        vm = self._vms.get(_vm_key(pod))
+        vm = self._vms.get(pods.vm_key(pod))
         vmclass = (
             classes.chosen(vms.class_name(vm), self._classes.all()) if vm is not None else None
         )
@@ -132,17 +132,13 @@ def _without(cluster: Cluster, pod: Pod, group: Sequence[Pod]) -> Pod:
     return replace(pod, affinity=kept)
 
 
-def _vm_key(pod: Object) -> str:
-    return f"{pod['metadata']['namespace']}/{pods.vm_name(pod)}"
-
-
 def _arriving(pod: Object) -> bool:
     return bool(pods.migration_name(pod)) and pods.phase(pod) is PodPhase.PENDING
 
 
 def _arriving_vm(pod: Object) -> list[str]:
     """A target that is bound and not running yet."""
-    return [_vm_key(pod)] if _arriving(pod) and pods.node_name(pod) else []
+    return [pods.vm_key(pod)] if _arriving(pod) and pods.node_name(pod) else []
 
 
 def _vms_of_node(pod: Object) -> list[str]:

@@ -146,7 +146,7 @@ def _version(vm: Object) -> str:
 
 
 def _unfinished(vmop: Object) -> list[str]:
-    return [] if vmops.finished(vmop) else [f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}"]
+    return [] if vmops.finished(vmop) else [vmops.vm_key(vmop)]
 
 
 def _rollout_of(vmop: Object) -> list[str]:
@@ -158,7 +158,7 @@ def _attempt(vmop: Object) -> Attempt:
     completed = conditions.get_condition(vmop, VmopCondition.COMPLETED) or {}
     ended = completed.get("lastTransitionTime") if vmops.finished(vmop) else None
     return Attempt(
-        vm=f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}",
+        vm=vmops.vm_key(vmop),
         name=name_of(vmop),
         uid=uid_of(vmop),
         phase=vmops.phase(vmop),

@@ -59,26 +59,18 @@ def _born_s(obj: Object) -> float:
 
 
 def _finished_key(vmop: Object) -> list[str]:
-    return [_vmop_key(vmop)] if vmops.finished(vmop) else []
-
-
-def _vmop_key(vmop: Object) -> str:
-    return f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}"
+    return [vmops.vm_key(vmop)] if vmops.finished(vmop) else []
 
 
 def _ended_key(pod: Object) -> list[str]:
-    return [_pod_key(pod)] if pods.ended(pod) else []
-
-
-def _pod_key(pod: Object) -> str:
-    return f"{namespace_of(pod)}/{pods.vm_name(pod)}"
+    return [pods.vm_key(pod)] if pods.ended(pod) else []
 
 
 def wire(manager: Manager) -> None:
     """Register the gc controller."""
     made = Collector(manager)
     controller = Controller("gc", made.reconcile)
-    controller.watch(made.operations, lambda vmop: [_vmop_key(vmop)])
-    controller.watch(made.pods, lambda pod: [_pod_key(pod)])
+    controller.watch(made.operations, lambda vmop: [vmops.vm_key(vmop)])
+    controller.watch(made.pods, lambda pod: [pods.vm_key(pod)])
     controller.watch(made.leases, lambda lease: [key_of(lease)])
     manager.add(controller)

@@ -61,7 +61,7 @@ class MigrationController:
         self._targets = Targets(manager, self._settings)
         self.queue = SlotQueue(manager, self._settings)
         self._since: dict[str, tuple[str, float]] = {}
-        self.migrations.add_index("vm", lambda vmm: [_vm_key(vmm)])
+        self.migrations.add_index("vm", lambda vmm: [vmms.vm_key(vmm)])
         self.pods.add_index("migration", self.of_pod)
 
     def of_vm(self, key: str) -> list[str]:
@@ -122,7 +122,7 @@ class MigrationController:
             await self._set_phase(vmm, said)
 
     def _view(self, key: str, vmm: Object) -> MigrationView:
-        vm_key = _vm_key(vmm)
+        vm_key = vmms.vm_key(vmm)
         vm, lease = self.vms.get(vm_key), self.leases.get(vm_key)
         source, target = vmms.source_report(vmm), vmms.target_report(vmm)
         reason = str(vmms.status(vmm).get("reason", ""))
@@ -234,7 +234,7 @@ class MigrationController:
             gone = story.SetPhase(VmmPhase.FAILED, story.Reason.VM_STOPPED, story.STOPPED)
             return await self._set_phase(vmm, gone)
         name = target_name(vmms.vm_name(vmm), vmm["metadata"]["uid"])
-        now = self._targets.now(vmm, source, self.vms.get(_vm_key(vmm)))
+        now = self._targets.now(vmm, source, self.vms.get(vmms.vm_key(vmm)))
         wanted = vmpod.target_pod(source, vmm, name, now)
         try:
             pod = await self._manager.client.create(scheme.POD, wanted)
@@ -285,7 +285,3 @@ def _limits(vmm: Object) -> CopyLimits:
         completion_s_per_gib=int(said["completionSecondsPerGiB"]),
         progress_s=int(said["progressSeconds"]),
     )
-
-
-def _vm_key(vmm: Object) -> str:
-    return f"{vmm['metadata']['namespace']}/{vmms.vm_name(vmm)}"

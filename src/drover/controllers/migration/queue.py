@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from drover.api import names, scheme
+from drover.api import scheme
 from drover.api.kinds import node as nodes_
 from drover.api.kinds import vmm as vmms
 from drover.api.meta import is_deleting
@@ -47,7 +47,7 @@ class SlotQueue:
     def _all(self) -> dict[str, Wait]:
         claims = [_claim(vmm) for vmm in self._migrations.by_index("open", "yes")]
         moves = [self._seen(claim) for claim in claims if claim is not None]
-        nodes = sum(_for_vms(node) for node in self._nodes.all())
+        nodes = sum(nodes_.for_vms(node) for node in self._nodes.all())
         return slots(moves, self._settings.now(), nodes, self._clock.wall())
 
     def _seen(self, move: Move) -> Move:
@@ -113,8 +113,4 @@ def _claim(vmm: Object | None) -> Move | None:
 
 def _counts(node: Object | None) -> tuple[bool, bool]:
     """What of a Node the slots depend on."""
-    return (False, True) if node is None else (_for_vms(node), nodes_.away(node))
-
-
-def _for_vms(node: Object) -> bool:
-    return (node["metadata"].get("labels") or {}).get(names.SCHEDULABLE_LABEL) == "true"
+    return (False, True) if node is None else (nodes_.for_vms(node), nodes_.away(node))

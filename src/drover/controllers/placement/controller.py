@@ -11,7 +11,7 @@ from drover.api.wire import Object
 from drover.base.ids import derived_suffix
 from drover.controllers.pictures import ClusterPicture
 from drover.controllers.placement import decide as story
-from drover.controllers.placement.gather import WISH_ANNOTATION, Caches, vm_key_of_operation
+from drover.controllers.placement.gather import WISH_ANNOTATION, Caches
 from drover.controllers.placement.view import PlacementView
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
@@ -25,7 +25,7 @@ def wire(manager: Manager, picture: ClusterPicture) -> None:
     caches = made.caches
     controller = Controller("placement", made.reconcile)
     controller.watch(caches.vms, lambda vm: [scheme.key_of(vm)])
-    controller.watch(caches.vmops, lambda vmop: [vm_key_of_operation(vmop)])
+    controller.watch(caches.vmops, lambda vmop: [vmops.vm_key(vmop)])
     controller.watch(caches.classes, made.users)
     controller.watch(picture.nodes, lambda _: sorted(made.waiting))
     manager.add(controller)

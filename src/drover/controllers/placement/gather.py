@@ -46,7 +46,7 @@ class Caches:
         self.vms = manager.informer(scheme.VM)
         self.vmops = manager.informer(scheme.VMOP)
         self.classes = manager.informer(scheme.VMCLASS)
-        self.vmops.add_index("placement-vm", lambda vmop: [vm_key_of_operation(vmop)])
+        self.vmops.add_index("placement-vm", lambda vmop: [vmops.vm_key(vmop)])
         self._since: dict[str, tuple[str, float]] = {}
 
     def forget(self, key: str) -> None:
@@ -125,10 +125,6 @@ def refusal(cluster: Cluster, pod: Object, wish: Mapping[str, Any]) -> str:
         cluster = cluster.moved({asks.key: ""})
     reasons = fit(cluster, asks).refusals.get(node, ())
     return "; ".join(why for why in reasons if why in _REASONS)
-
-
-def vm_key_of_operation(vmop: Object) -> str:
-    return f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}"
 
 
 def _failure(vmop: Object) -> Failure:

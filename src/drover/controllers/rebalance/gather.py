@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drover.api import conditions, names, scheme
+from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
 from drover.api.kinds import rebalance as kinds
 from drover.api.kinds import vm as vms
@@ -18,7 +19,7 @@ from drover.api.kinds import vmop as vmops
 from drover.api.kinds.rebalance import StepState
 from drover.api.kinds.vm import VmCondition
 from drover.api.kinds.vmop import Origin, VmopCondition, VmopPhase
-from drover.api.meta import annotations_of, is_deleting, name_of, namespace_of, uid_of
+from drover.api.meta import annotations_of, is_deleting, name_of, uid_of
 from drover.api.scheme import key_of
 from drover.api.wire import Object
 from drover.base.clock import parse_rfc3339
@@ -163,7 +164,7 @@ class Caches:
         for vmop in objects.vmops:
             made_by = past.plan_name(vmop)
             over = made_by and made_by != open_name and not vmops.finished(vmop)
-            if over and past.vm_key(vmop) not in copies and not is_deleting(vmop):
+            if over and vmops.vm_key(vmop) not in copies and not is_deleting(vmop):
                 yield _operation(vmop)
 
 
@@ -237,7 +238,7 @@ def _arrival(one: StepView, all_pods: Iterable[Object]) -> Arrival | None:
     """None: the VM has arrived, or is gone."""
     source, bound = "", False
     for pod in all_pods:
-        if f"{namespace_of(pod)}/{pods.vm_name(pod)}" != one.step.vm or pods.ended(pod):
+        if pods.vm_key(pod) != one.step.vm or pods.ended(pod):
             continue
         if pods.node_name(pod) == one.step.source:
             source = key_of(pod)
@@ -258,11 +259,10 @@ def hindrance_of(objects: Objects, settings: Settings, step: Step) -> str:
     first = _goes_first(objects, moving)
     if first:
         return f"{first} goes first"
-    nodes = [node for node in objects.nodes if _for_vms(node)]
-    if len(moving) >= settings.cluster_most(len(nodes)):
+    if len(moving) >= settings.cluster_most(sum(map(nodes.for_vms, objects.nodes))):
         return "all migration slots are taken"
     where = {key_of(vm): vms.node_name(vm) for vm in objects.vms}
-    leaving = sum(where.get(past.vm_key(op)) == step.source for op in moving)
+    leaving = sum(where.get(vmops.vm_key(op)) == step.source for op in moving)
     if leaving >= settings.outbound_per_node:
         return f"the outbound slots of {step.source} are taken"
     coming = sum(_to(op) == step.target for op in moving)
@@ -286,7 +286,3 @@ def _goes_first(objects: Objects, moving: Iterable[Object]) -> str:
 
 def _to(vmop: Object) -> str:
     return vmops.node_selector(vmop).get(names.HOSTNAME_LABEL, "")
-
-
-def _for_vms(node: Object) -> bool:
-    return (node["metadata"].get("labels") or {}).get(names.SCHEDULABLE_LABEL) == "true"

@@ -16,7 +16,6 @@ from drover.api.meta import annotations_of, is_deleting, labels_of, name_of, nam
 from drover.api.scheme import key_of
 from drover.api.wire import Object
 from drover.controllers.planning import target_of
-from drover.controllers.rebalance import past
 from drover.controllers.rebalance.past import Past, Rest
 from drover.controllers.rebalance.policy import Policy
 from drover.planner import Pod
@@ -68,7 +67,7 @@ def guests(
     of_vm: dict[str, list[Object]] = {}
     for pod in objects.pods:
         if pods.is_vm(pod) and not pods.ended(pod):
-            of_vm.setdefault(f"{namespace_of(pod)}/{pods.vm_name(pod)}", []).append(pod)
+            of_vm.setdefault(pods.vm_key(pod), []).append(pod)
     by_key = {key_of(vm): vm for vm in objects.vms}
     judge = _Judge(objects, policy, known, closed)
     for key, found in sorted(of_vm.items()):
@@ -90,7 +89,7 @@ class _Judge:
         self._nodes = {name_of(node): node for node in objects.nodes}
         self._spaces = {name_of(space): labels_of(space) for space in objects.namespaces}
         self._busy = {
-            past.vm_key(vmop): name_of(vmop) for vmop in objects.vmops if not vmops.finished(vmop)
+            vmops.vm_key(vmop): name_of(vmop) for vmop in objects.vmops if not vmops.finished(vmop)
         }
 
     def guest(self, guest: Guest) -> Guest:

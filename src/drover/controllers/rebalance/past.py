@@ -14,7 +14,7 @@ from drover.api.kinds import rebalance as kinds
 from drover.api.kinds import vmop as vmops
 from drover.api.kinds.rebalance import StepState
 from drover.api.kinds.vmop import Origin, VmopCondition, VmopPhase
-from drover.api.meta import annotations_of, name_of, namespace_of
+from drover.api.meta import annotations_of, name_of
 from drover.api.wire import Object
 from drover.base.backoff import Backoff
 from drover.base.clock import parse_rfc3339
@@ -27,10 +27,6 @@ def plan_name(vmop: Object) -> str:
     """The plan that an operation of ours belongs to; empty: it is none of ours."""
     ours = vmops.origin(vmop) is Origin.REBALANCE
     return annotations_of(vmop).get(names.REBALANCE_ANNOTATION, "") if ours else ""
-
-
-def vm_key(vmop: Object) -> str:
-    return f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}"
 
 
 def ended_s(vmop: Object) -> float:
@@ -65,7 +61,7 @@ def read(operations: Iterable[Object], now_s: float, cooldown_s: float) -> Past:
         if plan_name(vmop):
             born.append(parse_rfc3339(vmop["metadata"]["creationTimestamp"]))
         if vmops.finished(vmop):
-            of_vm.setdefault(vm_key(vmop), []).append(vmop)
+            of_vm.setdefault(vmops.vm_key(vmop), []).append(vmop)
     rests = {key: _rest(ended, cooldown_s) for key, ended in sorted(of_vm.items())}
     recent = [at for at in born if now_s - at < HOUR_S]
     return Past(

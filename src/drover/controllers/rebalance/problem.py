@@ -16,7 +16,7 @@ from drover.api import names, vmpod
 from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
-from drover.api.meta import annotations_of, labels_of, name_of, namespace_of
+from drover.api.meta import annotations_of, labels_of, name_of
 from drover.api.scheme import key_of
 from drover.api.wire import Object
 from drover.controllers.costs import link_bytes_per_s, load_of
@@ -104,7 +104,7 @@ def pose(
     guests = {one.key: one for one in guests_of(objects, policy, known, closed)}
     of_vm: dict[str, list[Object]] = {}
     for vmm in sorted(objects.vmms, key=lambda m: str(m["metadata"]["creationTimestamp"])):
-        of_vm.setdefault(f"{namespace_of(vmm)}/{vmms.vm_name(vmm)}", []).append(vmm)
+        of_vm.setdefault(vmms.vm_key(vmm), []).append(vmm)
     return Problem(
         cluster=cluster,
         guests=guests,

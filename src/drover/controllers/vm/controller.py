@@ -8,6 +8,7 @@ from dataclasses import replace
 from drover.api import names
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
+from drover.api.kinds import vmm as vmms
 from drover.api.kinds.vm import DeviceKind
 from drover.api.merge import merge_patch
 from drover.api.meta import (
@@ -29,8 +30,6 @@ from drover.controllers.vm.gather import (
     dead_life,
     gather,
     lost_index,
-    vm_key_of_move,
-    vm_key_of_pod,
 )
 from drover.controllers.vm.intents import Break, CreatePod, Decision
 from drover.controllers.vm.recovery import Recovery
@@ -118,8 +117,8 @@ def wire(manager: Manager, settings: Settings) -> None:
     reconciler.wake = lambda key: controller.add(key) if key else None
     controller.watch(caches.vms, lambda vm: [key_of(vm)])
     controller.watch(caches.leases, lambda lease: [key_of(lease)])
-    controller.watch(caches.pods, lambda pod: [vm_key_of_pod(pod)])
-    controller.watch(caches.moves, lambda move: [vm_key_of_move(move)])
+    controller.watch(caches.pods, lambda pod: [pods.vm_key(pod)])
+    controller.watch(caches.moves, lambda move: [vmms.vm_key(move)])
     controller.watch(caches.claims, lambda claim: _keys(caches, "claim", key_of(claim)))
     controller.watch(caches.disks, lambda disk: _device_users(caches, DeviceKind.DISK, disk))
     controller.watch(caches.images, lambda image: _device_users(caches, DeviceKind.IMAGE, image))

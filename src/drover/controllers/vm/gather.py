@@ -11,6 +11,7 @@ from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmclass as classes
 from drover.api.kinds import vml as vmls
+from drover.api.kinds import vmm as vmms
 from drover.api.kinds.vm import DeviceKind, DeviceRef
 from drover.api.meta import name_of, namespace_of, uid_of
 from drover.api.names import VM_NAME_LABEL, LastReason
@@ -37,15 +38,6 @@ from drover.runtime.informer import Informer
 from drover.runtime.manager import Manager
 
 USER_DATA_KEYS = ("userData", "userdata")
-
-
-def vm_key_of_pod(pod: Object) -> str:
-    name = (pod["metadata"].get("labels") or {}).get(VM_NAME_LABEL, "")
-    return f"{namespace_of(pod)}/{name}"
-
-
-def vm_key_of_move(move: Object) -> str:
-    return f"{namespace_of(move)}/{move['spec']['virtualMachineName']}"
 
 
 def claim_key_of(vm: Object) -> str:
@@ -109,8 +101,8 @@ class Caches:
             cluster_images=manager.informer(CVIMAGE),
             fences=manager.informer(NODEFENCE),
         )
-        caches.pods.add_index("vm", lambda pod: [vm_key_of_pod(pod)])
-        caches.moves.add_index("vm", lambda move: [vm_key_of_move(move)])
+        caches.pods.add_index("vm", lambda pod: [pods.vm_key(pod)])
+        caches.moves.add_index("vm", lambda move: [vmms.vm_key(move)])
         caches.vms.add_index("claim", lambda vm: [claim_key_of(vm)])
         caches.vms.add_index("device", device_keys_of)
         caches.vms.add_index("class", lambda vm: [vms.class_name(vm)])

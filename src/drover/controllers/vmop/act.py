@@ -25,7 +25,6 @@ from drover.controllers.vmop.gather import (
     SIGNALLED_POD_ANNOTATION,
     Caches,
     migration_name,
-    vm_key,
 )
 from drover.runtime.manager import Manager
 
@@ -68,7 +67,7 @@ class Actor:
         raise AssertionError(intent)
 
     async def _accept(self, vmop: Object) -> Object:
-        vm = self._caches.vms.get(vm_key(vmop))
+        vm = self._caches.vms.get(vmops.vm_key(vmop))
         labels = {names.VM_UID_LABEL: vm["metadata"]["uid"]} if vm is not None else {}
         finalizers = with_finalizer(vmop, names.VMOP_FINALIZER)
         return await self._patch_meta(vmop, {"finalizers": finalizers, "labels": labels})
@@ -112,7 +111,7 @@ class Actor:
         if wanted.phase in _EVENTS:
             level, reason = _EVENTS[wanted.phase]
             recorder.event(vmop, level, str(reason), wanted.message)
-        vm = self._caches.vms.get(vm_key(vmop))
+        vm = self._caches.vms.get(vmops.vm_key(vmop))
         starts = before is None and wanted.phase is VmopPhase.PENDING
         if vm is not None and starts and kind in _VM_EVENTS:
             words = f"{kind} initiated with VirtualMachineOperation"
@@ -121,13 +120,13 @@ class Actor:
     async def _send_signal(self, vmop: Object) -> Object:
         """First the operation notes its request, then the VM gets it. The text is the same however often that is tried:
         an answer that is lost must not restart the VM twice."""
-        vm = self._caches.vms.get(vm_key(vmop))
+        vm = self._caches.vms.get(vmops.vm_key(vmop))
         if vm is None:
             return vmop
         kind = vmops.type_of(vmop)
         forced = ";force" if vmops.force(vmop) else ""
         text = f"{vmop['metadata']['name']};{vmop['metadata']['creationTimestamp']}{forced}"
-        lease = self._caches.leases.get(vm_key(vmop))
+        lease = self._caches.leases.get(vmops.vm_key(vmop))
         held = vmls.holder(lease) if lease is not None else ""
         if annotations_of(vmop).get(SIGNAL_ANNOTATION) != text:
             noted = {SIGNAL_ANNOTATION: text, SIGNALLED_POD_ANNOTATION: held}
@@ -143,7 +142,7 @@ class Actor:
 
     async def _withdraw_signal(self, vmop: Object) -> Object:
         """On the VM as it was seen: one that has taken the request in since refuses this, and is looked at again."""
-        vm = self._caches.vms.get(vm_key(vmop))
+        vm = self._caches.vms.get(vmops.vm_key(vmop))
         if vm is not None:
             meta = vm["metadata"]
             patch: Object = {"metadata": {"annotations": {REQUESTS[vmops.type_of(vmop)]: None}}}
@@ -153,8 +152,8 @@ class Actor:
         return vmop
 
     async def _create_migration(self, vmop: Object, wanted: story.CreateMigration) -> Object:
-        meta, vm = vmop["metadata"], self._caches.vms.get(vm_key(vmop))
-        lease = self._caches.leases.get(vm_key(vmop))
+        meta, vm = vmop["metadata"], self._caches.vms.get(vmops.vm_key(vmop))
+        lease = self._caches.leases.get(vmops.vm_key(vmop))
         if vm is None or lease is None:
             return vmop
         source = {"name": self._caches.pod_name(vmls.holder(lease)), "uid": vmls.holder(lease)}

@@ -7,11 +7,12 @@ from typing import Any
 
 from drover.api import scheme
 from drover.api.kinds import vmm as vmms
+from drover.api.kinds import vmop as vmops
 from drover.api.wire import Object
 from drover.controllers.vmop import decide as story
 from drover.controllers.vmop import review
 from drover.controllers.vmop.act import Actor
-from drover.controllers.vmop.gather import Caches, vm_key
+from drover.controllers.vmop.gather import Caches
 from drover.runtime.controller import Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
@@ -21,7 +22,9 @@ def wire(manager: Manager) -> VmopController:
     made = VmopController(manager)
     caches = made.caches
     controller = Controller("vmop", made.reconcile)
-    controller.watch(caches.vmops, lambda vmop: [scheme.key_of(vmop), *caches.of_vm(vm_key(vmop))])
+    controller.watch(
+        caches.vmops, lambda vmop: [scheme.key_of(vmop), *caches.of_vm(vmops.vm_key(vmop))]
+    )
     controller.watch(caches.vms, lambda vm: caches.of_vm(scheme.key_of(vm)))
     controller.watch(caches.leases, lambda vml: caches.of_vm(scheme.key_of(vml)))
     controller.watch(caches.migrations, _of_migration)

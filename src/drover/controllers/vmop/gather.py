@@ -35,10 +35,6 @@ def migration_name(vmop_name: str) -> str:
     return f"vmop-{vmop_name}"
 
 
-def vm_key(vmop: Object) -> str:
-    return f"{vmop['metadata']['namespace']}/{vmops.vm_name(vmop)}"
-
-
 class Caches:
     """The informers that the controller reads."""
 
@@ -51,7 +47,9 @@ class Caches:
         self.migrations = manager.informer(scheme.VMM)
         self.pods = manager.informer(scheme.POD, labels=names.VM_NAME_LABEL)
         self.pods.add_index("uid", lambda pod: [pods.uid(pod)])
-        self.vmops.add_index("open", lambda vmop: [] if vmops.finished(vmop) else [vm_key(vmop)])
+        self.vmops.add_index(
+            "open", lambda vmop: [] if vmops.finished(vmop) else [vmops.vm_key(vmop)]
+        )
 
     def of_vm(self, key: str) -> list[str]:
         """Keys of the unfinished operations on a VM."""
@@ -59,7 +57,7 @@ class Caches:
 
     def view(self, vmop: Object) -> VmopView:
         meta = vmop["metadata"]
-        vm, vmm = self.vms.get(vm_key(vmop)), self.own_migration(vmop)
+        vm, vmm = self.vms.get(vmops.vm_key(vmop)), self.own_migration(vmop)
         older, newer = self._others(vmop)
         me = Other(meta["name"], vmops.type_of(vmop), bool(vmops.force(vmop)))
         takers = [other for other in newer if rules.supersedes(other, me) and _fits(other, vm)]
@@ -88,7 +86,7 @@ class Caches:
         older: list[Other] = []
         newer: list[Other] = []
         mine = _age(vmop)
-        for other in sorted(self.vmops.by_index("open", vm_key(vmop)), key=_age):
+        for other in sorted(self.vmops.by_index("open", vmops.vm_key(vmop)), key=_age):
             meta = other["metadata"]
             if meta["uid"] == vmop["metadata"]["uid"]:
                 continue

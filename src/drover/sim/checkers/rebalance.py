@@ -12,7 +12,7 @@ from drover.api import names
 from drover.api.kinds import pod as pods
 from drover.api.kinds import rebalance as kinds
 from drover.api.kinds import vmop as vmops
-from drover.api.meta import name_of, namespace_of
+from drover.api.meta import name_of
 from drover.api.scheme import DESCHEDULER, MODULECONFIG, NODE, POD, REBALANCEPLAN, VMOP, key_of
 from drover.base.quantity import cpu_milli
 from drover.controllers.rebalance.guests import Objects
@@ -46,7 +46,7 @@ class OnlyPlanned(Checker):
         if change.kind != VMOP or change.old is not None or vmop is None or not _ours(vmop):
             return ""
         plan = self.world.find(REBALANCEPLAN, _plan(vmop)) or {}
-        vm = f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}"
+        vm = vmops.vm_key(vmop)
         target = vmops.node_selector(vmop).get(names.HOSTNAME_LABEL, "")
         planned = [(m["virtualMachine"], m["target"]) for m in kinds.moves(plan)] if plan else []
         if not plan or not kinds.open_(plan) or not kinds.approved(plan):
@@ -68,7 +68,7 @@ class Cooldown(Checker):
         vmop = change.new
         if change.kind != VMOP or vmop is None or not _ours(vmop):
             return ""
-        vm, now_s = f"{namespace_of(vmop)}/{vmops.vm_name(vmop)}", self.world.clock.wall()
+        vm, now_s = vmops.vm_key(vmop), self.world.clock.wall()
         arrives = change.old is not None and not vmops.finished(change.old)
         if arrives and vmops.phase(vmop) is vmops.VmopPhase.COMPLETED:
             self._arrived[vm], self._by[vm] = now_s, _plan(vmop)
