@@ -15,6 +15,7 @@ from drover.api.kinds.vm import DeviceKind
 from drover.api.meta import name_of, namespace_of
 from drover.api.scheme import Kind, key_of
 from drover.api.wire import Object
+from drover.base.words import some_of
 from drover.controllers.forecast import missing_room
 from drover.controllers.planning import snapshot
 from drover.controllers.vm.needs import sizing_problem
@@ -54,7 +55,7 @@ def fitting(world: World, manifest: Sequence[Object], namespace: str) -> Outcome
         placed = put(cluster, [pod])
         verdict = place.verdict(cluster, pod)
         if placed.nodes:
-            why = f"also fits: {place.some([n for n in verdict.nodes if n != placed.nodes[pod.key]]) or 'nowhere else'}"
+            why = f"also fits: {some_of([n for n in verdict.nodes if n != placed.nodes[pod.key]]) or 'nowhere else'}"
             steps.append(Step(key_of(vm), How.START, "", placed.nodes[pod.key], why))
             if verdict.refusals:
                 notes.append(f"{key_of(vm)} does not fit elsewhere: {place.refusals(verdict)}")

@@ -13,10 +13,10 @@ from drover.api import conditions, names, scheme
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds.nodefence import FencePhase
+from drover.api.kinds.nodegroup import NodeGroupCondition
 from drover.api.meta import name_of
 from drover.api.wire import Object
 
-ACTIVE = "FencingActive"
 # Why a lost node is not fenced (status.reason of a NodeFence, or of the group's condition FencingActive).
 _PROVED = "VMs start elsewhere only when it is proved that their node's copies are dead"
 _CONFIRM = "when {node} is switched off, say so: `drover fence confirm {node}`"
@@ -102,7 +102,7 @@ def _unfenced(world: World, node: str, words: str, ref: Ref) -> Because:
     if group is None:
         told = f"{words}; it is in no NodeGroup, so nothing is fenced"
         return answer(NOTHING_PROVED, told, Names(node=node), ref)
-    said = conditions.get_condition(group, ACTIVE) or {}
+    said = conditions.get_condition(group, NodeGroupCondition.FENCING_ACTIVE) or {}
     reason, message = str(said.get("reason", "")), str(said.get("message", ""))
     rule = FENCE_RULES.get(reason)
     if nodegroup.mode(group) is None:

@@ -14,6 +14,7 @@ from drover.api.kinds import pod as pods
 from drover.api.meta import name_of
 from drover.api.scheme import key_of
 from drover.api.wire import Object
+from drover.base.words import some_of
 from drover.controllers.forecast import VmForecast, forecast_drain
 
 _STATES = "node.kubernetes.io/"
@@ -41,7 +42,7 @@ def _carries(world: World, node: Object) -> list[Because]:
         return [Because(Topic.PLACE, f"{name} is no node for VMs", rule, (ref,))]
     machines = [key_of(vm) for vm in world.vms_on(name)]
     count = "1 VM" if len(machines) == 1 else f"{len(machines)} VMs"
-    words = f"{name} carries {count}" + (f" ({place.some(machines)})" if machines else "")
+    words = f"{name} carries {count}" + (f" ({some_of(machines)})" if machines else "")
     words += f"; reserved: {', '.join(_reserved(world, name))}"
     rule = "a VM reserves its CPU by coreFraction, and its memory with QEMU's own"
     return [Because(Topic.PLACE, words, rule, (ref,))]

@@ -15,6 +15,7 @@ from drover.api.kinds.vmop import VmopCondition, VmopPhase, VmopReason
 from drover.api.meta import is_deleting, name_of, namespace_of
 from drover.api.names import VmmPhase
 from drover.api.wire import Object
+from drover.base.words import some_of
 from drover.controllers.planning import pod_of
 from drover.planner import fit
 
@@ -72,7 +73,7 @@ def _behind(world: World, vmop: Object, reason: str) -> tuple[list[Ref], list[st
         ahead = _ahead(world, move)
         refs += [Ref(scheme.VMOP.kind, vmms.operation_name(m), namespace_of(m)) for m in ahead]
         names = [f"{namespace_of(m)}/{vmms.vm_name(m)}" for m in ahead]
-        return refs, [f"on their way now: {place.some(names)}"] if names else [], ""
+        return refs, [f"on their way now: {some_of(names)}"] if names else [], ""
     if reason == VmopReason.TARGET_UNSCHEDULABLE and not vmms.final(move):
         return _homeless(world, move, refs)
     return refs, [], ""

@@ -15,6 +15,7 @@ from drover.api.kinds import vmm as vmms
 from drover.api.kinds.vmop import Origin
 from drover.api.meta import name_of, namespace_of
 from drover.api.wire import Object
+from drover.base.words import MOST_NAMED, some_of
 from drover.controllers.planning import target_of
 from drover.planner import Cluster, Fit, Pod, fit
 from drover.planner.fit import (
@@ -29,7 +30,6 @@ from drover.planner.fit import (
 )
 from drover.planner.spreading import SPREAD
 
-_MOST_NAMED = 5
 _ASKED = {
     Origin.PERSON: "a person asked for the move",
     Origin.PLACEMENT: "its former node did not satisfy its placement rules any more",
@@ -107,7 +107,7 @@ def elsewhere(world: World, vm: Object) -> list[Because]:
     found = fit_of_move(world, vm, pod)
     me = Ref.of(scheme.VM, vm)
     if found.nodes:
-        words = f"It could move to {some(found.nodes)}"
+        words = f"It could move to {some_of(found.nodes)}"
         return [Because(Topic.MOVE, words, "a VM moves to a node that takes it now", (me,))]
     rule = "a VM moves only to a node that takes it now; its own node does not count"
     words = f"It could move nowhere now: {found.message.rstrip('.')}"
@@ -126,7 +126,7 @@ def refusals(found: Fit, but: str = "") -> str:
     told = [
         f"{node}: {', '.join(reasons)}" for node, reasons in found.refusals.items() if node != but
     ]
-    return "; ".join(told) if 0 < len(told) <= _MOST_NAMED else found.message
+    return "; ".join(told) if 0 < len(told) <= MOST_NAMED else found.message
 
 
 def way_out(found: Fit, but: str = "") -> str:
@@ -143,8 +143,3 @@ def way_out(found: Fit, but: str = "") -> str:
 def verdict(cluster: Cluster, pod: Pod) -> Fit:
     """On a Pod that comes."""
     return fit(cluster, pod)
-
-
-def some(keys: tuple[str, ...] | list[str]) -> str:
-    more = len(keys) - _MOST_NAMED
-    return ", ".join(keys[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -10,6 +10,7 @@ from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence
 from drover.api.status import Conflict
 from drover.api.wire import Object
+from drover.base.words import some_of
 from drover.cli.connect import Api
 from drover.cli.fence_world import World, look
 from drover.cli.session import PROGRAM, say
@@ -69,8 +70,7 @@ def _alive(node: str) -> click.ClickException:
 
 def _question(world: World, node: str) -> str:
     running = sorted(nodes.machines(world.leases[node]) or {})
-    what = ", ".join(running[:5]) + (f" and {len(running) - 5} more" if len(running) > 5 else "")
-    said = f"It last ran {what}. " if running else ""
+    said = f"It last ran {some_of(running)}. " if running else ""
     return f"{said}If {node} still runs, its VMs will run twice and destroy their disks. Is it switched off, for sure?"
 
 

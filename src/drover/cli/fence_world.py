@@ -12,13 +12,13 @@ from drover.api import conditions, names, scheme
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds.nodefence import FencePhase
+from drover.api.kinds.nodegroup import NodeGroupCondition
 from drover.api.meta import name_of
 from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.cli.connect import Api
 from drover.cli.session import PROGRAM
 
-ACTIVE = "FencingActive"
 _MOMENTS = ("lastSeen", "suspect", "condemned", "fenced", "released", "rejoined")
 _QUIET = ("Off", "Watching")
 
@@ -78,11 +78,8 @@ class World:
         """One line per group."""
         lines = []
         for name, group in sorted(self.groups.items()):
-            said = conditions.get_condition(group, ACTIVE) or {}
-            mode = nodegroup.mode(group)
-            words = f"{mode or 'off'}"
-            if mode is not None and said.get("reason") not in (None, *_QUIET):
-                words += f"; {said['reason']}: {said.get('message', '')}"
+            held = _held(group)
+            words = f"{nodegroup.mode(group) or 'off'}" + (f"; {held}" if held else "")
             lines.append(f"Fencing of group {name}: {words}.")
         return lines or ["There is no NodeGroup, so nothing is fenced."]
 
@@ -94,11 +91,8 @@ class World:
             if self.open_fence(node) is not None
         ]
         for name, group in sorted(self.groups.items()):
-            said = conditions.get_condition(group, ACTIVE) or {}
-            if nodegroup.mode(group) is not None and said.get("reason") not in (None, *_QUIET):
-                lines.append(
-                    f"fencing of group {name}: {said['reason']}: {said.get('message', '')}"
-                )
+            if held := _held(group):
+                lines.append(f"fencing of group {name}: {held}")
         return lines
 
     def timeline(self, fence: Object) -> list[str]:
@@ -125,7 +119,7 @@ class World:
                 {
                     "name": name,
                     "mode": nodegroup.mode(group),
-                    "condition": conditions.get_condition(group, ACTIVE),
+                    "condition": conditions.get_condition(group, NodeGroupCondition.FENCING_ACTIVE),
                 }
                 for name, group in sorted(self.groups.items())
             ],
@@ -139,6 +133,14 @@ class World:
                 for node in self.nodes
             ],
         }
+
+
+def _held(group: Object) -> str:
+    """What keeps a group from being fenced though it should be; empty: nothing does, or nobody asks for it."""
+    said = conditions.get_condition(group, NodeGroupCondition.FENCING_ACTIVE) or {}
+    if nodegroup.mode(group) is None or said.get("reason") in (None, *_QUIET):
+        return ""
+    return f"{said['reason']}: {said.get('message', '')}"
 
 
 _WORDS = {

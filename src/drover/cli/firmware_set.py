@@ -12,9 +12,10 @@ from drover.api.firmware import SET_ANNOTATION, Version
 from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.base.clock import rfc3339
+from drover.base.words import some_of
 from drover.cli.connect import Api
 from drover.cli.firmware import bar
-from drover.cli.firmware_world import World, look, some
+from drover.cli.firmware_world import World, look
 from drover.cli.session import PROGRAM, say
 
 POLL_S = 1.0
@@ -38,7 +39,7 @@ def objections(world: World, version: str) -> list[str]:
     found = []
     lacking = sorted(set(world.offers) - set(world.offering(version)))
     if lacking:
-        found.append(f"these VM nodes do not offer {version}: {some(lacking)}")
+        found.append(f"these VM nodes do not offer {version}: {some_of(lacking)}")
     needed = {**world.machine_types, "new VMs": machines.MACHINE_TYPE}
     for machine_type in sorted(set(needed.values())):
         without = [
@@ -47,9 +48,9 @@ def objections(world: World, version: str) -> list[str]:
             if any(o.version == version and machine_type not in o.machine_types for o in offers)
         ]
         if without:
-            who = some(sorted(vm for vm, has in needed.items() if has == machine_type))
+            who = some_of(sorted(vm for vm, has in needed.items() if has == machine_type))
             found.append(
-                f"{version} on {some(without)} has no machine type {machine_type}, which {who} need"
+                f"{version} on {some_of(without)} has no machine type {machine_type}, which {who} need"
             )
     return found
 
@@ -114,7 +115,7 @@ async def _follow(api: Api, version: str, token: str, limit_s: float) -> int:
             line.clear()
             raise click.ClickException(
                 f"not done in time, and it goes on: {len(world.outdated)} VMs are outdated "
-                f"({some(world.outdated)}). {world.message}"
+                f"({some_of(world.outdated)}). {world.message}"
             )
         done = len(world.vms) - len(world.outdated)
         more = world.message.partition("; ")[2] if begun else ""  # the count stands before it

@@ -18,10 +18,10 @@ from drover.api.kinds.vm import VmPhase
 from drover.api.meta import annotations_of, name_of
 from drover.api.status import NotFound
 from drover.api.wire import Object
+from drover.base.words import some_of
 from drover.cli.connect import Api
 
 _ALIVE = (VmPhase.RUNNING, VmPhase.MIGRATING)
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class World:
             return ["No version is wanted: VMs start on the first one of their node (*)."]
         found = [f"{len(self.outdated)} of {len(self.vms)} running VMs are outdated."]
         if self.outdated:
-            found[0] += f" {some(self.outdated)}"
+            found[0] += f" {some_of(self.outdated)}"
         if self.state and self.message and self.state != "UpToDate":
             found.append(f"Rollout: {self.state}: {self.message}")
         return found
@@ -104,12 +104,6 @@ class World:
 
 def _marked(offering: list[str], default_on: list[str]) -> list[str]:
     return [f"{node}*" if node in default_on else node for node in offering]
-
-
-def some(keys: Iterable[str]) -> str:
-    found = list(keys)
-    more = len(found) - _MOST_NAMED
-    return ", ".join(found[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 async def look(api: Api) -> World:

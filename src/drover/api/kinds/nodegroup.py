@@ -18,6 +18,11 @@ PAUSE_ANNOTATIONS = (
 )
 
 
+class NodeGroupCondition(enum.StrEnum):
+    FENCING_ACTIVE = "FencingActive"
+    COLD_STANDBY_READY = "ColdStandbyReady"
+
+
 class FencingMode(enum.StrEnum):
     WATCHDOG = "Watchdog"  # a lost node's VMs die on time and start elsewhere
     NOTIFY = "Notify"  # only told

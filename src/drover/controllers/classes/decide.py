@@ -12,8 +12,7 @@ from drover.api.meta import has_finalizer, is_deleting, name_of
 from drover.api.selectors import Requirement
 from drover.api.wire import Object
 from drover.base import quantity
-
-MOST_NAMED = 5
+from drover.base.words import some_of
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,7 @@ def decide(view: ClassView) -> Verdict:
 
 
 def _users(users: tuple[str, ...]) -> str:
-    if not users:
-        return ""
-    more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
-    return f"Used by VirtualMachine {', '.join(users[:MOST_NAMED])}{more}"
+    return f"Used by VirtualMachine {some_of(users)}" if users else ""
 
 
 def has_our_mark(vmclass: Object) -> bool:

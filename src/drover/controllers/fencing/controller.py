@@ -9,6 +9,7 @@ from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds import vml as vmls
 from drover.api.kinds.nodefence import FencePhase
+from drover.api.kinds.nodegroup import NodeGroupCondition
 from drover.api.meta import generation_of, name_of
 from drover.api.scheme import (
     LEASE,
@@ -32,7 +33,6 @@ from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
-ACTIVE = "FencingActive"
 LOOK_S = 0.25  # between two looks at a group that is fenced
 
 
@@ -98,9 +98,13 @@ class FencingReconciler:
 
     async def _say(self, group: Object, decision: Decision) -> None:
         wanted = cond.condition(
-            ACTIVE, decision.active, decision.reason, decision.message[:4000], generation_of(group)
+            NodeGroupCondition.FENCING_ACTIVE,
+            decision.active,
+            decision.reason,
+            decision.message[:4000],
+            generation_of(group),
         )
-        before = cond.get_condition(group, ACTIVE) or {}
+        before = cond.get_condition(group, NodeGroupCondition.FENCING_ACTIVE) or {}
         if before.get("reason") != wanted["reason"] and decision.reason not in ("Off", "Watching"):
             self._recorder.event(group, "Warning", decision.reason, decision.message)
         await self._writer.status(group, {}, [wanted])

@@ -10,9 +10,9 @@ from drover.api.kinds.image import ImagePhase
 from drover.api.meta import has_finalizer, is_deleting
 from drover.api.wire import Object
 from drover.base.backoff import Backoff
+from drover.base.words import some_of
 
 RETRY = Backoff(first_s=10, most_s=300)
-MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,4 @@ def _source(view: ImageView) -> Step:
 
 
 def users_message(users: tuple[str, ...]) -> str:
-    if not users:
-        return ""
-    more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
-    return f"Used by {', '.join(users[:MOST_NAMED])}{more}"
+    return f"Used by {some_of(users)}" if users else ""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from drover.api.kinds.rebalance import PlanPhase, StepState
 from drover.api.kinds.vmop import VmopPhase
+from drover.base.words import some_of
 from drover.controllers.rebalance.view import Operation, PlanView, RebalanceView, StepView
 
 LOOK_S = 30.0  # how often trouble is looked at, besides changes
 STALL_S = 900.0  # without effect for so long, somebody should know
-MOST_NAMED = 5
 
 
 class Reason:
@@ -237,9 +237,7 @@ def _unplanned(view: RebalanceView) -> tuple[str, str]:
 def _trouble(view: RebalanceView) -> str:
     told = []
     if view.overloaded:
-        more = len(view.overloaded) - MOST_NAMED
-        named = ", ".join(view.overloaded[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-        told.append(f"over a threshold: {named}")
+        told.append(f"over a threshold: {some_of(view.overloaded)}")
     if view.broken:
         told.append(f"{view.broken} broken rules" if view.broken > 1 else "1 broken rule")
     return ", ".join(told) or "moves are on their way"

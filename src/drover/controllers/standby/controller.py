@@ -6,6 +6,7 @@ import asyncio
 
 from drover.api import conditions as cond
 from drover.api.kinds import nodegroup
+from drover.api.kinds.nodegroup import NodeGroupCondition
 from drover.api.meta import generation_of, name_of
 from drover.api.names import VM_NAME_LABEL
 from drover.api.scheme import NODEGROUP, POD, VM, key_of
@@ -15,7 +16,6 @@ from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
-READY = "ColdStandbyReady"
 PERIOD_S = 10.0
 
 
@@ -37,14 +37,22 @@ class StandbyReconciler:
             return Done()
         if nodegroup.mode(group) is None:
             if (group.get("status") or {}).get("standby"):
-                off = cond.condition(READY, False, "Off", "spec.fencing is not set")
+                off = cond.condition(
+                    NodeGroupCondition.COLD_STANDBY_READY, False, "Off", "spec.fencing is not set"
+                )
                 await self._writer.status(group, {"standby": []}, [off])
             return Done()
         found = await self._look(key)
         short = summary(found)
         reason = "NoRoom" if short else "RoomForEveryNode"
-        wanted = cond.condition(READY, not short, reason, short[:4000], generation_of(group))
-        before = cond.get_condition(group, READY) or {}
+        wanted = cond.condition(
+            NodeGroupCondition.COLD_STANDBY_READY,
+            not short,
+            reason,
+            short[:4000],
+            generation_of(group),
+        )
+        before = cond.get_condition(group, NodeGroupCondition.COLD_STANDBY_READY) or {}
         if short and before.get("reason") != reason:
             self._recorder.event(group, "Warning", reason, short[:1000])
         told = [one.as_status() for one in found[:MOST_NODES]]

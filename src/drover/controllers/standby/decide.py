@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from drover.api import names
+from drover.api.kinds import pod as pod_kind
 from drover.api.kinds import vm as vms
 from drover.api.wire import Object
+from drover.base.words import some_of
 from drover.controllers.forecast import forecast_drain
 from drover.controllers.vm.power import starts_again
 from drover.planner import Cluster
 
-MOST_NAMED = 5
 MOST_NODES = 1000  # of a group that are told one by one
 
 
@@ -29,9 +30,7 @@ class Standby:
     def message(self) -> str:
         if not self.homeless:
             return ""
-        more = len(self.homeless) - MOST_NAMED
-        named = ", ".join(self.homeless[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-        return f"no room elsewhere for {named}: {self.why}"
+        return f"no room elsewhere for {some_of(self.homeless)}: {self.why}"
 
     def as_status(self) -> Object:
         told: Object = {"node": self.node, "virtualMachines": self.vms}
@@ -43,17 +42,12 @@ def standby(
     cluster: Cluster, node: str, pods: Iterable[Object], all_vms: Mapping[str, Object]
 ) -> Standby:
     """``pods``: VM Pods of the node; ``all_vms`` by namespace/name."""
-    mine = [pod for pod in pods if _starts_again(all_vms.get(_vm_of(pod)))]
+    mine = [pod for pod in pods if _starts_again(all_vms.get(pod_kind.vm_key(pod)))]
     found = forecast_drain(cluster, node, mine)
     stuck = found.stuck
     return Standby(
         node, len(found.vms), tuple(one.vm for one in stuck), stuck[0].message if stuck else ""
     )
-
-
-def _vm_of(pod: Object) -> str:
-    meta = pod["metadata"]
-    return f"{meta['namespace']}/{(meta.get('labels') or {}).get(names.VM_NAME_LABEL, '')}"
 
 
 def _starts_again(vm: Object | None) -> bool:
