@@ -68,9 +68,8 @@ def marks(name: str, obj: Object) -> list[str]:
         case "vml":
             return [f"vml epoch +{obj['spec'].get('epoch')}"]
         case "pod":
-            target = "migration" in str(obj["metadata"].get("labels", {})) or ""
             bound = "bound" if obj["spec"].get("nodeName") else "created"
-            return [f"pod {bound} {status.get('phase', '')} {'t' if target else ''}"]
+            return [f"pod {bound}, {status.get('phase', 'Pending')}"]
         case _:
             return [f"{name} {status.get('phase', 'created')}"]
 

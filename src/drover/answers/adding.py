@@ -10,7 +10,7 @@ from drover.answers.world import NoSuch, World
 from drover.api import names, scheme
 from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
-from drover.api.meta import name_of, namespace_of
+from drover.api.meta import name_of
 from drover.api.wire import Object
 from drover.controllers.forecast import forecast_drain, restart_rank
 from drover.controllers.planning import pod_of, snapshot
@@ -69,7 +69,7 @@ def _waiting(
     placed = place(cluster, [pod_of(pod, comes=True) for pod in homeless])
     steps, stuck, bound = [], [], {}
     for pod in homeless:
-        key, vm = f"{namespace_of(pod)}/{name_of(pod)}", pods.vm_key(pod)
+        key, vm = scheme.key_of(pod), pods.vm_key(pod)
         node = placed.nodes.get(key)
         if node is None:
             stuck.append(Stuck(vm, placed.refused[key].message.rstrip(".")))
@@ -77,7 +77,7 @@ def _waiting(
         how = How.MOVE if pods.migration_name(pod) else How.START
         steps.append(Step(vm, how, "", node, "it waits for room now"))
         bound[key] = {**pod, "spec": {**pod["spec"], "nodeName": node}}
-    return steps, stuck, [bound.get(f"{namespace_of(p)}/{name_of(p)}", p) for p in all_pods]
+    return steps, stuck, [bound.get(scheme.key_of(p), p) for p in all_pods]
 
 
 def _rank(world: World, pod: Object) -> tuple[int, str, str]:

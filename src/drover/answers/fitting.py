@@ -38,9 +38,7 @@ def fitting(world: World, manifest: Sequence[Object], namespace: str) -> Outcome
     if not found:
         raise BadManifest(f"it holds no {scheme.VM.kind}")
     comes = {key_of(vm) for vm in found}
-    others = [
-        p for p in world.all(scheme.POD) if f"{namespace_of(p)}/{pods.vm_name(p)}" not in comes
-    ]
+    others = [p for p in world.all(scheme.POD) if pods.vm_key(p) not in comes]
     cluster = snapshot(world.all(scheme.NODE), others, world.all(scheme.NAMESPACE))
     steps: list[Step] = []
     stuck: list[Stuck] = []

@@ -72,7 +72,7 @@ def _behind(world: World, vmop: Object, reason: str) -> tuple[list[Ref], list[st
     if reason in _WAITS:
         ahead = _ahead(world, move)
         refs += [Ref(scheme.VMOP.kind, vmms.operation_name(m), namespace_of(m)) for m in ahead]
-        names = [f"{namespace_of(m)}/{vmms.vm_name(m)}" for m in ahead]
+        names = [vmms.vm_key(m) for m in ahead]
         return refs, [f"on their way now: {some_of(names)}"] if names else [], ""
     if reason == VmopReason.TARGET_UNSCHEDULABLE and not vmms.final(move):
         return _homeless(world, move, refs)

@@ -10,7 +10,7 @@ from drover.api import scheme, status
 from drover.api.kinds import node as nodes
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
-from drover.api.meta import name_of, namespace_of
+from drover.api.meta import name_of
 from drover.api.names import MODULE_CONFIG
 from drover.api.scheme import key_of
 from drover.api.wire import Object
@@ -55,7 +55,7 @@ class World:
 
     def moves_of(self, vm: str) -> list[Object]:
         """Oldest first."""
-        found = [m for m in self.vmms if f"{namespace_of(m)}/{vmms.vm_name(m)}" == vm]
+        found = [m for m in self.vmms if vmms.vm_key(m) == vm]
         return sorted(found, key=lambda m: str(m["metadata"]["creationTimestamp"]))
 
     def moving(self, vm: str) -> tuple[Object | None, Object | None]:

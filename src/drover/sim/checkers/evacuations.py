@@ -15,7 +15,7 @@ class OneEvacuation(Checker):
 
     def on_step(self) -> str:
         counts = Counter(
-            f"{op['metadata']['namespace']}/{vmops.vm_name(op)}"
+            vmops.vm_key(op)
             for op in self.world.api.store.all(VMOP)
             if op["metadata"]["name"].startswith(EVACUATION_PREFIX) and not vmops.finished(op)
         )
