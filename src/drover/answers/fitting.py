@@ -7,25 +7,18 @@ from collections.abc import Sequence
 from drover.answers import place
 from drover.answers.outcome import How, Outcome, Step, Stuck
 from drover.answers.starter import starter
-from drover.answers.world import World
+from drover.answers.world import DEVICES, World
 from drover.api import scheme
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
-from drover.api.kinds.vm import DeviceKind
 from drover.api.meta import name_of, namespace_of
-from drover.api.scheme import Kind, key_of
+from drover.api.scheme import key_of
 from drover.api.wire import Object
 from drover.base.words import some_of
 from drover.controllers.forecast import missing_room
 from drover.controllers.planning import snapshot
 from drover.controllers.vm.needs import sizing_problem
 from drover.planner import place as put
-
-_DEVICES: dict[DeviceKind, Kind] = {
-    DeviceKind.DISK: scheme.VDISK,
-    DeviceKind.IMAGE: scheme.VIMAGE,
-    DeviceKind.CLUSTER_IMAGE: scheme.CVIMAGE,
-}
 
 
 class BadManifest(ValueError):
@@ -103,7 +96,7 @@ def _notes(world: World, vm: Object, manifest: Sequence[Object]) -> list[str]:
         notes.append(f"{key_of(vm)} is there already; it is looked at as if it were not")
     brought = {(str(obj.get("kind")), name_of(obj)) for obj in manifest}
     for ref in vms.devices(vm):
-        there = world.get(_DEVICES[ref.kind], ref.name, namespace_of(vm)) is not None
+        there = world.get(DEVICES[ref.kind], ref.name, namespace_of(vm)) is not None
         if not there and (str(ref.kind), ref.name) not in brought:
             notes.append(
                 f'{key_of(vm)} would wait for {ref.kind} "{ref.name}", which does not exist'

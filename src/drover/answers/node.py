@@ -23,13 +23,11 @@ _STATES = "node.kubernetes.io/"
 def explain(world: World, name: str) -> list[Because]:
     """Of a node that is there, or was."""
     obj = world.get(scheme.NODE, name)
-    found = lost.fencing(world, name)
+    silent = lost.fencing(world, name)
     if obj is None:
-        return found
-    found = [*_carries(world, obj), *found, *lost.coming_back(obj)]
-    if not lost.fencing(
-        world, name
-    ):  # its cordon is the fencing controller's, and nothing moves away from it
+        return silent
+    found = [*_carries(world, obj), *silent, *lost.coming_back(obj)]
+    if not silent:  # else its cordon is the fencing controller's, and nothing moves away from it
         found += _closed(obj)
         found += _drain(world, obj) if nodes.ready(obj) else []
     return found + _firmware(world, obj)

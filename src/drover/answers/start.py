@@ -10,7 +10,7 @@ from drover.answers import place
 from drover.answers.asking import Names, answer
 from drover.answers.because import Because, Ref, Topic
 from drover.answers.rules import TROUBLES, VM_QUIET, VM_RULES, Rule
-from drover.answers.world import World
+from drover.answers.world import DEVICES, World
 from drover.api import conditions, scheme
 from drover.api.kinds import disk as vdisks
 from drover.api.kinds import pod as pods
@@ -37,11 +37,6 @@ _NEEDS = (
     VmCondition.BLOCK_DEVICES_READY,
     VmCondition.PROVISIONING_READY,
 )
-_DEVICES = {
-    DeviceKind.DISK: scheme.VDISK,
-    DeviceKind.IMAGE: scheme.VIMAGE,
-    DeviceKind.CLUSTER_IMAGE: scheme.CVIMAGE,
-}
 
 
 def names_of(vm: Object, node: str = "") -> Names:
@@ -160,7 +155,7 @@ def _behind(world: World, vm: Object, kind: str) -> tuple[list[Ref], list[str]]:
         return [], []
     refs, told = [], []
     for ref in vms.devices(vm):
-        where = _DEVICES[ref.kind]
+        where = DEVICES[ref.kind]
         obj = world.get(where, ref.name, space)
         words = _said(
             obj, DiskCondition.READY if ref.kind is DeviceKind.DISK else ImageCondition.READY

@@ -19,6 +19,7 @@ from drover.api.kinds import vml as vmls
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
 from drover.api.kinds.pod import PodPhase
+from drover.api.kinds.vm import DeviceKind
 from drover.api.meta import name_of, namespace_of, uid_of
 from drover.api.scheme import Kind, key_of
 from drover.api.wire import Object
@@ -32,6 +33,12 @@ KINDS: tuple[Kind, ...] = (
     scheme.VMIP, scheme.POD, scheme.NODE, scheme.NODEGROUP, scheme.NODEFENCE, scheme.NODEROSTER, scheme.MODULECONFIG,
     scheme.NAMESPACE, scheme.DESCHEDULER, scheme.REBALANCEPLAN, scheme.PRIORITYCLASS,
 )  # fmt: skip
+# What a block device of a VM refers to.
+DEVICES: dict[DeviceKind, Kind] = {
+    DeviceKind.DISK: scheme.VDISK,
+    DeviceKind.IMAGE: scheme.VIMAGE,
+    DeviceKind.CLUSTER_IMAGE: scheme.CVIMAGE,
+}
 _BY_NAME = {(kind.group, kind.kind): kind for kind in KINDS}
 
 
