@@ -186,8 +186,7 @@ class Model:
 
     def _leaving(self) -> Iterator[Row]:
         """The bound of each node, which the programme would find out much later."""
-        spared = self._spared if self._spared is not None else None
-        for node, count in must_leave(self.grid, spared).items():
+        for node, count in must_leave(self.grid, self._spared).items():
             columns = self._leave(node)
             yield columns, np.ones(len(columns)), float(count), np.inf
 
