@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 from drover.api import names, scheme
 from drover.api.meta import name_of
 from drover.api.status import ApiError
-from drover.base.tasks import TaskScope
-from drover.sim.faults import Faults
-from drover.sim.parts import Dice
+from drover.sim.storm import Storm
 from drover.sim.world import CONTROLLERS, GROUP
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ STEPS = (
     "vml.acquired", "start.launch", "resumed", "evict.copy", "evict.completed", "evict.hand-over",
 )  # fmt: skip
 _DELAYS_S = (0.0, 0.0, 0.002, 0.05, 0.5, 2.0)
-_MOST_AT_ONCE = 6
 _SHORT_S = (0.1, 1.0, 2.6, 4.0, 5.8, 6.2, 7.5)
 _LONG_S = (9.0, 9.3, 12.0, 20.0, 45.0)
 _STALL_S = 40.0
@@ -42,16 +39,13 @@ PAUSE: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: 
 NO_PAUSE: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: None}}}
 
 
-class Losses:
+class Losses(Storm):
     """Faults of one world, until ``stop``."""
 
     def __init__(self, scenario: Scenario, timeout: str) -> None:
-        self._world = scenario.world
-        self._scenario = scenario
+        super().__init__(scenario, "losses")
         self._timeout = timeout
-        self.faults = Faults(scenario.world)
-        self._dice = dice = Dice(f"losses-{scenario.world.seed}")
-        self._scope = TaskScope("losses")
+        dice = self._dice
         self._at_steps = dice.pick((0.0, 0.05, 0.15, 0.4))
         self._mean_s = dice.pick((3.0, 8.0, 20.0))
         self._longer = dice.pick((0.2, 0.5, 0.8))  # chance that something lasts long
@@ -59,7 +53,6 @@ class Losses:
         self._most_lost = dice.pick(
             (None, 2, 3)
         )  # a brake of the group that is off lets more be tried
-        self._going = 0
 
     def _all(self) -> list[Kind]:
         return [
@@ -73,14 +66,11 @@ class Losses:
     def start(self) -> None:
         kinds = " ".join(kind.__name__.strip("_") for kind in self._kinds)
         self._world.note(f"losses: {self._at_steps:g} at steps, every {self._mean_s:g} s, {kinds}")
-        self._world.on_mark.append(self._step)
         self._spawn(self._set_mode("Watchdog", self._timeout))
-        self._spawn(self._at_random())
+        super().start()
 
     async def stop(self) -> None:
-        self._world.on_mark.remove(self._step)
-        await self._scope.aclose()
-        self.faults.heal()
+        await super().stop()
         await self._mend_settings()
 
     async def _mend_settings(self) -> None:
@@ -103,38 +93,29 @@ class Losses:
             }
         await self._world.user.patch(scheme.NODEGROUP, GROUP, "", {"spec": {"fencing": fencing}})
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        with self._world.loop.process("losses"):
-            self._scope.spawn(work, "loss")
-
     def _step(self, mark: str, entry: dict[str, Any]) -> None:
         if mark in STEPS and self._dice.happens(self._at_steps):
             where = self._dice.pick((entry.get("on"), entry.get("node"))) or CONTROLLERS
             self._spawn(self._strike(str(where), self._dice.pick(_DELAYS_S)))
 
-    async def _at_random(self) -> None:
-        while True:
-            await asyncio.sleep(self._dice.between(0.1, 2 * self._mean_s))
-            self._spawn(self._strike(self._dice.pick((*self._world.nodes, CONTROLLERS)), 0.0))
+    def _random(self, where: str) -> Coroutine[Any, Any, None]:
+        return self._strike(where, 0.0)
 
     async def _strike(self, where: str, after_s: float) -> None:
-        if self._going >= _MOST_AT_ONCE:
+        if self._full:
             return
         await asyncio.sleep(after_s)
-        self._going += 1
         try:
-            await self._dice.pick(self._kinds)(where)
+            await self._counted(self._chosen(where))
         except ApiError as refused:
             self._world.note(f"refused: {refused.message}")
-        finally:
-            self._going -= 1
+
+    async def _chosen(self, where: str) -> None:
+        await self._dice.pick(self._kinds)(where)
 
     def _s(self) -> float:
         """How long something lasts."""
         return self._dice.pick(_LONG_S if self._dice.happens(self._longer) else _SHORT_S)
-
-    def _node(self, where: str) -> str:
-        return where if where in self._world.nodes else self._dice.pick(list(self._world.nodes))
 
     def _others(self, node: str) -> list[str]:
         return [name for name in self._world.nodes if name != node]

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drover.api.scheme import NODE, POD, VDISK, VM, VML, VMM, VMOP
-from drover.base.tasks import TaskScope
-from drover.sim.faults import Faults, lease_write
-from drover.sim.parts import Dice
+from drover.sim.faults import lease_write
+from drover.sim.storm import Storm
 from drover.sim.world import CONTROLLERS
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ STEPS = (
 )  # fmt: skip
 WATCHED = (POD, VM, VMOP, VML, VMM, VDISK, NODE)
 _DELAYS_S = (0.0, 0.0, 0.001, 0.003, 0.01, 0.1, 0.5)
-_MOST_AT_ONCE = 6
 # What is held on its way lands when one of these is reached next for the same VM, or much later.
 # Most that can be harmed is harmed where a guest has just gone on.
 _LANDINGS = (
@@ -50,20 +48,15 @@ class Spot:
     peer: str = ""
 
 
-class Weather:
+class Weather(Storm):
     """Faults of one world, until ``stop``."""
 
     def __init__(self, scenario: Scenario, means_s: Sequence[float]) -> None:
-        self._scenario = scenario
-        self._world = scenario.world
-        self.faults = Faults(scenario.world)
-        self._dice = Dice(f"weather-{scenario.world.seed}")
-        self._scope = TaskScope("weather")
+        super().__init__(scenario, "weather")
         dice = self._dice
         self._at_steps = dice.pick((0.0, 0.05, 0.15, 0.3))  # chance of a fault at each step
-        self._mean_s = dice.pick(means_s)  # between two faults at random times
+        self._mean_s = dice.pick(means_s)
         self._kinds = [fault for fault in self._all() if dice.happens(0.6)] or [self._agent]
-        self._going = 0
 
     def _all(self) -> list[Fault]:
         return [
@@ -86,18 +79,7 @@ class Weather:
     def start(self) -> None:
         self._world.note(f"weather: {self._at_steps:g} at steps, every {self._mean_s:g} s, "
                          f"{' '.join(fault.__name__.strip('_') for fault in self._kinds)}")  # fmt: skip
-        self._world.on_mark.append(self._step)
-        self._spawn(self._at_random())
-
-    async def stop(self) -> None:
-        """The storm is over; everything is mended."""
-        self._world.on_mark.remove(self._step)
-        await self._scope.aclose()
-        self.faults.heal()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        with self._world.loop.process("weather"):
-            self._scope.spawn(work, "fault")
+        super().start()
 
     def _step(self, mark: str, entry: dict[str, Any]) -> None:
         if mark in STEPS and self._dice.happens(self._at_steps):
@@ -109,50 +91,39 @@ class Weather:
                 kind = self._dice.pick(self._kinds)
                 self._spawn(self._strike(kind, spot, self._dice.pick(_DELAYS_S)))
 
-    async def _at_random(self) -> None:
-        while True:
-            await asyncio.sleep(self._dice.between(0.1, 2 * self._mean_s))
-            where = self._dice.pick((*self._world.nodes, CONTROLLERS))
-            self._spawn(self._strike(self._dice.pick(self._kinds), Spot(where), 0.0))
+    def _random(self, where: str) -> Coroutine[Any, Any, None]:
+        return self._strike(self._dice.pick(self._kinds), Spot(where), 0.0)
 
     async def _strike(self, fault: Fault, spot: Spot, after_s: float) -> None:
-        if self._going >= _MOST_AT_ONCE:
+        if self._full:
             return
         if after_s:
             await asyncio.sleep(after_s)
-        self._going += 1
-        try:
-            await fault(spot)
-        finally:
-            self._going -= 1
+        await self._counted(fault(spot))
 
     def _short_s(self) -> float:
         """Mostly under a second, sometimes many."""
         return self._dice.pick((0.01, 0.2, 1.0, 5.0, 20.0)) * self._dice.between(0.5, 1.5)
 
-    def _node(self, spot: Spot) -> str:
-        nodes = self._world.nodes
-        return spot.node if spot.node in nodes else self._dice.pick(list(nodes))
-
     def _wire_at(self, spot: Spot) -> tuple[str, str]:
         """The wire that the step uses, or any of this node."""
-        node = self._node(spot)
+        node = self._node(spot.node)
         others = [name for name in self._world.nodes if name != node]
         return node, spot.peer if spot.peer in others else self._dice.pick(others)
 
     def _qemu(self, spot: Spot) -> ModelQemu | None:
         """A process on this node, or on any when there is none."""
-        living = self._world.site.living(self._node(spot))
+        living = self._world.site.living(self._node(spot.node))
         living = living or [q for q in self._world.site.qemus.values() if q.alive]
         return self._dice.pick(living) if living else None
 
     # --- the kinds ---
 
     async def _agent(self, spot: Spot) -> None:
-        await self.faults.restart_agent(self._node(spot), self._short_s())
+        await self.faults.restart_agent(self._node(spot.node), self._short_s())
 
     async def _frozen_agent(self, spot: Spot) -> None:
-        await self.faults.freeze(self._node(spot), self._short_s())
+        await self.faults.freeze(self._node(spot.node), self._short_s())
 
     async def _crash(self, spot: Spot) -> None:
         qemu = self._qemu(spot)
@@ -188,7 +159,7 @@ class Weather:
 
     async def _hold(self, spot: Spot) -> None:
         """The next write to a VM lease travels for long, and lands at an unlucky moment."""
-        node = self._node(spot)
+        node = self._node(spot.node)
         if self.faults.api_link(node).holds is not None:
             return  # one is on its way already
         held = self.faults.hold(node, lease_write)
@@ -228,10 +199,10 @@ class Weather:
         await self.faults.slow_wire(*self._wire_at(spot), 2 << 20, self._short_s())
 
     async def _no_launch(self, spot: Spot) -> None:
-        await self.faults.refuse_launch(self._node(spot), self._short_s())
+        await self.faults.refuse_launch(self._node(spot.node), self._short_s())
 
     async def _power(self, spot: Spot) -> None:
-        await self.faults.power_cycle(self._node(spot), self._short_s())
+        await self.faults.power_cycle(self._node(spot.node), self._short_s())
 
     async def _lag(self, spot: Spot) -> None:
         await self.faults.lag(spot.node, self._dice.pick(WATCHED), self._short_s())
