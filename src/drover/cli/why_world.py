@@ -6,6 +6,7 @@ without. A file is a `drover snapshot`, or what `drover k get ... -o json` print
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -86,6 +87,10 @@ def _read(path: str) -> str:
 
 
 def _documents(path: str, text: str) -> list[Any]:
+    try:
+        return [json.loads(text)]  # YAML could read it too, many times as slowly
+    except ValueError:
+        pass
     import yaml
 
     try:
