@@ -20,6 +20,7 @@ from drover.api.wire import Object
 from drover.base.clock import rfc3339
 from drover.base.ids import derived_suffix
 from drover.controllers.current import CurrentSettings
+from drover.controllers.holding import may_run
 from drover.controllers.migration import decide as story
 from drover.controllers.migration.queue import SlotQueue
 from drover.controllers.migration.target import Targets
@@ -100,11 +101,9 @@ class MigrationController:
             with contextlib.suppress(status.NotFound):
                 self.migrations.observe(await client.get(scheme.VMM, name, namespace))
                 return
+            if await may_run(client, self.leases, pod):
+                continue
             meta = pod["metadata"]
-            with contextlib.suppress(status.NotFound):
-                lease = await client.get(scheme.VML, pods.vm_name(pod), namespace)
-                if vmls.holder(lease) == meta["uid"]:
-                    continue
             self._manager.log.mark("migration.stray-target", pod=meta["name"])
             with contextlib.suppress(status.NotFound):
                 await client.delete(

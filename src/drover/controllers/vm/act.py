@@ -16,7 +16,6 @@ from drover.api.kinds import image as images
 from drover.api.kinds import ip as ips
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
-from drover.api.kinds import vml as vmls
 from drover.api.kinds.pod import PodPhase
 from drover.api.kinds.vm import DeviceKind
 from drover.api.machine import GuestNetwork
@@ -25,6 +24,7 @@ from drover.api.scheme import POD, SECRET, VDISK, VM, VML
 from drover.api.status import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from drover.api.wire import Object
 from drover.base.checks import require
+from drover.controllers.holding import may_run
 from drover.controllers.vm import intents, lease
 from drover.controllers.vm.gather import Caches
 from drover.controllers.vm.view import Device, Refusal, VmView
@@ -238,7 +238,11 @@ class Actor:
     async def _delete_pod(self, pod: Object, lost: bool) -> None:
         """As it was seen: another leader may have started the VM in it meanwhile, and then it is Running. Of one that
         says so already the lease is read afresh, since the cache of that may be older."""
-        if not lost and pods.phase(pod) is PodPhase.RUNNING and await self._may_run(pod):
+        if (
+            not lost
+            and pods.phase(pod) is PodPhase.RUNNING
+            and await may_run(self._client, self._caches.leases, pod)
+        ):
             return
         meta = pod["metadata"]
         # Otherwise it has changed, which wakes us, or is another one.
@@ -250,14 +254,6 @@ class Actor:
                 uid=meta["uid"],
                 resource_version=meta["resourceVersion"],
             )
-
-    async def _may_run(self, pod: Object) -> bool:
-        try:
-            present = await self._client.get(VML, pods.vm_name(pod), namespace_of(pod))
-        except NotFound:
-            return True  # absent is not released
-        self._caches.leases.observe(present)
-        return vmls.holder(present) == uid_of(pod)
 
     async def _delete_lease(self, released: Object) -> None:
         try:
