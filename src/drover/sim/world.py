@@ -71,6 +71,7 @@ SWIFT_S = 3.0
 READY_LIMIT_S = 60.0
 POLL_S = 0.05
 REBORN_S = 0.2
+OFF = "off"
 GROUP = "worker"  # the NodeGroup of all nodes, where it is fenced
 MOST_TRACE = 200_000  # lines kept
 
@@ -105,7 +106,7 @@ class Shape:
     memory: str = "16Gi"
     limits: Limits = field(default_factory=Limits)
     drains: bool = False  # evictions are reviewed, and evacuations made of them
-    fenced: str = ""  # watchdog.timeout of its NodeGroup; empty: no fencing
+    fenced: str = ""  # watchdog.timeout of its NodeGroup, or OFF to begin with; empty: no NodeGroup
     firmware: tuple[str, ...] = ()  # versions that every node offers; empty: it does not tell
     addresses: tuple[str, str] = ("10.66.10.10", "10.66.10.250")  # first and last of the VMs
     rate_error: float = 0.0  # each clock runs at a rate of its own, within this of true time
@@ -207,7 +208,8 @@ class World:
                 await self.user.create(kind, manifest)
         if self.shape.fenced and self.find(scheme.NODEGROUP, GROUP) is None:
             fencing = {"mode": "Watchdog", "watchdog": {"timeout": self.shape.fenced}}
-            group = {"metadata": {"name": GROUP}, "spec": {"fencing": fencing}}
+            spec = {} if self.shape.fenced == OFF else {"fencing": fencing}
+            group = {"metadata": {"name": GROUP}, "spec": spec}
             await self.user.create(scheme.NODEGROUP, group)
 
     # --- processes ---

@@ -25,7 +25,7 @@ from drover.controllers.fencing.intents import (
     Tell,
 )
 from drover.controllers.fencing.renewal import Seen
-from drover.controllers.fencing.roster import wanted_roster
+from drover.controllers.fencing.roster import GATHER_S, wanted_roster
 from drover.controllers.fencing.sight import STORM_S, Storm
 from drover.controllers.fencing.view import GroupView, Holder, NodeView
 
@@ -293,12 +293,25 @@ def test_only_the_proved_dead_leave_the_roster_and_one_change_settles_before_the
     under_way = replace(dead, roster=wanted, settled=False)
     assert wanted_roster(under_way) == wanted
     assert wanted_roster(replace(under_way, settled=True)) == replace(wanted, previous=())
+    assert wanted_roster(replace(dead, settled=False)) == ROSTER  # the first one settles too
     many = group(*(node(f"n{i}") for i in range(9)), roster=None)
     assert kinds(many)[0] is KeepRoster
     first = wanted_roster(many)
     assert first is not None
     assert len(first.members) == 7
     assert first.generation == 4  # above every one that a node may still go by
+
+
+def test_the_first_roster_waits_a_little_for_every_node_of_the_group() -> None:
+    some = group(node("a"), node("b", armed=None), node("c"), roster=None)
+    assert wanted_roster(some) is None  # one that vouched for itself alone could not be proved dead
+    late = wanted_roster(replace(some, gathering_s=GATHER_S))
+    assert late is not None
+    assert late.names == ("a", "c")
+    without_the_silent = wanted_roster(group(node("a"), node("b", 100), node("c"), roster=None))
+    assert without_the_silent is not None
+    assert without_the_silent.names == ("a", "c")
+    assert wanted_roster(group(node("a", armed=None), roster=None, gathering_s=100.0)) is None
 
 
 def test_a_node_gets_back_what_it_had() -> None:

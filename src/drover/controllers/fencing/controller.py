@@ -56,6 +56,9 @@ class FencingReconciler:
         self._writer = Writer(manager.client, manager.clock, self.groups)
         self._ready_since: dict[str, tuple[str, float]] = {}  # node -> (life, since when Ready)
         self._storms: dict[str, Storm] = {}
+        self._gathering: dict[
+            str, float
+        ] = {}  # group -> since when a node is armed without a roster
 
     async def reconcile(self, key: str) -> Outcome:
         group = self.groups.get(key)
@@ -140,6 +143,7 @@ class FencingReconciler:
                 for node in members
                 if node.armed is not None and not node.proved_dead
             ),
+            gathering_s=self._gathering_s(name, roster is None and any(n.armed for n in members)),
             holders={
                 key_of(vml): Holder(vmls.node(vml), vmls.incarnation(vml))
                 for vml in self.vmls.all()
@@ -149,6 +153,13 @@ class FencingReconciler:
             if name in self._storms
             else 0,
         )
+
+    def _gathering_s(self, group: str, gathers: bool) -> float:
+        if not gathers:
+            self._gathering.pop(group, None)
+            return 0.0
+        now_s = self._clock.monotonic()
+        return now_s - self._gathering.setdefault(group, now_s)
 
     def _paused(self, group: Object) -> str:
         """What pauses the whole group; empty: nothing."""

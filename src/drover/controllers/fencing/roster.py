@@ -1,4 +1,8 @@
-"""Who may vouch for a group's nodes: one change at a time, and only the proved dead go. Pure."""
+"""Who may vouch for a group's nodes: one change at a time, and only the proved dead go. Pure.
+
+The first roster waits a little for all nodes of the group: while a node vouches for itself alone, nobody can prove it
+dead.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,19 @@ from drover.api import fencing
 from drover.api.kinds.nodefence import Member, Roster
 from drover.controllers.fencing.view import GroupView
 
+GATHER_S = 10.0  # the first roster waits so long, since a node was armed, for the others
+
 
 def wanted_roster(view: GroupView) -> Roster | None:
     """Who may vouch. One change at a time: the next when the last has settled. Only the proved dead go."""
     present = view.roster
-    able = [node.member for node in view.nodes if node.armed is not None and node.address]
-    able = [member for member in able if not _silent(view, member.node)]
+    able = _able(view)
     if present is None:
         return Roster(_newest(view) + 1, tuple(able[: fencing.ROSTER_MOST])) if able else None
+    if not view.settled:
+        return present
     if present.previous:
-        return Roster(present.generation, present.members) if view.settled else present
+        return Roster(present.generation, present.members)
     stay = [member for member in present.members if not _gone(view, member.node)]
     known = {member.node for member in stay}
     fresh = [member for member in able if member.node not in known]
@@ -23,6 +30,15 @@ def wanted_roster(view: GroupView) -> Roster | None:
     if members == present.members:
         return present
     return Roster(present.generation + 1, members, present.members)
+
+
+def _able(view: GroupView) -> list[Member]:
+    """Armed, with an address, and renewing. Before the first roster: none until all are, or some wait no longer."""
+    there = [node for node in view.nodes if not _silent(view, node.name)]
+    able = [node.member for node in there if node.armed is not None and node.address]
+    if view.roster is None and len(able) < len(there) and view.gathering_s < GATHER_S:
+        return []
+    return able
 
 
 def _newest(view: GroupView) -> int:

@@ -72,6 +72,7 @@ class GroupView:
     max_unhealthy: int | None = None
     roster: Roster | None = None
     settled: bool = False  # every living node goes by this roster
+    gathering_s: float = 0.0  # how long a node has been armed while there is no roster
     holders: Mapping[str, Holder] = field(default_factory=dict)  # by namespace/name of the VM
     storm_s: float = 0.0  # how long no new fencing is begun
 
