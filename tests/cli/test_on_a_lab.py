@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pty
 import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import termios
 import time
@@ -161,6 +164,46 @@ def test_kubectl_attach(lab, vm, terminal):
 def test_exec_is_refused_with_a_way_out(lab, vm):
     said = lab.k("-n", NAMESPACE, "exec", value(lab, POD), "--", "ls")
     assert said.code != 0
+
+
+@contextlib.contextmanager
+def serving(lab: RunningLab, *arguments: str) -> Iterator[list[dict[str, object]]]:
+    """A command that listens until it is ended; what it printed."""
+    command = subprocess.Popen(
+        lab.argv(*arguments, "-o", "json"),
+        cwd=CHECKOUT,
+        env=lab.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert command.stdout is not None
+        told = json.loads(command.stdout.readline())
+        yield told if isinstance(told, list) else [told]
+        command.send_signal(signal.SIGINT)
+        assert command.wait(20) == 0
+    finally:
+        command.kill()
+        command.communicate()
+
+
+def test_port_forward_reaches_the_guest(lab, vm):
+    with serving(lab, "port-forward", vm, ":22", ":9") as (ssh, closed):
+        with socket.create_connection(("127.0.0.1", ssh["local"]), 10) as line:
+            assert line.recv(8) == b"SSH-2.0-"
+        with socket.create_connection(("127.0.0.1", closed["local"]), 10) as line:
+            assert line.recv(8) == b""
+
+
+def test_vnc_shows_the_screen(lab, vm):
+    with (
+        serving(lab, "vnc", vm) as (told,),
+        socket.create_connection(("127.0.0.1", told["port"]), 10) as line,
+    ):
+        assert line.recv(12) == b"RFB 003.008\n"
+        line.sendall(b"RFB 003.008\n")
+        assert line.recv(2) == b"\x01\x01"  # one way in: without a password
 
 
 def test_ssh(lab, vm, key):

@@ -21,6 +21,7 @@ from drover.agent.config import AgentConfig
 from drover.agent.context import Limits
 from drover.agent.journal import DiskJournal, write_synced
 from drover.agent.kubelet.server import CopyPlaces, KubeletServer, KubeletSettings
+from drover.agent.launching import spec_of
 from drover.agent.net.network import bridge_network
 from drover.agent.node import NodeFacts
 from drover.agent.peers import HttpPeers, PeerServer, PeerSettings
@@ -185,7 +186,11 @@ def _kubelet(
         if pod is None or not pods.is_vm(pod):
             return None
         files = hypervisor.files(pods.uid(pod))
-        return CopyPlaces(files.console, files.serial_log)
+        spec = spec_of(pod)
+        screen = files.vnc if spec is not None and spec.display else None
+        return CopyPlaces(
+            files.console, files.serial_log, screen, spec.ip if spec is not None else ""
+        )
 
     settings = KubeletSettings(
         config.address,

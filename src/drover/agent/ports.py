@@ -88,6 +88,7 @@ class MachineSpec:
     firmware: str = ""  # bundle version; empty: the node's default
     seed_secret: str = ""  # Secret with key userData; empty: no user data
     grace_s: int = 60
+    display: bool = False  # a VGA adapter, shown by VNC
 
 
 class RunState(enum.StrEnum):

@@ -21,9 +21,11 @@ from drover.api.wire import Object
 
 FIELDS = (
     "vm", "vm_uid", "cores", "memory_bytes", "mac", "ip", "gateway", "prefix", "disks",
-    "cpu_model", "machine_type", "firmware", "seed_secret", "grace_s",
+    "cpu_model", "machine_type", "firmware", "seed_secret", "grace_s", "display",
 )  # fmt: skip
 DISK_FIELDS = ("name", "path", "format", "read_only", "boot_order")
+# Fields that Pods of earlier versions lack, and what that means for their guests.
+LATER: dict[str, Any] = {"display": False}
 
 MACHINE_TYPE = "pc-q35-7.2"  # versioned: a move between QEMUs needs one and the same
 
@@ -56,6 +58,7 @@ def decode(text: str) -> dict[str, Any]:
         raise BadMachine(f"no JSON: {error}") from error
     if not isinstance(machine, dict):
         raise BadMachine("no JSON object")
+    machine = {**LATER, **machine}
     _check(machine, FIELDS, "machine")
     for disk in machine["disks"]:
         _check(disk, DISK_FIELDS, "disk")
@@ -106,4 +109,5 @@ def machine_of(
         "firmware": "",
         "seed_secret": seed_secret,
         "grace_s": vms.grace_s(vm),
+        "display": True,
     }

@@ -49,6 +49,8 @@ COMMANDS = {
     "plan": Entry("rebalance", "plan", "Show the plan for a snapshot of any cluster."),
     "snapshot": Entry("rebalance", "snapshot", "Write a snapshot of the cluster for plans."),
     "console": Entry("console", "command", "Serial console of a VM."),
+    "vnc": Entry("vnc", "command", "The screen of a VM, for a VNC viewer."),
+    "port-forward": Entry("port_forward", "command", "Ports of a VM as ports of this machine."),
     "ssh": Entry("ssh", "command", "Log in to a VM by SSH."),
     "demo": Entry("demo", "command", "Play the stories on real guests."),
     "timing": Entry("timing", "command", "Show the times of fencing and their sums."),

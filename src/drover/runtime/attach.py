@@ -1,7 +1,12 @@
-"""A Pod's console through the API server: the attach subresource as a WebSocket, with the user's own rights.
+"""Byte streams into a Pod through the API server, as WebSockets, with the user's own rights.
+
+    attach    the console (subresource attach)
+    screen    the VGA screen's VNC (subresource exec, whose one command is ``vnc``)
+    forward   a TCP port of the guest (subresource portforward)
 
 Spoken are ``v5`` and ``v4.channel.k8s.io``, as the API server and the agents do: the first byte of a message names
-its channel (0 input, 1 output, 2 errors, 3 the final status). The API server joins both ends byte by byte.
+its channel (0 input, 1 output, 2 errors, 3 the final status; of a port 0 data, 1 an error). The API server joins both
+ends byte by byte.
 
 Not promised: that input sent last arrives when the other end dies, and anything beyond one connection; whoever wants to
 follow a guest that moves attaches again.
@@ -25,13 +30,16 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 STDIN, STDOUT, STDERR, STATUS = 0, 1, 2, 3
+DATA, ERROR = 0, 1  # of a port; both begin with the port's number
+PORT_BYTES = 2
+CLOSE = 255
 CONNECT_S = 15.0
 HEARTBEAT_S = 20.0
 MESSAGE_MOST_BYTES = 4 * 2**20
 
 
 class Attached:
-    """One open console."""
+    """One open stream."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -39,21 +47,45 @@ class Attached:
 
     async def send(self, data: bytes) -> None:
         """Type ``data``. Raises Unanswered when the connection is gone."""
+        await self._say(bytes([STDIN]) + data)
+
+    async def end_input(self) -> None:
+        """No more is typed; the other side may still answer. Raises Unanswered."""
+        await self._say(bytes([CLOSE, STDIN]))
+
+    async def _say(self, message: bytes) -> None:
         try:
-            await self._socket.send_bytes(bytes([STDIN]) + data)
+            await self._socket.send_bytes(message)
         except (ConnectionError, aiohttp.ClientError) as error:
-            raise Unanswered(f"the console's connection broke: {error}", sent=True) from error
+            raise Unanswered(f"the connection broke: {error}", sent=True) from error
 
     async def output(self) -> AsyncIterator[bytes]:
-        """What the guest prints, until the console ends."""
-        async for message in self._socket:
-            if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
-                continue
-            channel, data = message.data[0], message.data[1:]
+        """What the other side says, until it ends."""
+        async for channel, data in self._messages():
             if channel in (STDOUT, STDERR) and data:
                 yield data
             elif channel == STATUS:
                 self.failure = _failure(data)
+
+    async def _messages(self) -> AsyncIterator[tuple[int, bytes]]:
+        async for message in self._socket:
+            if message.type is aiohttp.WSMsgType.BINARY and message.data:
+                yield message.data[0], message.data[1:]
+
+
+class Forwarded(Attached):
+    """One open connection to a port."""
+
+    async def output(self) -> AsyncIterator[bytes]:
+        begun: set[int] = set()
+        async for channel, data in self._messages():
+            if channel not in begun:
+                begun.add(channel)
+                data = data[PORT_BYTES:]
+            if channel == DATA and data:
+                yield data
+            elif channel == ERROR and data:
+                self.failure = data.decode(errors="replace")
 
 
 def _failure(data: bytes) -> str:
@@ -70,7 +102,35 @@ async def attach(
 ) -> AsyncIterator[Attached]:
     """Open the console of a Pod. Raises ApiError kinds, Unanswered, BadKubeconfig."""
     flags = {"stdin": "true", "stdout": "true", "tty": "true", "container": container}
-    url = access.server.rstrip("/") + POD.path(namespace, pod, "attach")
+    async with _opened(access, clock, POD.path(namespace, pod, "attach"), flags) as socket:
+        yield Attached(socket)
+
+
+@contextlib.asynccontextmanager
+async def screen(
+    access: Access, clock: Clock, namespace: str, pod: str, container: str
+) -> AsyncIterator[Attached]:
+    """Open the VNC stream of a Pod's guest. Raises ApiError kinds, Unanswered, BadKubeconfig."""
+    flags = {"command": "vnc", "stdin": "true", "stdout": "true", "container": container}
+    async with _opened(access, clock, POD.path(namespace, pod, "exec"), flags) as socket:
+        yield Attached(socket)
+
+
+@contextlib.asynccontextmanager
+async def forward(
+    access: Access, clock: Clock, namespace: str, pod: str, port: int
+) -> AsyncIterator[Forwarded]:
+    """Connect to a TCP port of a Pod's guest. Raises ApiError kinds, Unanswered, BadKubeconfig."""
+    path = POD.path(namespace, pod, "portforward")
+    async with _opened(access, clock, path, {"ports": str(port)}) as socket:
+        yield Forwarded(socket)
+
+
+@contextlib.asynccontextmanager
+async def _opened(
+    access: Access, clock: Clock, path: str, flags: dict[str, str]
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    url = access.server.rstrip("/") + path
     tls, token = access.tls(), await access.bearer(clock)
     async with aiohttp.ClientSession(trust_env=False) as session:
         try:
@@ -90,4 +150,4 @@ async def attach(
         except (aiohttp.ClientError, OSError) as error:
             raise Unanswered(f"no connection to {access.server}: {error}", sent=False) from error
         async with socket:
-            yield Attached(socket)
+            yield socket

@@ -63,6 +63,14 @@ def test_both_ends_of_a_move_see_the_same_machine() -> None:
     assert len(addresses) == len(set(addresses)) == 6
 
 
+def test_a_display_is_a_socket_of_the_copy_alone() -> None:
+    assert "-vnc" not in build()
+    argv = build(replace(SPEC, display=True))
+    assert values(argv, "-vnc") == ["unix:/run/n/copy-a/vnc,share=force-shared"]
+    assert devices(argv)["vga0"]["addr"] == "0x01"
+    assert devices(argv).keys() - devices(build()).keys() == {"vga0"}
+
+
 def test_disks_are_locked_and_named_by_json() -> None:
     root, seed = (json.loads(text) for text in values(build(), "-blockdev"))
     assert root["file"]["filename"] == "/disks/a,b=c.qcow2"

@@ -99,8 +99,13 @@ def test_the_machine() -> None:
         "vm": "default/linux-vm", "vm_uid": VM["metadata"]["uid"], "cores": 2, "memory_bytes": 4 * 2**30,
         "mac": machines.mac_of(VM["metadata"]["uid"]), "ip": "10.66.10.14", "gateway": "10.66.10.254",
         "prefix": 24, "disks": DISKS, "cpu_model": "Nehalem", "machine_type": "pc-q35-7.2", "firmware": "",
-        "seed_secret": "", "grace_s": 30,
+        "seed_secret": "", "grace_s": 30, "display": True,
     }  # fmt: skip
+
+
+def test_a_guest_of_an_earlier_version_keeps_its_hardware() -> None:
+    earlier = {field: value for field, value in machine().items() if field != "display"}
+    assert machines.decode(json.dumps(earlier)) == {**earlier, "display": False}
 
 
 def test_metadata() -> None:

@@ -1,8 +1,10 @@
-"""The HTTPS server behind ``kubectl logs`` and ``kubectl attach``.
+"""The HTTPS server behind ``kubectl logs``, ``kubectl attach`` and drover's ``port-forward`` and ``vnc``.
 
 Attach speaks the API server's WebSocket protocol (``v4`` and ``v5.channel.k8s.io``): each message begins with a channel
 byte: 0 input, 1 output, 2 errors, 3 the final status, 4 the terminal's size, and in v5 255 closes a channel.
-Exec and port-forward are refused by name: there is no process of ours inside a guest.
+``exec`` knows one word, ``vnc``, which is the guest's screen; any other is refused by name: there is no process of ours
+inside a guest. ``portForward`` speaks WebSocket alone (tunnel.py); kubectl's own port-forward asks for SPDY and is
+refused with the way out.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,22 +21,26 @@ from aiohttp import WSMsgType, web
 
 from drover.agent.kubelet import serial_log
 from drover.agent.kubelet.console import Consoles, ConsoleUnavailable
+from drover.agent.kubelet.tunnel import Tunnels
 from drover.base.clock import Clock
 from drover.base.tasks import TaskScope
 
 CLIENT_NAME = "kube-apiserver-kubelet-client"
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 STDIN, STDOUT, ERROR = 0, 1, 3
+VNC = "vnc"  # the one word that exec knows
 MESSAGE_MOST_BYTES = 1024 * 1024
 SHUTDOWN_S = 1.0
 
 
 @dataclass(frozen=True)
 class CopyPlaces:
-    """Where a copy's console and serial log are."""
+    """Where a copy's console, serial log and screen are, and its guest's address."""
 
     console: Path
     serial_log: Path
+    vnc: Path | None = None  # None: it has no display
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class KubeletServer:
         self._find = find
         self._clock = clock
         self._consoles = Consoles(scope)
+        self._tunnels = Tunnels()
         self._sockets: list[web.WebSocketResponse] = []
 
     async def run(self) -> None:
@@ -88,8 +95,9 @@ class KubeletServer:
         app.router.add_get("/healthz", _healthy)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         app.router.add_route("*", "/attach/{namespace}/{pod}/{container}", self._attach)
-        for refused in ("exec", "portForward", "run"):
-            app.router.add_route("*", f"/{refused}/{{rest:.*}}", _refused)
+        app.router.add_route("*", "/exec/{namespace}/{pod}/{container}", self._exec)
+        app.router.add_route("*", "/portForward/{namespace}/{pod}", self._forward)
+        app.router.add_route("*", "/run/{rest:.*}", _refused)
         app.on_shutdown.append(self._close_all)
         return app
 
@@ -120,22 +128,50 @@ class KubeletServer:
 
     async def _attach(self, request: web.Request) -> web.StreamResponse:
         places = self._places(request)
+        wants_input = request.query.get("input") in ("1", "true")
+        hint = "attach speaks WebSocket only; use kubectl 1.31 or newer"
+        async with self._socket(request, hint) as socket:
+            try:
+                async with self._consoles.attach(places.console) as (output, console):
+                    await self._talk(socket, output, console if wants_input else None)
+                await _say(socket, None)
+            except ConsoleUnavailable as unavailable:
+                await _say(socket, str(unavailable))
+        return socket
+
+    async def _exec(self, request: web.Request) -> web.StreamResponse:
+        places = self._places(request)
+        if request.query.getall("command", []) != [VNC]:
+            return await _refused(request)
+        async with self._socket(request, f"use drover {VNC}") as socket:
+            await self._tunnels.to_socket(socket, places.vnc)
+        return socket
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        places = self._places(request)
+        port = request.query.get("port", "")
+        if not (port.isdecimal() and 0 < int(port) < 65536):
+            hint = f"{port!r} is no port, or not asked for by WebSocket: use drover port-forward"
+            raise web.HTTPBadRequest(text=hint)
+        async with self._socket(request, "use drover port-forward") as socket:
+            await self._tunnels.to_port(socket, places.address, int(port))
+        return socket
+
+    @contextlib.asynccontextmanager
+    async def _socket(
+        self, request: web.Request, hint: str
+    ) -> AsyncIterator[web.WebSocketResponse]:
+        """The caller's, as long as it is served. ``hint`` is for who asks in another way."""
         socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_MOST_BYTES)
         if not socket.can_prepare(request).ok:
-            raise web.HTTPBadRequest(text="attach speaks WebSocket only; use kubectl 1.31 or newer")
+            raise web.HTTPBadRequest(text=hint)
         await socket.prepare(request)
         self._sockets.append(socket)
-        wants_input = request.query.get("input") in ("1", "true")
         try:
-            async with self._consoles.attach(places.console) as (output, console):
-                await self._talk(socket, output, console if wants_input else None)
-            await _say(socket, None)
-        except ConsoleUnavailable as unavailable:
-            await _say(socket, str(unavailable))
+            yield socket
         finally:
             self._sockets.remove(socket)
             await socket.close()
-        return socket
 
     async def _talk(
         self,

@@ -9,8 +9,8 @@ Choices: ``reboot=shutdown`` and the two pauses keep a guest that ended around, 
 agent can still ask why. ``locking=on`` is the second guard against two writers and is not
 configurable. TCG gets one thread per CPU.
 
-       addr  0x02 network   0x03 entropy   0x04 guest agent   0x05 panic notifier   0x08... disks in
-       spec order
+       addr  0x01 display   0x02 network   0x03 entropy   0x04 guest agent   0x05 panic notifier
+       0x08... disks in spec order
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _FIRST_DISK_ADDR = 0x08
 _LAST_DISK_ADDR = 0x1E  # 0x1f is the chipset's
 _RAM_STEP_BYTES = 8192  # QEMU rounds up to it
 _DIRTY_SHORTCUT_BYTES = 64 * 4096  # one word of its dirty bitmap
+_VGA_MEMORY_MIB = 8  # 1920x1080; it is copied in a move, too
 _SERIAL_MAX = 20  # of virtio-blk
 _GUEST_AGENT_PORT = "org.qemu.guest_agent.0"
 
@@ -50,6 +51,7 @@ def build(
     argv += ["-L", bundle.rom_dir] if bundle.rom_dir else []
     argv += _platform(spec, settings)
     argv += _channels(files)
+    argv += _display(files) if spec.display else []
     argv += _devices(copy, spec, settings)
     for index, disk in enumerate(spec.disks):
         argv += _disk(index, disk, settings)
@@ -109,6 +111,13 @@ def _channels(files: CopyFiles) -> list[str]:
     argv += ["-chardev", f"socket,id=tty0,{console},{log}", "-serial", "chardev:tty0"]
     argv += ["-chardev", f"socket,id=qga0,path={_comma(str(files.agent))},server=on,wait=off"]
     return argv
+
+
+def _display(files: CopyFiles) -> list[str]:
+    """A plain VGA adapter. Its socket knows no password: only this node's agent reaches it."""
+    vga: Device = {"driver": "VGA", "id": "vga0", "bus": "pcie.0", "addr": "0x01"}
+    device = json.dumps({**vga, "vgamem_mb": _VGA_MEMORY_MIB})
+    return ["-device", device, "-vnc", f"unix:{_comma(str(files.vnc))},share=force-shared"]
 
 
 def _devices(copy: str, spec: MachineSpec, settings: QemuSettings) -> list[str]:

@@ -50,6 +50,11 @@ class CopyFiles:
         return self.run_dir / "tty"
 
     @property
+    def vnc(self) -> Path:
+        """The screen, for VNC viewers; only a copy with a display has it."""
+        return self.run_dir / "vnc"
+
+    @property
     def agent(self) -> Path:
         """The guest agent's channel."""
         return self.run_dir / "qga"
@@ -71,7 +76,15 @@ class CopyFiles:
             raise HypervisorError(
                 f"{self.rescue}: longer than {_SOCKET_PATH_MAX} bytes, too long for a socket"
             )
-        stale = (self.monitor, self.rescue, self.events, self.console, self.agent, self.qemu_log)
+        stale = (
+            self.monitor,
+            self.rescue,
+            self.events,
+            self.console,
+            self.vnc,
+            self.agent,
+            self.qemu_log,
+        )
         with host_errors(f"the files of {spec.vm} cannot be made"):
             for directory in (self.run_dir, self.log_dir):
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
