@@ -8,6 +8,7 @@ import pytest
 from tests.api.ownership import A, only_controllers_write_status, patch, refused
 
 from drover.api import names, scheme, status
+from drover.api.kinds.nodegroup import PAUSE_ANNOTATIONS
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cluster
@@ -118,6 +119,23 @@ async def test_noderoster(cluster: Cluster) -> None:
     empty = {"spec": {"members": [], "previous": [member], "generation": 2}}
     await patch(cluster.controllers, scheme.NODEROSTER, made, empty)
     assert (await cluster.node_b.get(scheme.NODEROSTER, made["metadata"]["name"]))["spec"]
+
+
+async def test_fencing_pause(cluster: Cluster) -> None:
+    node = await cluster.node_a.get(scheme.NODE, A)
+    group = await cluster.a_sample(scheme.NODEGROUP)
+    for mark in PAUSE_ANNOTATIONS:
+        on: Object = {"metadata": {"annotations": {mark: ""}}}
+        off: Object = {"metadata": {"annotations": {mark: None}}}
+        for stranger in (cluster.node_a, cluster.controllers):
+            assert "that pause fencing" in await refused(stranger, scheme.NODE, node, on)
+        await refused(cluster.editor, scheme.NODE, node, on)
+        await refused(cluster.editor, scheme.NODEGROUP, group, on)
+        for about, obj in ((scheme.NODE, node), (scheme.NODEGROUP, group)):
+            await patch(cluster.admin, about, obj, on)
+        assert "that pause fencing" in await refused(cluster.node_a, scheme.NODE, node, off)
+        for about, obj in ((scheme.NODE, node), (scheme.NODEGROUP, group)):
+            await patch(cluster.admin, about, obj, off)
 
 
 async def test_nodegroup_spec(cluster: Cluster) -> None:

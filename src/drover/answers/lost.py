@@ -12,7 +12,7 @@ from drover.answers.world import World
 from drover.api import conditions, names, scheme
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
-from drover.api.kinds.nodefence import FencePhase
+from drover.api.kinds.nodefence import FencePhase, FenceReason
 from drover.api.kinds.nodegroup import NodeGroupCondition
 from drover.api.meta import name_of
 from drover.api.wire import Object
@@ -21,34 +21,38 @@ from drover.api.wire import Object
 _PROVED = "VMs start elsewhere only when it is proved that their node's copies are dead"
 _CONFIRM = "when {node} is switched off, say so: `drover fence confirm {node}`"
 FENCE_RULES: dict[str, Rule] = {
-    "Off": Rule(Topic.FENCING, _PROVED, f"set spec.fencing of the NodeGroup, or: {_CONFIRM}"),
-    "UnsafeTimes": Rule(
+    FenceReason.OFF: Rule(
+        Topic.FENCING, _PROVED, f"set spec.fencing of the NodeGroup, or: {_CONFIRM}"
+    ),
+    FenceReason.UNSAFE_TIMES: Rule(
         Topic.FENCING,
         _PROVED,
         f"`drover timing` shows the sums; mend watchdog.timeout, or: {_CONFIRM}",
     ),
-    "Notify": Rule(Topic.FENCING, _PROVED, _CONFIRM),
-    "Paused": Rule(Topic.FENCING, _PROVED, f"`drover fence resume` ends the pause, or: {_CONFIRM}"),
-    "TooManyUnhealthy": Rule(
+    FenceReason.NOTIFY: Rule(Topic.FENCING, _PROVED, _CONFIRM),
+    FenceReason.PAUSED: Rule(
+        Topic.FENCING, _PROVED, f"`drover fence resume` ends the pause, or: {_CONFIRM}"
+    ),
+    FenceReason.TOO_MANY_UNHEALTHY: Rule(
         Topic.FENCING,
         "when many nodes fall silent at once the network is suspected, and none is fenced",
         f"mend the network, raise spec.fencing.maxUnhealthy, or: {_CONFIRM}",
     ),
-    "StormCoolDown": Rule(
+    FenceReason.STORM_COOL_DOWN: Rule(
         Topic.FENCING, "after such a storm fencing waits", f"wait, or: {_CONFIRM}"
     ),
-    "NotArmed": Rule(Topic.FENCING, _PROVED, _CONFIRM),
-    "Waiting": Rule(Topic.FENCING, _PROVED, "wait; it goes on by itself"),
-    "NoRoster": Rule(Topic.FENCING, _PROVED, f"wait, or: {_CONFIRM}"),
-    "RosterUnknown": Rule(Topic.FENCING, _PROVED, _CONFIRM),
-    "PeersNeeded": Rule(
+    FenceReason.NOT_ARMED: Rule(Topic.FENCING, _PROVED, _CONFIRM),
+    FenceReason.WAITING: Rule(Topic.FENCING, _PROVED, "wait; it goes on by itself"),
+    FenceReason.NO_ROSTER: Rule(Topic.FENCING, _PROVED, f"wait, or: {_CONFIRM}"),
+    FenceReason.ROSTER_UNKNOWN: Rule(Topic.FENCING, _PROVED, _CONFIRM),
+    FenceReason.PEERS_NEEDED: Rule(
         Topic.FENCING,
         "peers that may vouch for a node must promise not to",
         f"bring them back, or: {_CONFIRM}",
     ),
-    "Unconfirmed": Rule(Topic.FENCING, _PROVED, _CONFIRM),
+    FenceReason.UNCONFIRMED: Rule(Topic.FENCING, _PROVED, _CONFIRM),
 }
-NOTHING_PROVED = FENCE_RULES["Off"]
+NOTHING_PROVED = FENCE_RULES[FenceReason.OFF]
 
 _CLOSED = {
     FencePhase.FENCED: "Nothing of {node} runs any more; its VMs start elsewhere now",
@@ -91,14 +95,14 @@ def _open(world: World, node: str, fence: Object) -> Because:
     said = fence.get("status") or {}
     reason, message = str(said.get("reason") or ""), str(said.get("message") or "")
     words = f"{node} is {phase}" + (f": {reason}: {message}" if reason else "")
-    rule = FENCE_RULES.get(reason, FENCE_RULES["Waiting"])
+    rule = FENCE_RULES.get(reason, FENCE_RULES[FenceReason.WAITING])
     return answer(rule, words, Names(node=node), *refs)
 
 
 def _unfenced(world: World, node: str, words: str, ref: Ref) -> Because:
     group = group_of(world, node)
     if group is None and scheme.NODEGROUP.kind in world.missing:
-        return answer(FENCE_RULES["Unconfirmed"], words, Names(node=node), ref)
+        return answer(FENCE_RULES[FenceReason.UNCONFIRMED], words, Names(node=node), ref)
     if group is None:
         told = f"{words}; it is in no NodeGroup, so nothing is fenced"
         return answer(NOTHING_PROVED, told, Names(node=node), ref)
@@ -109,7 +113,11 @@ def _unfenced(world: World, node: str, words: str, ref: Ref) -> Because:
         rule, message = NOTHING_PROVED, "spec.fencing of its group is not set"
     told = f"{words}: {message}" if message and rule is not None else words
     return answer(
-        rule or FENCE_RULES["Waiting"], told, Names(node=node), ref, Ref.of(scheme.NODEGROUP, group)
+        rule or FENCE_RULES[FenceReason.WAITING],
+        told,
+        Names(node=node),
+        ref,
+        Ref.of(scheme.NODEGROUP, group),
     )
 
 

@@ -20,7 +20,6 @@ from drover.cli.connect import Api
 from drover.cli.session import PROGRAM
 
 _MOMENTS = ("lastSeen", "suspect", "condemned", "fenced", "released", "rejoined")
-_QUIET = ("Off", "Watching")
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class World:
 def _held(group: Object) -> str:
     """What keeps a group from being fenced though it should be; empty: nothing does, or nobody asks for it."""
     said = conditions.get_condition(group, NodeGroupCondition.FENCING_ACTIVE) or {}
-    if nodegroup.mode(group) is None or said.get("reason") in (None, *_QUIET):
+    if nodegroup.mode(group) is None or said.get("reason") in (None, *nodefence.QUIET):
         return ""
     return f"{said['reason']}: {said.get('message', '')}"
 

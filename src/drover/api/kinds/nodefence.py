@@ -20,6 +20,37 @@ class FencePhase(enum.StrEnum):
     REJOINED = "Rejoined"  # a later life of the node is Ready
 
 
+class FenceReason(enum.StrEnum):
+    """Why nothing more is done about a fence, or about the fencing of a group, just now."""
+
+    OFF = "Off"  # fencing is not set
+    WATCHING = "Watching"  # nothing is wrong
+    NOTIFY = "Notify"
+    UNSAFE_TIMES = "UnsafeTimes"
+    # Brakes.
+    PAUSED = "Paused"
+    TOO_MANY_UNHEALTHY = "TooManyUnhealthy"
+    STORM_COOL_DOWN = "StormCoolDown"
+    # What of the proof is missing.
+    NOT_ARMED = "NotArmed"
+    WAITING = "Waiting"
+    NO_ROSTER = "NoRoster"
+    ROSTER_UNKNOWN = "RosterUnknown"
+    PEERS_NEEDED = "PeersNeeded"
+    UNCONFIRMED = "Unconfirmed"
+
+
+QUIET = (FenceReason.OFF, FenceReason.WATCHING)  # of a group: nobody need be told
+
+
+class FenceEvidence(enum.StrEnum):
+    """What proved that a life's VMs are dead."""
+
+    WATCHDOG_TIME = "WatchdogTime"
+    CONFIRMED = "Confirmed"  # a person's word
+    NEW_LIFE = "NewLife"  # a later life of the node joined, which it may only when this one is over
+
+
 PROVED = (FencePhase.FENCED, FencePhase.RELEASED, FencePhase.REJOINED)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from drover.api import names
 from drover.api.kinds import nodefence
-from drover.api.kinds.nodefence import FencePhase, Member, Roster
+from drover.api.kinds.nodefence import FenceEvidence, FencePhase, FenceReason, Member, Roster
 from drover.api.meta import has_finalizer, name_of, namespace_of, uid_of, without_finalizer
 from drover.api.scheme import LEASE, NODE, NODEFENCE, NODEROSTER, POD
 from drover.api.status import AlreadyExists, Conflict, NotFound
@@ -18,6 +18,8 @@ from drover.runtime.informer import Informer
 from drover.runtime.manager import Manager
 
 MOST_VMS = 1024  # of one node's timeline
+# Their messages differ at every look; they are written once.
+_COUNTDOWNS = (FenceReason.WAITING, FenceReason.PEERS_NEEDED)
 _MOMENTS = {
     FencePhase.SUSPECT: "suspect",
     FencePhase.CONDEMNED: "condemned",
@@ -149,14 +151,18 @@ class Actor:
         wanted = {**lease, "metadata": {**meta, "annotations": {**annotations, **marks}}}
         await self._client.replace(LEASE, wanted)
         self._log.mark("fencing.condemned", on=node.name, epoch=epoch)
-        await self._advance(fence, FencePhase.CONDEMNED, "", epoch)
+        await self._advance(fence, FencePhase.CONDEMNED, None, epoch)
         self._event(node, "Warning", "NodeCondemned", f"{node.name} may not come back as it was")
 
     async def _cordon(self, node: Object) -> None:
         await self._client.patch(NODE, name_of(node), "", {"spec": {"unschedulable": True}})
 
     async def _advance(
-        self, fence: Object, phase: FencePhase, evidence: str, epoch: int | None = None
+        self,
+        fence: Object,
+        phase: FencePhase,
+        evidence: FenceEvidence | None = None,
+        epoch: int | None = None,
     ) -> None:
         status: Object = {
             "phase": phase,
@@ -164,7 +170,7 @@ class Actor:
             "message": None,
             "timeline": {_MOMENTS[phase]: rfc3339(self._clock.wall())},
         }
-        if evidence:
+        if evidence is not None:
             status["evidence"] = evidence
         if epoch is not None:
             status["epoch"] = epoch
@@ -187,19 +193,18 @@ class Actor:
                 await self._client.delete(NODE, node.name, uid=uid_of(node.node))
             except (NotFound, Conflict):
                 return  # another one by now: look again
-        await self._advance(node.fence, FencePhase.RELEASED, "")
+        await self._advance(node.fence, FencePhase.RELEASED)
 
     async def _restore(self, node: NodeView, fence: Object) -> None:
         assert node.node is not None
         patch = saved.restored(node.node, fence)
         await self._client.patch(NODE, node.name, "", patch, version=node.node)
-        await self._advance(fence, FencePhase.REJOINED, "")
+        await self._advance(fence, FencePhase.REJOINED)
         self._event(node, "Normal", "NodeRejoined", f"{node.name} takes VMs again")
 
-    async def _tell(self, fence: Object, reason: str, message: str) -> None:
+    async def _tell(self, fence: Object, reason: FenceReason, message: str) -> None:
         status = fence.get("status") or {}
-        # A countdown is not written at every look.
-        if status.get("reason") == reason and reason in ("Waiting", "PeersNeeded"):
+        if status.get("reason") == reason and reason in _COUNTDOWNS:
             return
         if (status.get("reason"), status.get("message")) != (reason, message):
             await self._write(fence, {"reason": reason, "message": message})

@@ -108,7 +108,7 @@ class FencingReconciler:
             generation_of(group),
         )
         before = cond.get_condition(group, NodeGroupCondition.FENCING_ACTIVE) or {}
-        if before.get("reason") != wanted["reason"] and decision.reason not in ("Off", "Watching"):
+        if before.get("reason") != wanted["reason"] and decision.reason not in nodefence.QUIET:
             self._recorder.event(group, "Warning", decision.reason, decision.message)
         await self._writer.status(group, {}, [wanted])
 

@@ -21,18 +21,10 @@ from __future__ import annotations
 from drover.api import fencing
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence
-from drover.api.kinds.nodefence import FencePhase, Roster
+from drover.api.kinds.nodefence import FenceEvidence, FencePhase, FenceReason, Roster
 from drover.api.kinds.nodegroup import FencingMode
 from drover.api.wire import Object
-from drover.controllers.fencing.evidence import (
-    CONFIRMED,
-    NEW_LIFE,
-    WATCHDOG_TIME,
-    Evidence,
-    Missing,
-    confirmed,
-    unconfirmed,
-)
+from drover.controllers.fencing.evidence import Evidence, Missing, confirmed, unconfirmed
 from drover.controllers.fencing.intents import (
     Advance,
     Condemn,
@@ -67,8 +59,8 @@ def decide(view: GroupView) -> Decision:
     intents += _closed(view)
     intents += _restarts(view)
     if brake is None:
-        return Decision(tuple(intents), True, "Watching", "")
-    active = brake[0] in ("TooManyUnhealthy", "StormCoolDown")
+        return Decision(tuple(intents), True, FenceReason.WATCHING, "")
+    active = brake[0] in (FenceReason.TOO_MANY_UNHEALTHY, FenceReason.STORM_COOL_DOWN)
     return Decision(tuple(intents), active, *brake, storm)
 
 
@@ -96,18 +88,18 @@ def _group_brake(view: GroupView) -> tuple[Missing | None, bool]:
     lost = [node for node in view.nodes if _lost(view, node)]
     most = most_unhealthy(view)
     if view.mode is None:
-        return ("Off", "spec.fencing is not set"), False
+        return (FenceReason.OFF, "spec.fencing is not set"), False
     if view.problems:
-        return ("UnsafeTimes", "; ".join(view.problems)), False
+        return (FenceReason.UNSAFE_TIMES, "; ".join(view.problems)), False
     if view.mode is FencingMode.NOTIFY:
-        return ("Notify", "lost nodes are only told: nothing proves that they die"), False
+        return (FenceReason.NOTIFY, "lost nodes are only told: nothing proves that they die"), False
     if view.paused:
-        return ("Paused", view.paused), False
+        return (FenceReason.PAUSED, view.paused), False
     if len(lost) > most:
         said = f"{len(lost)} nodes are silent at once, at most {most} may be lost"
-        return ("TooManyUnhealthy", said), any(_due(view, node) for node in lost)
+        return (FenceReason.TOO_MANY_UNHEALTHY, said), any(_due(view, node) for node in lost)
     if view.storm_s > 0:
-        return ("StormCoolDown", "too many nodes were silent a moment ago"), False
+        return (FenceReason.STORM_COOL_DOWN, "too many nodes were silent a moment ago"), False
     return None, False
 
 
@@ -144,20 +136,25 @@ def _condemned(view: GroupView, node: NodeView, fence: Object) -> Intent:
     return Advance(fence, FencePhase.FENCED, evidence) if missing is None else Tell(fence, *missing)
 
 
-def _proof(view: GroupView, node: NodeView, extra_s: float) -> tuple[str, Missing | None]:
+def _proof(
+    view: GroupView, node: NodeView, extra_s: float
+) -> tuple[FenceEvidence | None, Missing | None]:
     """The kind of evidence of which nothing is missing; else what is missing of what comes by itself."""
-    kinds: dict[str, Evidence] = {CONFIRMED: unconfirmed, WATCHDOG_TIME: unproved}
+    kinds: dict[FenceEvidence, Evidence] = {
+        FenceEvidence.CONFIRMED: unconfirmed,
+        FenceEvidence.WATCHDOG_TIME: unproved,
+    }
     tried = {kind: evidence(view, node, extra_s) for kind, evidence in kinds.items()}
     enough = [kind for kind, missing in tried.items() if missing is None]
-    return (enough[0], None) if enough else ("", tried[WATCHDOG_TIME])
+    return (enough[0], None) if enough else (None, tried[FenceEvidence.WATCHDOG_TIME])
 
 
 def _brake_of(node: NodeView) -> Missing | None:
     if node.paused:
-        return "Paused", f"the Node carries the annotation {node.paused}"
+        return FenceReason.PAUSED, f"the Node carries the annotation {node.paused}"
     if node.armed is None:
         return (
-            "NotArmed",
+            FenceReason.NOT_ARMED,
             "its last renewal did not say that a watchdog holds its VMs to a deadline",
         )
     return None
@@ -168,17 +165,17 @@ def unproved(view: GroupView, node: NodeView, extra_s: float) -> Missing | None:
     armed = node.armed
     if armed is None:
         return (
-            "NotArmed",
+            FenceReason.NOT_ARMED,
             "its last renewal did not say that a watchdog holds its VMs to a deadline",
         )
     left_s = armed.dead_s() + extra_s - node.still_s
     if left_s > 0:
-        return "Waiting", f"its VMs may live for {left_s:.1f} s more"
+        return FenceReason.WAITING, f"its VMs may live for {left_s:.1f} s more"
     if view.roster is None:
-        return "NoRoster", "it is not settled yet whose word counts"
+        return FenceReason.NO_ROSTER, "it is not settled yet whose word counts"
     if not _goes_by(view.roster, node):
         return (
-            "RosterUnknown",
+            FenceReason.ROSTER_UNKNOWN,
             "its last renewal named a roster of long ago: others may vouch for it",
         )
     rosters = [view.roster.names]
@@ -189,7 +186,7 @@ def unproved(view: GroupView, node: NodeView, extra_s: float) -> Missing | None:
         clean = [peer for peer in members if _clean(view, node, peer, armed.window_s() + extra_s)]
         if len(clean) < needed:
             return (
-                "PeersNeeded",
+                FenceReason.PEERS_NEEDED,
                 f"{len(clean)} of {needed} peers have promised not to vouch for it, long enough ago; a roster of "
                 f"{len(members)} needs that many, so that no hold round can keep it alive",
             )
@@ -236,7 +233,7 @@ def _closed(view: GroupView) -> list[Intent]:
                 case FencePhase.SUSPECT:
                     intents.append(Drop(fence))
                 case FencePhase.CONDEMNED:
-                    intents.append(Advance(fence, FencePhase.FENCED, NEW_LIFE))
+                    intents.append(Advance(fence, FencePhase.FENCED, FenceEvidence.NEW_LIFE))
                 case FencePhase.FENCED:
                     intents.append(Advance(fence, FencePhase.RELEASED))
                 case FencePhase.RELEASED if node.ready_s is not None and node.ready_s >= HEALTHY_S:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from drover.api.kinds.nodefence import FenceReason
 from drover.controllers.fencing.view import GroupView, NodeView
 
-CONFIRMED, WATCHDOG_TIME, NEW_LIFE = "Confirmed", "WatchdogTime", "NewLife"
-
-Missing = tuple[str, str]  # reason and message
+Missing = tuple[FenceReason, str]  # and a message
 Evidence = Callable[[GroupView, NodeView, float], Missing | None]
 
 
@@ -26,6 +25,8 @@ def unconfirmed(view: GroupView, node: NodeView, extra_s: float) -> Missing | No
     """Nobody knows better than a person who stands before it; but one that renews is alive, and what it had sent to
     its disks may land for ``extra_s`` more."""
     if not confirmed(node):
-        return "Unconfirmed", "nobody has confirmed that it is off"
+        return FenceReason.UNCONFIRMED, "nobody has confirmed that it is off"
     left_s = view.timing.suspect_s + extra_s - node.still_s
-    return ("Waiting", f"it is confirmed to be off; {left_s:.1f} s more") if left_s > 0 else None
+    if left_s <= 0:
+        return None
+    return FenceReason.WAITING, f"it is confirmed to be off; {left_s:.1f} s more"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drover.api.kinds.nodefence import FencePhase, Roster
+from drover.api.kinds.nodefence import FenceEvidence, FencePhase, FenceReason, Roster
 from drover.api.wire import Object
 from drover.controllers.fencing.view import NodeView
 
@@ -59,7 +59,7 @@ class Advance(Intent):
 
     fence: Object
     phase: FencePhase
-    evidence: str = ""
+    evidence: FenceEvidence | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Tell(Intent):
     """Why nothing more is done about this fence now."""
 
     fence: Object
-    reason: str
+    reason: FenceReason
     message: str
 
 
@@ -100,6 +100,6 @@ class Decision:
 
     intents: tuple[Intent, ...] = ()
     active: bool = False
-    reason: str = "Off"
+    reason: FenceReason = FenceReason.OFF
     message: str = ""
     storm: bool = False

@@ -6,6 +6,7 @@ import asyncio
 
 from drover.api import conditions as cond
 from drover.api.kinds import nodegroup
+from drover.api.kinds.nodefence import FenceReason
 from drover.api.kinds.nodegroup import NodeGroupCondition
 from drover.api.meta import generation_of, name_of
 from drover.api.names import VM_NAME_LABEL
@@ -38,7 +39,10 @@ class StandbyReconciler:
         if nodegroup.mode(group) is None:
             if (group.get("status") or {}).get("standby"):
                 off = cond.condition(
-                    NodeGroupCondition.COLD_STANDBY_READY, False, "Off", "spec.fencing is not set"
+                    NodeGroupCondition.COLD_STANDBY_READY,
+                    False,
+                    FenceReason.OFF,
+                    "spec.fencing is not set",
                 )
                 await self._writer.status(group, {"standby": []}, [off])
             return Done()

@@ -14,8 +14,6 @@ from drover.api.scheme import (
     DECKHOUSE,
     LEASE,
     NODE,
-    NODEFENCE,
-    NODEROSTER,
     POD,
     VIRTUALIZATION,
     VMIPLEASE,
@@ -25,13 +23,17 @@ from drover.api.scheme import (
 )
 from drover.api.status import Invalid
 from drover.sim.api.admission import Admission, Review, forbid, node_restriction
+from drover.sim.api.policies_fencing import (
+    MASTERS_GROUP,
+    fencing_objects,
+    fencing_pause,
+    node_fence_marks,
+)
 from drover.sim.api.policies_users import plan_writers, vm_metadata
 
 if TYPE_CHECKING:
     from drover.api.wire import Object
 
-_FENCE_KEYS = (names.EPOCH_ANNOTATION, names.CONDEMNED_ANNOTATION)
-MASTERS_GROUP = "system:masters"
 SCHEDULER_USER = "system:kube-scheduler"
 MANAGER_USER = "system:kube-controller-manager"
 ACCOUNT_PREFIX = "system:serviceaccount:kube-system:"
@@ -50,7 +52,7 @@ def default_admissions() -> list[Admission]:
         vml_schema, fixed_specs, node_restriction, vml_writers, vml_by_node, vml_by_controllers,
         vml_finalizer, vmm_writers, vmm_sides, own_status, own_spec, address_leases, vm_pods,
         machine_of_pod, no_preemption, node_lease, node_offers, node_fence_marks, fencing_objects,
-        plan_writers, vm_metadata, private_notes,
+        fencing_pause, plan_writers, vm_metadata, private_notes,
     ]  # fmt: skip
 
 
@@ -236,34 +238,6 @@ def node_offers(review: Review) -> None:
     said = [(meta.get("annotations") or {}).get(key) for meta in (review.old_meta, review.meta)]
     if said[0] != said[1] and review.caller.user != _node_user(name):
         raise forbid(f"annotation {key} belongs to node {name}")
-
-
-def node_fence_marks(review: Review) -> None:
-    """Who condemns a life of a node, or says that it is off; and that nobody else does."""
-    ours = review.kind == LEASE and review.meta.get("namespace") == NODE_LEASE_NAMESPACE
-    if not ours or review.operation == "DELETE":
-        return
-    old = review.old_meta.get("annotations") or {}
-    new = review.meta.get("annotations") or {}
-    word = names.CONFIRMED_ANNOTATION
-    if old.get(word) != new.get(word) and MASTERS_GROUP not in review.caller.groups:
-        raise forbid(f"annotation {word} is an administrator's word that the node is off")
-    kept = all(old.get(key) == new.get(key) for key in _FENCE_KEYS)
-    if review.caller.user != CONTROLLERS_USER:
-        if kept:
-            return
-        raise forbid(f"annotations {' and '.join(_FENCE_KEYS)} belong to {CONTROLLERS_USER}")
-    rest = [{k: v for k, v in marks.items() if k not in _FENCE_KEYS} for marks in (old, new)]
-    before, after = (int(marks.get(names.EPOCH_ANNOTATION, "0")) for marks in (old, new))
-    untouched = rest[0] == rest[1] and review.old_spec == review.spec
-    if not review.update or not untouched or not (kept or after > before):
-        raise forbid(f"{CONTROLLERS_USER} may only condemn a life of a node, with a higher epoch")
-
-
-def fencing_objects(review: Review) -> None:
-    """Evidence that VMs are dead, and whose word counts."""
-    if review.kind in (NODEFENCE, NODEROSTER) and review.caller.user != CONTROLLERS_USER:
-        raise forbid(f"only {CONTROLLERS_USER} may write {review.kind.plural}")
 
 
 def private_notes(review: Review) -> None:
