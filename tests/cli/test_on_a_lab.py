@@ -206,6 +206,30 @@ def test_vnc_shows_the_screen(lab, vm):
         assert line.recv(2) == b"\x01\x01"  # one way in: without a password
 
 
+def test_status_and_top_see_the_vm(lab, vm):
+    said = lab.drover("status", "-o", "json")
+    seen = json.loads(said.out)
+    assert (said.code, seen["well"], seen["attention"]) == (0, True, [])
+    [mine] = [
+        row
+        for row in json.loads(lab.drover("top", "vms", "-o", "json").out)
+        if row["name"] == f"{NAMESPACE}/my-vm"
+    ]
+    assert mine["node"] == value(lab, "{.status.nodeName}")
+    assert mine["cpuMilli"] > 0
+    assert "\x1b" not in lab.drover("top").out
+
+
+def test_status_tells_of_an_api_that_hangs_and_ends_soon(lab, vm):
+    assert lab.drover("lab", "api-down").code == 0
+    try:
+        said = lab.drover("status", limit_s=15)
+    finally:
+        assert lab.drover("lab", "api-up").code == 0
+    assert said.code == 1
+    assert "The API does not answer: no answer within 3 s" in said.out
+
+
 def test_ssh(lab, vm, key):
     said = lab.drover("ssh", "-i", str(key), vm, "--", "hostname; exit 7")
     assert (said.code, said.out, said.err) == (7, "my-vm\n", "")

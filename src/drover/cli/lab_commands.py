@@ -1,15 +1,14 @@
-"""``up``, ``status``, ``down``, ``reset``, ``lab ...``, ``version``: the lab's own commands."""
+"""``up``, ``down``, ``reset``, ``lab ...``, ``version``: the lab's own commands."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any
 
 import click
 
-from drover.cli.session import PROGRAM, Session, builtin_image, colours, examples, say
+from drover.cli.session import PROGRAM, Session, builtin_image, examples, say
 
 
 class _Progress:
@@ -56,49 +55,6 @@ def up(session: Session, nodes: int | None) -> None:
     say(f"  {PROGRAM} k get nodes")
     say(f"  {PROGRAM} k apply -f examples/linux-vm.yaml")
     say(f"  {PROGRAM} k get vm -w")
-
-
-@click.command(epilog=examples("status", "status -o json"))
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-@click.pass_obj
-def status(session: Session, output: str) -> int:
-    """Show what of the lab is running, and which nodes are lost.
-
-    The states are the machine's view; `k get nodes` shows the API's. Exit code 0 when all runs, 1 otherwise.
-    """
-    rows = session.lab.status()
-    if output == "json":
-        keys = ("name", "state", "address", "pid")
-        click.echo(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
-    else:
-        say(f"{'NAME':<18} {'STATE':<10} {'ADDRESS':<15} PID", bold=True)
-        for row in rows:
-            state = f"{row.state:<10}"
-            if colours():
-                state = click.style(state, fg="green" if row.state == "Running" else "red")
-            say(f"{row.name:<18} {state} {row.address:<15} {row.pid or '-'}")
-        if any(row.state == "Running" for row in rows):
-            _say_troubles(session)
-    return 0 if all(row.state == "Running" for row in rows) else 1
-
-
-def _say_troubles(session: Session) -> None:
-    """What fencing has to say; nothing when all is well."""
-    from drover.api.status import ApiError, Unanswered
-    from drover.cli.connect import with_api
-    from drover.cli.fence_world import look
-    from drover.lab.errors import LabError
-
-    try:
-        troubles = with_api(session, look, limit_s=3.0).troubles()
-    except LabError:
-        return  # the rows above say what is missing
-    except (ApiError, Unanswered, TimeoutError):
-        troubles = ["the API does not answer: what of fencing goes on is not known"]
-    if troubles:
-        say()
-    for line in troubles:
-        say(line)
 
 
 @click.command(epilog=examples("down"))

@@ -29,7 +29,8 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "up": Entry("lab_commands", "up", "Start the lab: control plane and nodes."),
-    "status": Entry("lab_commands", "status", "Show what of the lab is running."),
+    "status": Entry("status", "command", "Show what runs, what goes on, and what needs attention."),
+    "top": Entry("top", "command", "CPU and memory that nodes and VMs take, live."),
     "down": Entry("lab_commands", "down", "Stop the lab; disks and objects stay."),
     "reset": Entry("lab_commands", "reset", "Stop the lab and remove its disks and objects."),
     "lab": Entry("lab_commands", "lab", "Break and mend nodes: power, cable, agent."),

@@ -16,10 +16,11 @@ import click
 
 from drover.answers.world import KINDS, World
 from drover.api import scheme
-from drover.api.scheme import key_of
+from drover.api.scheme import Kind, key_of
 from drover.api.status import Forbidden, NotFound
 from drover.api.wire import Object
 from drover.base.clock import RealClock, parse_rfc3339
+from drover.base.tasks import all_of
 from drover.cli.connect import Api, with_api
 from drover.cli.session import PROGRAM, Session
 
@@ -32,17 +33,22 @@ def world_for(session: Session, file: str) -> World:
 
 
 async def look(api: Api) -> World:
-    """All of it, read now."""
-    found: list[Object] = []
+    """All of it, read now, the kinds side by side."""
+    found: dict[str, list[Object]] = {}
     missing = []
-    for kind in KINDS:
+
+    async def read(kind: Kind) -> None:
         try:
             items, _ = await api.client.list(kind)
         except (Forbidden, NotFound):
             missing.append(kind.kind)
-            continue
-        found += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in items]
-    return World.of(found, api.clock.wall(), missing)
+            return
+        head = {"apiVersion": kind.api_version, "kind": kind.kind}
+        found[kind.kind] = [{**head, **item} for item in items]
+
+    await all_of(*(read(kind) for kind in KINDS))
+    objects = (obj for kind in KINDS for obj in found.get(kind.kind, ()))
+    return World.of(objects, api.clock.wall(), missing)
 
 
 def from_file(path: str) -> World:
