@@ -219,6 +219,12 @@ MUTANTS = (
         "tests/controllers/fencing/test_decide.py",
     ),
     Mutant(
+        "a node is armed by the roster of its cache",
+        (Edit("agent/survival.py", "await self._sight.read_roster(timing.renew_s)", "pass"),),
+        "test_a_node_that_was_armed_while_its_cache_was_behind_",
+        FENCING,
+    ),
+    Mutant(
         "rule 8: a device is fed past the deadline",
         (Edit("agent/deadline.py", "return not self.due(now_s) and not any(", "return not any("),),
         "test_nothing_is_fed_past_a_deadline_nor_while_one_of_the_dead_lives_on",

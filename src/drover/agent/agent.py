@@ -137,6 +137,7 @@ class Agent:
             manager.informer(scheme.NODEFENCE),
             manager.informer(scheme.NODEROSTER),
             manager.informer(scheme.MODULECONFIG),
+            ports.swift,
         )
         lease = self.node_lease
         survival = Survival(

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drover.agent.watchdog import NONE, Watchdog
-from drover.api import names
+from drover.api import names, scheme
 from drover.api.fencing import Timing
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds.nodefence import Roster
 from drover.api.kinds.nodegroup import FencingMode
+from drover.api.status import NotFound
+from drover.runtime.client import Client
 from drover.runtime.informer import Informer
 
 NO_ROSTER = Roster(0, ())
@@ -27,6 +29,7 @@ class Sight:
     fences: Informer
     rosters: Informer
     configs: Informer  # ModuleConfigs: the cluster's switch
+    client: Client
 
     def on_change(self, tell: Callable[[], None]) -> None:
         for informer in (self.groups, self.nodes, self.fences, self.rosters, self.configs):
@@ -56,6 +59,16 @@ class Sight:
     def roster(self) -> Roster:
         obj = self.rosters.get(self.group) if self.group else None
         return NO_ROSTER if obj is None else nodefence.roster(obj)
+
+    async def read_roster(self, limit_s: float) -> None:
+        """A consistent read, for a moment when a cache that lags would do harm. Raises ApiError and Unanswered."""
+        if not self.group:
+            return
+        try:
+            client = self.client.within(limit_s)
+            self.rosters.observe(await client.get(scheme.NODEROSTER, self.group))
+        except NotFound:
+            return
 
     def inquests(self) -> dict[str, str]:
         """The open ones about other nodes, by node."""
