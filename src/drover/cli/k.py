@@ -10,7 +10,7 @@ import os
 
 import click
 
-from drover.cli.session import Session
+from drover.cli.session import Session, examples
 
 # These need no server.
 _OFFLINE = {"help", "--help", "-h", "completion", "options"}
@@ -19,6 +19,7 @@ _OFFLINE = {"help", "--help", "-h", "completion", "options"}
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     add_help_option=False,
+    epilog=examples("k get nodes", "k get vm -w", "k describe vm linux-vm"),
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj

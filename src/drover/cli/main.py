@@ -57,6 +57,8 @@ COMMANDS = {
     "timing": Entry("timing", "command", "Show the times of fencing and their sums."),
     "doctor": Entry("doctor", "command", "Check what this machine offers."),
     "sim": Entry("sim", "command", "Run a whole cluster on virtual time, from a seed."),
+    "completion": Entry("completion", "command", "Make a shell complete commands and options."),
+    "man": Entry("man", "command", "Write manual pages."),
     "version": Entry("lab_commands", "version", "Show versions."),
 }
 
@@ -112,7 +114,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; the boundary where every error becomes words and an exit code."""
     arguments = hoisted(sys.argv[1:] if argv is None else argv)
     try:
-        result: Any = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        result: Any = cli.main(
+            arguments, prog_name=PROGRAM, standalone_mode=False, complete_var="_DROVER_COMPLETE"
+        )
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()

@@ -83,7 +83,8 @@ def _once(known: Overview, what: str, sort: str, output: str) -> None:
     if output == "json":
         from drover.answers.overview import rows_json
 
-        rows = sorted(known.nodes if what == "nodes" else known.vms, key=SORTS[sort])
+        rows: list[Any] = list(known.nodes if what == "nodes" else known.vms)
+        rows.sort(key=SORTS[sort])
         click.echo(json.dumps(rows_json(rows), indent=2))
         return
     for number, line in enumerate(_lines(known, what, sort)):
