@@ -220,9 +220,10 @@ MUTANTS = (
     ),
     Mutant(
         "a node is armed by the roster of its cache",
-        (Edit("agent/survival.py", "await self._sight.read_roster(timing.renew_s)", "pass"),),
+        (Edit("agent/sight.py",
+              "self.rosters.observe(await client.get(scheme.NODEROSTER, self.group))", "pass"),),
         "test_a_node_that_was_armed_while_its_cache_was_behind_",
-        FENCING,
+        REJOIN,
     ),
     Mutant(
         "rule 8: a device is fed past the deadline",

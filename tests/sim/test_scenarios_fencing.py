@@ -6,7 +6,6 @@ The group's timeout is 6 s: F is 9.06 s from the controller's first sight of the
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,7 +15,6 @@ from tests.sim.stage import Stage, tell
 from drover.api import conditions, names
 from drover.api.kinds import nodefence
 from drover.api.kinds.node import evidence, renewal
-from drover.api.kinds.nodefence import Roster
 from drover.api.scheme import (
     LEASE,
     MODULECONFIG,
@@ -70,17 +68,6 @@ def roster_settled(world: World) -> bool:
     said = [evidence(lease) for lease in leases if lease is not None]
     named = all(one is not None and one.roster == roster.generation for one in said)
     return len(roster.members) == len(world.nodes) and not roster.previous and named
-
-
-def roster_of(world: World) -> Roster:
-    obj = world.find(NODEROSTER, GROUP)
-    assert obj is not None
-    return nodefence.roster(obj)
-
-
-def has_settled(world: World, generation: int) -> bool:
-    roster = roster_of(world)
-    return roster.generation == generation and not roster.previous
 
 
 def fences(world: World) -> list[Object]:
@@ -170,32 +157,6 @@ def test_a_node_that_dies_as_soon_as_fencing_is_on_is_fenced_as_well(after_s: fl
         await elsewhere(stage, "a", node)
 
     tell(story, nodes=3, fenced=OFF)
-
-
-def test_a_node_that_was_armed_while_its_cache_was_behind_is_fenced_as_well() -> None:
-    """While it was not armed nobody waited for it: the roster changed twice, and it heard of neither."""
-
-    async def story(stage: Stage) -> None:
-        s, world = stage.s, stage.world
-        await s.running_vm("a")
-        node = s.node_of("a")
-        first, second = [other for other in world.nodes if other != node]
-        pause: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: ""}}}
-        await world.user.patch(NODE, node, "", pause)
-        await s.until(lambda: not is_armed(world.nodes[node]), "it is disarmed", 10)
-        stage.do(stage.f.lag(node, NODEROSTER, 400))
-        for number, other in enumerate((first, second), roster_of(world).generation + 1):
-            world.nodes[other].address += "0"  # its members are named with their addresses
-            await stage.f.restart_agent(other, 0.1)
-            settled = functools.partial(has_settled, world, number)
-            await s.until(settled, "the roster has changed and settled", 30)
-        go_on: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: None}}}
-        await world.user.patch(NODE, node, "", go_on)
-        await s.until(lambda: is_armed(world.nodes[node]), "it is armed again", 10)
-        stage.do(stage.f.power_cycle(node, 200))
-        await elsewhere(stage, "a", node)
-
-    fenced_world(story)
 
 
 def test_an_isolated_node_kills_its_vms_before_they_start_elsewhere() -> None:

@@ -3,6 +3,8 @@ and its guests outlive its agent."""
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from tests.sim.stage import Stage
 from tests.sim.test_scenarios_fencing import (
@@ -17,8 +19,11 @@ from tests.sim.test_scenarios_fencing import (
 )
 
 from drover.api import names
-from drover.api.scheme import NODE
+from drover.api.kinds import nodefence
+from drover.api.kinds.nodefence import Roster
+from drover.api.scheme import NODE, NODEROSTER
 from drover.api.wire import Object
+from drover.sim.world import GROUP, World
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
 
@@ -106,5 +111,42 @@ def test_it_is_fenced_again() -> None:
             stage.do(apart(stage, node, 45))
             await elsewhere(stage, "a", node, 20)
             await stage.pause(60)
+
+    fenced_world(story)
+
+
+def roster_of(world: World) -> Roster:
+    obj = world.find(NODEROSTER, GROUP)
+    assert obj is not None
+    return nodefence.roster(obj)
+
+
+def has_settled(world: World, generation: int) -> bool:
+    roster = roster_of(world)
+    return roster.generation == generation and not roster.previous
+
+
+def test_a_node_that_was_armed_while_its_cache_was_behind_is_fenced_as_well() -> None:
+    """While it was not armed nobody waited for it: the roster changed twice, and it heard of neither."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        first, second = [other for other in world.nodes if other != node]
+        pause: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: ""}}}
+        await world.user.patch(NODE, node, "", pause)
+        await s.until(lambda: not is_armed(world.nodes[node]), "it is disarmed", 10)
+        stage.do(stage.f.lag(node, NODEROSTER, 400))
+        for number, other in enumerate((first, second), roster_of(world).generation + 1):
+            world.nodes[other].address += "0"  # its members are named with their addresses
+            await stage.f.restart_agent(other, 0.1)
+            settled = functools.partial(has_settled, world, number)
+            await s.until(settled, "the roster has changed and settled", 30)
+        go_on: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: None}}}
+        await world.user.patch(NODE, node, "", go_on)
+        await s.until(lambda: is_armed(world.nodes[node]), "it is armed again", 10)
+        stage.do(stage.f.power_cycle(node, 200))
+        await elsewhere(stage, "a", node)
 
     fenced_world(story)

@@ -11,7 +11,7 @@ from drover.api.fencing import Timing
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds.nodefence import Roster
 from drover.api.kinds.nodegroup import FencingMode
-from drover.api.status import NotFound
+from drover.api.status import ApiError, NotFound, Unanswered
 from drover.runtime.client import Client
 from drover.runtime.informer import Informer
 
@@ -60,15 +60,17 @@ class Sight:
         obj = self.rosters.get(self.group) if self.group else None
         return NO_ROSTER if obj is None else nodefence.roster(obj)
 
-    async def read_roster(self, limit_s: float) -> None:
-        """A consistent read, for a moment when a cache that lags would do harm. Raises ApiError and Unanswered."""
-        if not self.group:
-            return
+    async def knows_roster(self, limit_s: float) -> bool:
+        """Read it anew. Nobody waits for a node that is not armed before the roster changes again: should it die right
+        after its first armed renewal, that has to name a roster which the controller still knows."""
+        client = self.client.within(limit_s)
         try:
-            client = self.client.within(limit_s)
             self.rosters.observe(await client.get(scheme.NODEROSTER, self.group))
         except NotFound:
-            return
+            return True
+        except (ApiError, Unanswered):
+            return False
+        return True
 
     def inquests(self) -> dict[str, str]:
         """The open ones about other nodes, by node."""

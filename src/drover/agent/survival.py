@@ -25,7 +25,6 @@ from drover.agent.sight import NO_ROSTER, Sight
 from drover.agent.watchdog import Watchdog
 from drover.api.fencing import Armed, Evidence, Timing
 from drover.api.kinds.nodefence import Roster
-from drover.api.status import ApiError, Unanswered
 from drover.base.clock import Clock
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
@@ -211,7 +210,7 @@ class Survival:
             return
         if wanted == life.timing:
             # It was to go, and shall stay after all.
-            if self._armed is None and await self._knows_roster(wanted):
+            if self._armed is None and await self._sight.knows_roster(wanted.renew_s):
                 self._say(Armed.of(life.timing, self._watchdog.kind))
         elif self._armed is not None:
             self._say(None)
@@ -229,23 +228,13 @@ class Survival:
         life = Life(timing, acked_s)
         if self._clock.monotonic() >= life.deadline_s:
             return  # it does not renew just now: nothing to build on
-        if not await self._ready() or not await self._knows_roster(timing):
+        if not await self._ready() or not await self._sight.knows_roster(timing.renew_s):
             return
         await self._watchdog.live(self._lease.incarnation, life.deadline_s)
         self._life, self._told_s = life, life.deadline_s
         self._lease.period_s = min(self._usual_period_s, timing.renew_s)
         self._say(Armed.of(timing, self._watchdog.kind))
         self._log.mark("fencing.armed", timeout_s=timing.timeout_s)
-
-    async def _knows_roster(self, timing: Timing) -> bool:
-        """Nobody waits for a node that is not armed before the roster changes again. Should it die right after its
-        first armed renewal, that has to name a roster which the controller still knows."""
-        try:
-            await self._sight.read_roster(timing.renew_s)
-        except (ApiError, Unanswered) as error:
-            self._log.warn("the roster cannot be read, so the node is not armed", why=str(error))
-            return False
-        return True
 
     async def _ready(self) -> bool:
         """The watchdog can guard this node. If not, that is told on the Node, and no VM is started here."""
