@@ -53,6 +53,7 @@ COMMANDS = {
     "vnc": Entry("vnc", "command", "The screen of a VM, for a VNC viewer."),
     "port-forward": Entry("port_forward", "command", "Ports of a VM as ports of this machine."),
     "ssh": Entry("ssh", "command", "Log in to a VM by SSH."),
+    "web": Entry("web", "command", "Serve the web page, with your own rights."),
     "demo": Entry("demo", "command", "Play the stories on real guests."),
     "timing": Entry("timing", "command", "Show the times of fencing and their sums."),
     "doctor": Entry("doctor", "command", "Check what this machine offers."),

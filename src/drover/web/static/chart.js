@@ -1,0 +1,52 @@
+// How a copy goes: what remains and what the guest writes meanwhile, over time, by uPlot. Samples are those that came
+// over the live line since this page was opened.
+
+import { html, useEffect, useRef } from "./ui.js";
+import { store } from "./store.js";
+import { remainingS } from "./model.js";
+import { bytes, seconds } from "./format.js";
+import { sheet } from "./console.js";
+
+const MIB = 2 ** 20, HEIGHT = 190;
+
+export function CopyChart({ id, copy }) {
+  const samples = store.samples.get(id) || [];
+  const left = remainingS(copy || {});
+  return html`<p>${copy && copy.ramTotalBytes ? html`${bytes(copy.ramTransferredBytes || 0)} copied, ${bytes(copy.ramRemainingBytes || 0)} to go,
+      the guest writes ${bytes(copy.dirtyBytesPerSecond || 0)}/s, pass ${copy.iteration || 0}${copy.throttlePercent ? `, slowed down by ${copy.throttlePercent} %` : ""},
+      ${left === null ? "not converging yet" : `about ${seconds(left)} left`}` : "The copy has not begun."}</p>
+    ${samples.length > 1 && html`<${Plot} samples=${samples} last=${samples[samples.length - 1].at} />`}`;
+}
+
+function Plot({ samples, last }) {
+  const box = useRef(null), plot = useRef(null);
+  const data = () => [samples.map((s) => s.at), samples.map((s) => s.remaining / MIB), samples.map((s) => s.dirty / MIB), samples.map((s) => s.rate / MIB)];
+  useEffect(() => {
+    let gone = false;
+    Promise.all([import("./vendor/uplot.js"), sheet("/static/vendor/uplot.css")]).then(([{ default: UPlot }]) => {
+      if (!gone) plot.current = new UPlot(options(box.current), data(), box.current);
+    });
+    const resize = () => plot.current && plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT });
+    addEventListener("resize", resize);
+    return () => { gone = true; removeEventListener("resize", resize); plot.current?.destroy(); };
+  }, []);
+  useEffect(() => { plot.current?.setData(data()); }, [last]);
+  return html`<div class="chart" ref=${box} role="img" aria-label="Chart of the copy: memory that remains, and what the guest writes"></div>`;
+}
+
+function options(box) {
+  const colour = (name) => getComputedStyle(box).getPropertyValue(name).trim();
+  const ink = colour("--soft"), grid = { stroke: colour("--line"), width: 1 };
+  const axis = { stroke: ink, grid, ticks: grid };
+  const rate = (_, v) => (v == null ? "–" : `${v.toFixed(1)} MiB/s`);
+  return {
+    width: box.clientWidth, height: HEIGHT,
+    scales: { x: { time: true }, MiB: { range: (_, low, high) => [0, Math.max(1, high)] }, rate: { range: (_, low, high) => [0, Math.max(1, high)] } },
+    axes: [axis, { ...axis, scale: "MiB", size: 70, values: (_, all) => all.map((v) => `${v} MiB`) },
+      { ...axis, scale: "rate", side: 1, size: 76, grid: { show: false }, values: (_, all) => all.map((v) => `${v} MiB/s`) }],
+    series: [{ label: "at", value: (_, v) => (v == null ? "–" : new Date(v * 1000).toLocaleTimeString([], { hour12: false })) },
+      { label: "remaining", scale: "MiB", stroke: colour("--move"), width: 2, fill: `${colour("--move")}22`, value: (_, v) => (v == null ? "–" : `${v.toFixed(0)} MiB`) },
+      { label: "written by the guest", scale: "rate", stroke: colour("--warn"), width: 2, value: rate },
+      { label: "copied", scale: "rate", stroke: colour("--good"), width: 2, value: rate }],
+  };
+}
