@@ -89,6 +89,12 @@ def lost_vms(world: World, node: str) -> list[dict[str, str]]:
     return nodefence.lost_vms(fence)
 
 
+def renewal_of(world: World, node: str) -> str:
+    lease = world.find(LEASE, node, names.NODE_LEASE_NAMESPACE)
+    assert lease is not None
+    return renewal(lease)
+
+
 async def elsewhere(stage: Stage, vm: str, node: str, limit_s: float = LONG_S) -> None:
     def moved() -> bool:
         return stage.s.runs(vm) and stage.s.node_of(vm) not in ("", node)
@@ -520,7 +526,11 @@ def test_a_word_about_a_node_that_lives_is_void_now_and_later() -> None:
             await annotate_off(world, node)
             await stage.pause(1.3)
         await stage.pause(3)  # it renews after the last word
+        last = renewal_of(world, node)
+        await s.until(lambda: renewal_of(world, node) != last, "it renews", 3)
+        await stage.pause(1.8)
         stage.do(stage.f.cut_api(node, 3.5))  # long enough for a suspicion, too short to die of
+        await s.until(lambda: phase_of(world, node) == "Suspect", "it is suspected", 4)
         await stage.pause(40)
         assert s.running_copies("a") == copies
         assert not [f for f in fences(world) if nodefence.proves_dead(f)]
