@@ -90,7 +90,10 @@ class Script:
         venv, image, firmware = self.told('locate; echo "$venv $image $firmware"').split()
         Path(image).mkdir(parents=True)
         Path(firmware).mkdir(parents=True)
-        (Path(firmware) / "why").write_text("there is none here\n")
+        prometheus = Path(self.told("prometheus_folder"))
+        prometheus.mkdir(parents=True)
+        for folder in (Path(firmware), prometheus):
+            (folder / "why").write_text("there is none here\n")
         python = Path(venv) / "bin/python"
         python.parent.mkdir(parents=True)
         python.write_text('#!/bin/sh\necho "ran $*"\nenv | grep -E "^(DROVER|PYTHON)"\n')

@@ -13,6 +13,7 @@ SHELL = [
     *("drover", "test", ".ci/run", "engine/build"),
     *("tools/bootstrap/common.sh", "tools/bootstrap/needs.sh", "tools/bootstrap/stages.sh"),
     "tools/bootstrap/firmware.sh",
+    "tools/bootstrap/prometheus.sh",
     *(
         "tools/bootstrap/uninstall.sh",
         "tools/bootstrap/kube-from-assets",

@@ -6,10 +6,12 @@
 #   engine     etcd, Kubernetes and kubectl       $cache/engine/<hash of engine/>/kube
 #   image      the built-in guest                 $cache/image/<hash of tools/image>
 #   firmware   a second QEMU, to upgrade to       firmware.sh; optional
+#   prometheus to test deploy/monitoring          prometheus.sh; optional, of ./test alone
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
 
 . "$root/tools/bootstrap/firmware.sh"
+. "$root/tools/bootstrap/prometheus.sh"
 
 # Relative names, so that every checkout finds the same builds.
 key_of() { (cd "$root" && hash_of "$@"); }
@@ -150,6 +152,10 @@ announce() {
         announce_line firmware "a newer QEMU beside the installed one, where Debian has one; optional" \
             "30 MB to fetch, 90 MB kept" "20 s"
     fi
+    if [[ $lacking == *" prometheus "* ]]; then
+        announce_line prometheus "Prometheus, to test the alerts and dashboards; optional" \
+            "19 MB to fetch, 94 MB kept" "10 s"
+    fi
     say "./drover uninstall takes it all away again"
 }
 
@@ -227,10 +233,12 @@ build_stages() {
     [[ $lacking != *" python "* ]] || run_step python "installing Python packages" build_python
     [[ $lacking != *" image "* ]] || run_step image "building the guest image" build_image
     [[ $lacking != *" firmware "* ]] || run_step firmware "looking for a newer QEMU" build_firmware
+    [[ $lacking != *" prometheus "* ]] || run_step prometheus "looking for Prometheus" build_prometheus
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
 
 export_paths() {
     export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image DROVER_FIRMWARE=$firmware
+    DROVER_PROMETHEUS=$(prometheus_folder) && export DROVER_PROMETHEUS
     export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH} PYTHONPYCACHEPREFIX=$cache/pycache
 }

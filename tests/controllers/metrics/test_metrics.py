@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.controllers.rebalance.objects import node, pod
 
 from drover.api.wire import Object
 from drover.controllers.metrics.exposition import Objects, families, render
@@ -120,6 +121,8 @@ MOVES = [
         },
     ),
 ]
+ENDED = {"phase": "Succeeded"}
+FENCED = {"node": "n9", "incarnation": "life", "group": "worker"}
 OBJECTS = Objects(
     vms=[VM, FRESH_VM],
     vmops=VMOPS,
@@ -178,6 +181,18 @@ OBJECTS = Objects(
             },
         )
     ],
+    nodes=[node("n1", "10", unschedulable=True), node("n2"), obj("cp", "", spec={})],
+    pods=[pod("a", "n1", "2"), pod("b", "n1", "500m"), {**pod("c", "n1"), "status": ENDED}],
+    fences=[
+        obj("n9-a", "", spec=FENCED, status={"phase": "Fenced"}),
+        obj(
+            "n9-b",
+            "",
+            metadata={"creationTimestamp": "2026-01-01T00:30:00Z"},
+            spec=FENCED,
+            status={"phase": "Rejoined"},
+        ),
+    ],
 )
 
 
@@ -205,7 +220,7 @@ def test_the_papers_name_every_metric_and_its_labels() -> None:
             assert labels - {"le"} == wanted, family.name
 
 
-ONE_NODE = replace(OBJECTS, classes=())
+ONE_NODE = replace(OBJECTS, classes=(), nodes=())
 
 
 def samples(objects: Objects = ONE_NODE) -> dict[tuple[str, str], float]:
@@ -277,6 +292,23 @@ def test_what_the_loss_of_a_node_would_mean() -> None:
     found = samples()
     assert found["drover_standby_vms", "group=worker"] == 3
     assert found["drover_standby_vms_without_room", "group=worker"] == 1
+
+
+def test_nodes_tell_what_they_offer_and_what_is_reserved() -> None:
+    text = render(OBJECTS, Finished(), NOW_S).decode()
+    told = [line for line in text.splitlines() if line.startswith("drover_node_")]
+    for line in (
+        'drover_node_ready{node="n1"} 1.0',
+        'drover_node_unschedulable{node="n1"} 1.0',
+        'drover_node_unschedulable{node="n2"} 0.0',
+        'drover_node_allocatable_cpu_cores{node="n1"} 10.0',
+        'drover_node_reserved_cpu_cores{node="n1"} 2.5',
+        'drover_node_reserved_cpu_cores{node="n2"} 0.0',
+        'drover_node_fence_phase{group="worker",node="n9",phase="Rejoined"} 1.0',
+        'drover_node_fence_phase{group="worker",node="n9",phase="Fenced"} 0.0',
+    ):
+        assert line in told
+    assert not any('node="cp"' in line for line in told)
 
 
 def test_how_a_rebalancing_goes() -> None:

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from drover.api import scheme
 from drover.api.wire import Object
-from drover.controllers.metrics import moves, operations, others, rebalancing, vms
+from drover.controllers.metrics import moves, nodes, operations, others, rebalancing, vms
 from drover.runtime.manager import Manager
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -36,6 +36,9 @@ class Objects:
     groups: Sequence[Object] = ()
     deschedulers: Sequence[Object] = ()
     plans: Sequence[Object] = ()
+    nodes: Sequence[Object] = ()
+    pods: Sequence[Object] = ()
+    fences: Sequence[Object] = ()
 
 
 def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[Metric]:
@@ -52,6 +55,7 @@ def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[M
         *moves.copy_families(objects.moves),
         *finished.families(objects.moves),
         *rebalancing.families(objects.deschedulers, objects.plans, now_s),
+        *nodes.families(objects.nodes, objects.pods, objects.fences),
     ]
 
 
@@ -66,6 +70,7 @@ class Exposition:
                 *(scheme.VM, scheme.VMOP, scheme.VMM, scheme.VMCLASS),
                 *(scheme.VDISK, scheme.VIMAGE, scheme.CVIMAGE, scheme.NODEGROUP),
                 *(scheme.DESCHEDULER, scheme.REBALANCEPLAN),
+                *(scheme.NODE, scheme.POD, scheme.NODEFENCE),
             )
         ]
         self._finished = moves.Finished()

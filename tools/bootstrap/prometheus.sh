@@ -1,0 +1,42 @@
+# shellcheck shell=bash
+# Prometheus and promtool, for the tests of deploy/monitoring alone: ./test has this stage, ./drover has not.
+#
+#   prometheus   $cache/prometheus/<system>-<hash of this file>/{prometheus,promtool}
+#
+# Debian's package is fetched and unpacked beside the machine's, not installed: it would start a
+# service. This stage is optional: where it cannot be had, the folder holds a file `why`, and those
+# tests are skipped.
+
+prometheus_folder() {
+    echo "${DROVER_PROMETHEUS:-$cache/prometheus/$(system_version)-$(key_of tools/bootstrap/prometheus.sh)}"
+}
+
+prometheus_ready() {
+    local folder
+    folder=$(prometheus_folder)
+    [[ -x $folder/promtool || -e $folder/why ]]
+}
+
+build_prometheus() {
+    local work=$cache/build/prometheus folder
+    folder=$(prometheus_folder)
+    rm -rf "$work"
+    mkdir -p "$work/root" "$work/made" "$(dirname "$folder")"
+    if fetch_prometheus "$work" && dpkg-deb -x "$work"/prometheus_*.deb "$work/root" &&
+        "$work/root/usr/bin/promtool" --version; then
+        mv "$work/root/usr/bin/prometheus" "$work/root/usr/bin/promtool" "$work/made"
+    else
+        echo "apt has no package prometheus that runs here" | tee "$work/made/why"
+    fi
+    rm -rf "$folder"
+    mv "$work/made" "$folder"
+    rm -rf "$work"
+}
+
+# A machine may come without package lists, as container images do.
+fetch_prometheus() (
+    cd "$1" || return
+    apt=(env http_proxy="${http_proxy:-${HTTP_PROXY:-}}" https_proxy="${https_proxy:-${HTTPS_PROXY:-}}"
+        apt-get -q -o APT::Sandbox::User=root)
+    "${apt[@]}" download prometheus || { "${apt[@]}" update && "${apt[@]}" download prometheus; }
+)
