@@ -16,6 +16,7 @@ ROUTES = [
     ("GET", "/api/why"),
     ("GET", "/api/forecast"),
     ("GET", "/api/console"),
+    ("GET", "/api/screen"),
     ("POST", "/api/act"),
     ("POST", "/api/logout"),
 ]
@@ -142,12 +143,16 @@ async def test_a_foreign_name_of_this_machine_gets_nothing() -> None:
 
 async def test_a_console_needs_our_page_and_its_token() -> None:
     async with serving() as rig, rig.browser(ADMIN) as browser:
-        for origin, token in (("http://evil.test", browser.token), (rig.base, "guessed")):
+        for path, origin, token in (
+            ("console", "http://evil.test", browser.token),
+            ("console", rig.base, "guessed"),
+            ("screen", rig.base, ""),
+        ):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await browser.http.ws_connect(
-                    "/api/console?name=one&namespace=default",
+                    f"/api/{path}?name=one&namespace=default",
                     headers={"Origin": origin},
-                    protocols=("drover.console", token),
+                    protocols=("drover.console", *filter(None, [token])),
                 )
             assert refused.value.status == 403
 

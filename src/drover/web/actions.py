@@ -181,6 +181,7 @@ RIGHTS = {
     "approve": Right("patch", scheme.REBALANCEPLAN),
     "configure": Right("patch", scheme.MODULECONFIG),
     "console": Right("create", scheme.POD, "attach"),
+    "screen": Right("create", scheme.POD, "exec"),
 }
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"

@@ -1,7 +1,8 @@
-"""The serial console of a VM, between a browser's WebSocket and the API server's attach, with the caller's rights.
+"""The serial console and the screen of a VM, between a browser's WebSocket and the API, with the caller's rights.
 
-Binary messages are what is typed and what is printed; text messages are notes to the page as JSON. It follows a VM that
-moves, as ``drover console`` does: when its line ends and the VM runs elsewhere, it is attached there. Each side waits
+Binary messages are what goes in and what comes out. Of a console, text messages are notes to the page as JSON, and it
+follows a VM that moves, as ``drover console`` does: when its line ends and the VM runs elsewhere, it is attached there.
+A screen is VNC, which cannot be taken up in the middle: its end says why, and the page opens another. Each side waits
 for the other, so nothing gathers here.
 """
 
@@ -18,7 +19,7 @@ from drover.api.kinds import vm as vms
 from drover.api.names import COMPUTE_CONTAINER
 from drover.api.status import ApiError, NotFound, Unanswered
 from drover.base.tasks import TaskScope, wait_first
-from drover.runtime.attach import attach
+from drover.runtime.attach import attach, screen
 from drover.web.guard import CONSOLE_PROTOCOL, SESSION
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ MOST_CONSOLES = 4  # of one session
 MOST_TYPED_BYTES = 64 * 2**10  # one message
 FOLLOW_S = 15.0  # until a VM whose line ended shows up elsewhere
 LOOK_S = 0.25
+ENDED = 4000  # WebSocket code of a screen's end
+MOST_REASON_BYTES = 120  # of a WebSocket's end
 
 
 async def console(request: web.Request, clock: Clock) -> web.StreamResponse:
@@ -43,7 +46,8 @@ async def console(request: web.Request, clock: Clock) -> web.StreamResponse:
     await socket.prepare(request)
     session.consoles += 1
     try:
-        await Sitting(session, clock, socket, namespace, name).run()
+        vnc = request.path.endswith("/screen")
+        await Sitting(session, clock, socket, namespace, name, vnc).run()
     finally:
         session.consoles -= 1
         with contextlib.suppress(ConnectionError):
@@ -61,37 +65,43 @@ class Sitting:
         socket: web.WebSocketResponse,
         namespace: str,
         name: str,
+        vnc: bool,
     ) -> None:
         self._session = session
         self._clock = clock
         self._socket = socket
         self._namespace = namespace
         self._name = name
+        self._vnc = vnc
         self._left = False
 
     async def run(self) -> None:
         """Until the page leaves, the session ends, or the VM runs nowhere."""
         pod = self._place()
         if not pod:
-            await self._note("the VM does not run, so it has no console; start it")
+            await self._note("the VM does not run; start it")
         while pod and not self._session.feed.ended:
-            failure = ""
-            try:
-                async with attach(
-                    self._session.access, self._clock, self._namespace, pod, COMPUTE_CONTAINER
-                ) as line:
-                    await self._note("attached", attached=True)
-                    await self._talk(line)
-                failure = line.failure
-            except NotFound:
-                failure = "its Pod is gone"
-            except (ApiError, Unanswered) as refused:
-                return await self._note(f"no console: {refused}")
+            why = await self._attend(pod)
             if self._left:
-                return None
-            await self._note(f"the console ended{': ' + failure if failure else ''}")
-            pod = await self._next(pod)
-        return None
+                return
+            await self._note(why)
+            pod = "" if self._vnc else await self._next(pod)
+
+    async def _attend(self, pod: str) -> str:
+        """At one Pod; why it ended."""
+        opened = (screen if self._vnc else attach)(
+            self._session.access, self._clock, self._namespace, pod, COMPUTE_CONTAINER
+        )
+        try:
+            async with opened as line:
+                if not self._vnc:
+                    await self._note("attached")
+                await self._talk(line)
+            return f"it ended: {line.failure}" if line.failure else "it ended"
+        except NotFound:
+            return "its Pod is gone"
+        except (ApiError, Unanswered) as refused:
+            return f"it cannot be opened: {refused}"
 
     async def _talk(self, line: Attached) -> None:
         async with TaskScope("console") as scope:
@@ -131,6 +141,10 @@ class Sitting:
             await self._clock.sleep(LOOK_S)
         return ""
 
-    async def _note(self, says: str, attached: bool = False) -> None:
+    async def _note(self, says: str) -> None:
         with contextlib.suppress(ConnectionError):
-            await self._socket.send_str(json.dumps({"says": says, "attached": attached}))
+            if self._vnc:
+                reason = says.encode()[:MOST_REASON_BYTES].decode(errors="ignore").encode()
+                await self._socket.close(code=ENDED, message=reason)
+            else:
+                await self._socket.send_str(json.dumps({"says": says}))

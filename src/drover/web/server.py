@@ -121,6 +121,7 @@ class Server:
                 web.get("/api/why", self._why),
                 web.get("/api/forecast", self._forecast),
                 web.get("/api/console", self._console),
+                web.get("/api/screen", self._console),
             ]
         )
         return app

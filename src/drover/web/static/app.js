@@ -156,7 +156,7 @@ function theme(name) {
 }
 
 function keys(event) {
-  const typing = event.target.closest?.("input, textarea, select, dialog, .terminal");
+  const typing = event.target.closest?.("input, textarea, select, dialog, .screen, .vnc");
   if (typing || event.ctrlKey || event.metaKey || event.altKey || !store.session) return;
   const page = PAGES[Number(event.key) - 1];
   if (page) location.hash = `#/${page[0]}`;

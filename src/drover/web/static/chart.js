@@ -13,8 +13,7 @@ export function CopyChart({ id, copy }) {
   const samples = store.samples.get(id) || [];
   const left = remainingS(copy || {});
   return html`<p>${copy && copy.ramTotalBytes ? html`${bytes(copy.ramTransferredBytes || 0)} copied, ${bytes(copy.ramRemainingBytes || 0)} to go,
-      the guest writes ${bytes(copy.dirtyBytesPerSecond || 0)}/s, pass ${copy.iteration || 0}${copy.throttlePercent ? `, slowed down by ${copy.throttlePercent} %` : ""},
-      ${left === null ? "not converging yet" : `about ${seconds(left)} left`}` : "The copy has not begun."}</p>
+      the guest writes ${bytes(copy.dirtyBytesPerSecond || 0)}/s, pass ${copy.iteration || 0}${copy.throttlePercent ? `, slowed down by ${copy.throttlePercent} %` : ""}, ${left === null ? "not converging yet" : `about ${seconds(left)} left`}` : "The copy has not begun."}</p>
     ${samples.length > 1 && html`<${Plot} samples=${samples} last=${samples[samples.length - 1].at} />`}`;
 }
 
@@ -24,15 +23,22 @@ function Plot({ samples, last }) {
   useEffect(() => {
     let gone = false;
     Promise.all([import("./vendor/uplot.js"), sheet("/static/vendor/uplot.css")]).then(([{ default: UPlot }]) => {
-      if (!gone) plot.current = new UPlot(options(box.current), data(), box.current);
+      if (gone) return;
+      plot.current = new UPlot(options(box.current), data(), box.current);
+      latest(plot.current);
     });
     const resize = () => plot.current && plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT });
     addEventListener("resize", resize);
     return () => { gone = true; removeEventListener("resize", resize); plot.current?.destroy(); };
   }, []);
-  useEffect(() => { plot.current?.setData(data()); }, [last]);
+  useEffect(() => { if (plot.current) { plot.current.setData(data()); latest(plot.current); } }, [last]);
   return html`<div class="chart" ref=${box} role="img" aria-label="Chart of the copy: memory that remains, and what the guest writes"></div>`;
 }
+
+// Under no pointer the legend tells the last sample.
+const latest = (plot) => { if (plot.cursor.left < 0) plot.setLegend({ idx: plot.data[0].length - 1 }); };
+
+const clock = (s) => new Date(s * 1000).toLocaleTimeString([], { hour12: false });
 
 function options(box) {
   const colour = (name) => getComputedStyle(box).getPropertyValue(name).trim();
@@ -42,9 +48,9 @@ function options(box) {
   return {
     width: box.clientWidth, height: HEIGHT,
     scales: { x: { time: true }, MiB: { range: (_, low, high) => [0, Math.max(1, high)] }, rate: { range: (_, low, high) => [0, Math.max(1, high)] } },
-    axes: [axis, { ...axis, scale: "MiB", size: 70, values: (_, all) => all.map((v) => `${v} MiB`) },
+    axes: [{ ...axis, space: 90, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600], values: (_, all) => all.map(clock) }, { ...axis, scale: "MiB", size: 70, values: (_, all) => all.map((v) => `${v} MiB`) },
       { ...axis, scale: "rate", side: 1, size: 76, grid: { show: false }, values: (_, all) => all.map((v) => `${v} MiB/s`) }],
-    series: [{ label: "at", value: (_, v) => (v == null ? "–" : new Date(v * 1000).toLocaleTimeString([], { hour12: false })) },
+    series: [{ label: "at", value: (_, v) => (v == null ? "–" : clock(v)) },
       { label: "remaining", scale: "MiB", stroke: colour("--move"), width: 2, fill: `${colour("--move")}22`, value: (_, v) => (v == null ? "–" : `${v.toFixed(0)} MiB`) },
       { label: "written by the guest", scale: "rate", stroke: colour("--warn"), width: 2, value: rate },
       { label: "copied", scale: "rate", stroke: colour("--good"), width: 2, value: rate }],

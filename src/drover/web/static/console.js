@@ -26,7 +26,7 @@ function Terminal({ ns, name, says }) {
       .catch((error) => says(`no console: ${error.message}`));
     return () => { left = true; end(); };
   }, []);
-  return html`<div class="terminal" ref=${box}></div>`;
+  return html`<div class="screen" ref=${box}></div>`;
 }
 
 async function begin(box, ns, name, says) {

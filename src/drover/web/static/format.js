@@ -10,6 +10,8 @@ export const cores = (milli) => {
   return `${n} ${n === "1" ? "core" : "cores"}`;
 };
 
+export const coresOf = (milli, all) => `${trim(milli / 1000, 2)} of ${cores(all)}`;
+
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
 function trim(n, digits = 1) {

@@ -3,7 +3,7 @@
 import { Chip, Empty, html, useLayoutEffect, useRef, useState, useStore, VmLink, vmLink } from "./ui.js";
 import { all } from "./store.js";
 import { cluster, LIMIT, ROOM_IN_FULL, STATES } from "./model.js";
-import { bytes, cores, percent, plural } from "./format.js";
+import { bytes, cores, coresOf, percent, plural } from "./format.js";
 import { HeatMap } from "./heatmap.js";
 
 export function Cluster() {
@@ -26,13 +26,13 @@ function Summary({ nodes, moves }) {
   const sum = (what) => nodes.reduce((total, node) => total + what(node), 0);
   const [cpu, cpuAll, mem, memAll] = [(n) => n.cpu, (n) => n.row.cpuMilli, (n) => n.memory, (n) => n.row.memoryBytes].map(sum);
   const over = nodes.filter((node) => node.cpuShare > LIMIT).length;
-  const Figure = ({ big, small, tone = "" }) => html`<div class="figure ${tone}"><b>${big}</b><span>${small}</span></div>`;
+  const Figure = ({ big, small, title, tone = "" }) => html`<div class="figure ${tone}" title=${title}><b>${big}</b><span>${small}</span></div>`;
   return html`<section class="figures" aria-label="Summary">
     <${Figure} big=${`${ready} of ${nodes.length}`} small="nodes ready" tone=${ready < nodes.length ? "warn" : ""} />
     <${Figure} big=${`${running} of ${vms.length}`} small="VMs running" tone=${running < vms.length ? "warn" : ""} />
     <${Figure} big=${moves.size} small=${moves.size === 1 ? "VM on the move" : "VMs on the move"} tone=${moves.size ? "move" : ""} />
-    <${Figure} big=${cpuAll ? percent(cpu / cpuAll) : "–"} small=${`CPU reserved, ${cores(cpu)}`} />
-    <${Figure} big=${memAll ? percent(mem / memAll) : "–"} small=${`memory reserved, ${bytes(mem)}`} />
+    <${Figure} big=${cpuAll ? percent(cpu / cpuAll) : "–"} small="of CPU reserved" title=${`${cores(cpu)} of ${cores(cpuAll)}`} />
+    <${Figure} big=${memAll ? percent(mem / memAll) : "–"} small="of memory reserved" title=${`${bytes(mem)} of ${bytes(memAll)}`} />
     <${Figure} big=${over} small=${`${over === 1 ? "node" : "nodes"} over ${percent(LIMIT)} CPU`} tone=${over ? "bad" : ""} />
   </section>`;
 }
@@ -65,7 +65,7 @@ export function NodeRow({ node }) {
       <${Track} node=${node} of="cpu" />
       <${Track} node=${node} of="memory" />
     </div>
-    <p class="amounts"><span class=${node.cpuShare > LIMIT ? "over" : ""}><b>${percent(node.cpuShare)}</b> ${cores(node.cpu)} of ${cores(row.cpuMilli)}</span>
+    <p class="amounts"><span class=${node.cpuShare > LIMIT ? "over" : ""}><b>${percent(node.cpuShare)}</b> ${coresOf(node.cpu, row.cpuMilli)}</span>
       <span><b>${percent(node.memoryShare)}</b> ${bytes(node.memory)} of ${bytes(row.memoryBytes)}</span></p>
   </article>`;
 }

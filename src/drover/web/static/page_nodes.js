@@ -2,7 +2,7 @@
 
 import { Act, Chip, Empty, html, NodeLink, note, perform, Phase, sure, useState, useStore, VmLink } from "./ui.js";
 import { all, ask, store } from "./store.js";
-import { cluster, STATES } from "./model.js";
+import { cluster, sentence, STATES } from "./model.js";
 import { bytes, cores, percent, plural, seconds } from "./format.js";
 import { NodeRow } from "./page_cluster.js";
 import { Why } from "./page_vm.js";
@@ -78,7 +78,7 @@ function Leaving({ vms }) {
   return html`<p>${plural(vms.length, "VM")} still here:</p><ul class="list">${vms.slice(0, 30).map(({ vm, pod, move }) => {
     const blocked = vm && vm.conditions.find((one) => one.type === "EvacuationBlocked" && one.status === "True");
     const asked = vm && vm.conditions.find((one) => one.type === "EvictionRequired" && one.status === "True");
-    return html`<li><${VmLink} ns=${pod.ns} name=${pod.vm} /> ${move ? html`→ ${move.target || "looking for a node"}, ${move.progress} %` : blocked ? html`<small class="mark bad">${blocked.message}</small>` : asked ? html`<small>waits for its turn</small>` : html`<small>was not asked to leave</small>`}</li>`;
+    return html`<li><${VmLink} ns=${pod.ns} name=${pod.vm} /> ${move && move.target ? html`→ ${move.target}, ${move.progress} %` : move ? html`<small>${sentence(move.vmop) || "looking for a node"}</small>` : blocked ? html`<small class="mark bad">${blocked.message}</small>` : asked ? html`<small>waits for its turn</small>` : html`<small>was not asked to leave</small>`}</li>`;
   })}</ul>`;
 }
 

@@ -2,7 +2,7 @@
 
 import { Act, Empty, html, NodeLink, Phase, Progress, useSeconds, useStore, VmLink, When } from "./ui.js";
 import { all } from "./store.js";
-import { byAge } from "./model.js";
+import { byAge, sentence } from "./model.js";
 import { between, bytes, moment, seconds } from "./format.js";
 import { CopyChart } from "./chart.js";
 
@@ -30,7 +30,7 @@ function Running({ vmop, move, chart }) {
       <small>${who(vmop)}, for ${seconds((Date.now() - moment(vmop.created)) / 1000)}</small>
       <div class="buttons">${migration && html`<${Act} act=${{ act: "abort", namespace: vmop.ns, name: vmop.name }} right="abort" kind="bad" disabled=${vmop.deleting}>${vmop.deleting ? "Aborting…" : "Abort"}<//>`}</div></div>
     ${migration && html`<${Progress} value=${vmop.progress} label=${`Progress of ${vmop.name}`} />`}
-    <p>${migration && html`<b>${vmop.progress} %</b> `}${vmop.message}</p>
+    <p>${migration && html`<b>${vmop.progress} %</b> `}${sentence(vmop)}</p>
     ${move && chart && html`<${CopyChart} id=${move.key} copy=${move.copy} />`}</article>`;
 }
 

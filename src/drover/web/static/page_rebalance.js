@@ -58,7 +58,7 @@ function Bars({ plan }) {
     }
   }
   if (!nodes.size) return null;
-  const Line = ({ share, kind }) => html`<div class="line ${kind}"><i class=${share > LIMIT * 100 ? "over" : ""} style=${{ width: `${Math.min(100, share)}%` }}></i><i class="limit" style=${{ left: `${LIMIT * 100}%` }}></i><span>${kind} ${percent(share / 100)}</span></div>`;
+  const Line = ({ share, kind }) => html`<div class="line ${kind}"><i class=${share > LIMIT * 100 ? "over" : ""} style=${{ width: `${Math.min(100, share)}%` }}></i><u class="limit" style=${{ left: `${LIMIT * 100}%` }}></u></div><span>${kind} <b>${percent(share / 100)}</b></span>`;
   return html`<div class="pairs" aria-label="CPU reserved before and after">${[...nodes].sort(([a], [b]) => natural(a, b)).map(([name, load]) => html`
     <div class="pair" key=${name}><b><${NodeLink} name=${name} /></b><${Line} kind="before" share=${load.before.cpu ?? 0} /><${Line} kind="after" share=${load.after.cpu ?? 0} /></div>`)}</div>`;
 }

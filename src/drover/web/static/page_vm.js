@@ -2,9 +2,10 @@
 
 import { Act, Empty, html, NodeLink, Phase, Progress, useEffect, useState, useStore, When } from "./ui.js";
 import { all, ask, get, store } from "./store.js";
-import { byAge, cluster, operationsOf } from "./model.js";
+import { cluster, operationsOf, sentence } from "./model.js";
 import { bytes, moment, plural } from "./format.js";
 import { Console } from "./console.js";
+import { Screen } from "./screen.js";
 import { CopyChart } from "./chart.js";
 
 export function Vm({ ns, name }) {
@@ -32,6 +33,7 @@ export function Vm({ ns, name }) {
       <${Conditions} list=${vm.conditions} />
     </div>
     <${Console} ns=${ns} name=${name} runs=${Boolean(vm.pod)} />
+    <${Screen} ns=${ns} name=${name} pod=${vm.pod} />
     <${Timeline} ns=${ns} name=${name} />`;
 }
 
@@ -54,9 +56,9 @@ function Buttons({ vm, move }) {
 
 function Move({ move }) {
   return html`<section class="card" aria-label="Move under way">
-    <div class="head"><h2>Moving from <${NodeLink} name=${move.source} /> to <${NodeLink} name=${move.target} /></h2><b>${move.progress} %</b></div>
+    <div class="head"><h2>Moves from <${NodeLink} name=${move.source} /> to <${NodeLink} name=${move.target} /></h2><b>${move.progress} %</b></div>
     <${Progress} value=${move.progress} label="Progress of the move" />
-    <p>${move.vmop ? move.vmop.message : ""}</p>
+    <p>${sentence(move.vmop)}</p>
     <${CopyChart} id=${move.key} copy=${move.vmm.copy} /></section>`;
 }
 
@@ -129,7 +131,9 @@ function Timeline({ ns, name }) {
     if (one.finished) found.push({ at: one.at, tone: one.phase === "Completed" ? "good" : "bad", says: `${one.type} ${one.phase.toLowerCase()}`, more: one.message });
   }
   for (const move of all("VirtualMachineMigration").values()) {
-    if (move.ns === ns && move.vm === name && move.phase === "Succeeded") found.push({ at: endOf(move), tone: "good", says: `Host changed: ${move.source} → ${move.target}`, more: move.copy.downtimeMs != null ? `guest paused for ${move.copy.downtimeMs} ms` : "" });
+    if (move.ns !== ns || move.vm !== name || !move.final) continue;
+    if (move.phase !== "Succeeded") found.push({ at: endOf(move), tone: "warn", says: `Move ${move.phase.toLowerCase()}`, more: `it stayed on ${move.source}. ${move.message}` });
+    else found.push({ at: endOf(move), tone: "good", says: `Host changed: ${move.source} → ${move.target}`, more: move.copy.downtimeMs != null ? `guest paused for ${move.copy.downtimeMs} ms` : "" });
   }
   for (const one of all("Event").values()) {
     const about = one.aboutNs === ns && ((one.kind === "VirtualMachine" && one.about === name) || (one.kind === "VirtualMachineOperation" && mine.has(one.about)));
