@@ -8,17 +8,13 @@ again until one of them changes. The runs marked ``long`` take most of a minute 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tests.proof.model import Rule
 from tests.proof.search import Verdict, search
+from tests.support.remembered import remembered
 
-from drover.lab.home import cache_dir
-
-_SOURCES = [Path(__file__).with_name(name) for name in ("model.py", "search.py")]
+_SOURCES = ("tests/proof/model.py", "tests/proof/search.py")
 
 
 @dataclass(frozen=True)
@@ -95,15 +91,5 @@ RUNS = _base() + _hold() + _mutants()
 
 def verdict(rule: Rule) -> Verdict:
     """Searched now, or remembered from an equal search."""
-    digest = hashlib.sha256(repr(rule).encode())
-    for source in _SOURCES:
-        digest.update(source.read_bytes())
-    known = cache_dir() / "proof" / f"{digest.hexdigest()[:32]}.json"
-    try:
-        return Verdict(**json.loads(known.read_text()))
-    except (OSError, ValueError, TypeError):
-        pass  # not searched yet, or not wholly written
-    found = search(rule)
-    known.parent.mkdir(parents=True, exist_ok=True)
-    known.write_text(json.dumps(dataclasses.asdict(found)))
-    return found
+    found = remembered(f"proof {rule!r}", _SOURCES, lambda: dataclasses.asdict(search(rule)))
+    return Verdict(**found)

@@ -8,6 +8,8 @@
     def test_...(group, crowd):
         assert crowd[group].result().broken == ""
 
+A group that held is remembered until the source changes.
+
 ``python -m tests.sim.crowd STORY FIRST LAST`` plays until a seed finds something, in whatever copy of
 the source PYTHONPATH names: planted bugs are hunted with it.
 """
@@ -19,7 +21,9 @@ import sys
 from collections import Counter
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tests.support.remembered import WORLD, remembered
 
 from drover.sim.main import play, replay_line
 from drover.sim.stories import Plan, Result
@@ -76,6 +80,17 @@ def verdict(plan: Plan, first: int, last: int) -> Verdict:
     return found
 
 
+def remembered_verdict(plan: Plan, first: int, last: int) -> Verdict:
+    def find() -> list[Any]:
+        found = verdict(plan, first, last)
+        return [found.broken, found.marks]
+
+    broken, marks = remembered(
+        f"seeds {plan!r} {first} {last}", WORLD, find, lambda found: not found[0]
+    )
+    return Verdict(broken, Counter(marks))
+
+
 def played(plan: Plan, request: pytest.FixtureRequest) -> Iterator[Crowd]:
     """Plays the groups of the chosen tests beside one another; for a fixture of the module."""
     chosen = {
@@ -89,7 +104,8 @@ def played(plan: Plan, request: pytest.FixtureRequest) -> Iterator[Crowd]:
     pool = ProcessPoolExecutor(AT_ONCE, mp_context=spawn)
     try:
         yield {
-            first: pool.submit(verdict, plan, first, first + GROUP - 1) for first in sorted(chosen)
+            first: pool.submit(remembered_verdict, plan, first, first + GROUP - 1)
+            for first in sorted(chosen)
         }
     finally:
         pool.shutdown(cancel_futures=True)

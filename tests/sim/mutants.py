@@ -14,6 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.remembered import WORLD, remembered
+
 ROOT = Path(__file__).parents[2]
 RULES = "tests/sim/test_scenarios_rules.py"
 FAILURES = "tests/sim/test_scenarios_failures.py"
@@ -22,6 +24,7 @@ PROMISES = "tests/sim/test_scenarios_promises.py"
 REJOIN = "tests/sim/test_scenarios_rejoin.py"
 LIMIT_S = 600  # of one mutant, against one that hangs: on a busy machine a minute is soon gone
 REBALANCE = "tests/controllers/rebalance"
+PLAYED = (*WORLD, "src/drover/cli", REBALANCE)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class Mutant:
     edits: tuple[Edit, ...]
     fails: str
     suite: str = RULES
+
+    def found_by(self, failed: list[str]) -> bool:
+        """By its scenario, and no other."""
+        return len(failed) == 1 and failed[0].startswith(self.fails)
 
 
 def _rule(number: int, name: str, *edits: Edit) -> Mutant:
@@ -327,7 +334,18 @@ def planted(mutant: Mutant, directory: Path) -> Path:
 
 
 def failing(mutant: Mutant, directory: Path) -> tuple[list[str], str]:
-    """Names of the scenarios that fail on the mutated copy, and what pytest said."""
+    """Names of the scenarios that fail on the mutated copy, and what pytest said. Remembered if it is as it should."""
+
+    def find() -> tuple[list[str], str]:
+        return _failing(mutant, directory)
+
+    failed, said = remembered(
+        f"mutants {mutant!r}", PLAYED, find, lambda found: mutant.found_by(found[0])
+    )
+    return failed, said
+
+
+def _failing(mutant: Mutant, directory: Path) -> tuple[list[str], str]:
     source = planted(mutant, directory)
     chosen = [] if mutant.suite == RULES else ["-k", mutant.fails]
     command = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.sim.mutants import MUTANTS, ROOT, Mutant, planted
+from tests.support.remembered import WORLD, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,13 @@ pytestmark = [pytest.mark.sim, pytest.mark.slow, pytest.mark.timeout(len(BUGS) *
 
 
 def hunted(mutant: Mutant, directory: Path) -> str:
-    """What the first broken seed on the mutated copy says; empty: none was."""
+    """What the first broken seed on the mutated copy says; empty: none was. Remembered if one was."""
+    return str(
+        remembered(f"hunts {mutant!r} {SEEDS}", WORLD, lambda: _hunted(mutant, directory), bool)
+    )
+
+
+def _hunted(mutant: Mutant, directory: Path) -> str:
     path = os.pathsep.join([str(planted(mutant, directory)), str(ROOT)])
     ended = subprocess.run(
         [sys.executable, "-m", "tests.sim.crowd", "evict", "1", str(SEEDS)],
