@@ -104,8 +104,9 @@ class Replayer:
             yield "the worst overload has risen"
         for name in sorted(self.broken(after) - self.broken(before)):
             yield f"{name} stands against a rule now"
-        if len(self.unsafe(after)) > len(self.unsafe(before)):
-            yield f"the loss of {sorted(self.unsafe(after) - self.unsafe(before))} finds no room now"
+        lost = self.unsafe(after) - self.unsafe(before, bound=True)
+        if len(lost) > len(self.unsafe(before) - self.unsafe(after)):
+            yield f"the loss of {sorted(lost)} finds no room now"
 
     def used(self, name: str, places: Places) -> dict[str, int]:
         there = [self.guests[guest] for guest, host in places.items() if host == name]
@@ -139,31 +140,44 @@ class Replayer:
                 found.add(guest.name)
         return found
 
-    def unsafe(self, places: Places) -> set[str]:
+    def unsafe(self, places: Places, *, bound: bool = False) -> set[str]:
         """The hosts whose guests would find no room elsewhere, all at once, by the rules about nodes and
-        anti-affinity."""
-        return {host.name for host in self.scene.hosts if not self._survives(host.name, places)}
+        anti-affinity. ``bound``: also for guests that these leave no other host at all; no room would help them."""
+        names = [host.name for host in self.scene.hosts]
+        return {name for name in names if not self._survives(name, places, bound)}
 
-    def _survives(self, lost: str, places: Places) -> bool:
-        refugees = [g for g in self.scene.guests if places[g.name] == lost]
-        refugees.sort(key=lambda guest: -guest.cpu)
+    def _survives(self, lost: str, places: Places, bound: bool) -> bool:
         rest = {name: host for name, host in places.items() if host != lost}
+        refugees = [
+            guest
+            for guest in self.scene.guests
+            if places[guest.name] == lost and (bound or self._open(guest, lost, rest))
+        ]
+        refugees.sort(key=lambda guest: -guest.cpu)
         return self._place(refugees, lost, rest)
+
+    def _open(self, guest: Guest, lost: str, places: Places) -> list[Host]:
+        """The other hosts that rules about nodes and anti-affinity leave to a guest, room or not."""
+        return [
+            host
+            for host in self.scene.hosts
+            if host.name != lost
+            and not host.cordoned
+            and not list(self.node_rules(guest, host))
+            and not any(
+                "anti-affinity" in rule for rule in self.pod_rules(guest, host, places, coming=True)
+            )
+        ]
 
     def _place(self, refugees: list[Guest], lost: str, places: Places) -> bool:
         if not refugees:
             return True
         guest, rest = refugees[0], refugees[1:]
-        for host in self.scene.hosts:
+        for host in self._open(guest, lost, places):
             used = self.used(host.name, places)
             fits = (
                 used["cpu"] + guest.cpu <= host.cpu and used["memory"] + guest.memory <= host.memory
             )
-            if host.name == lost or host.cordoned or not fits or list(self.node_rules(guest, host)):
-                continue
-            rules = self.pod_rules(guest, host, places, coming=True)
-            if any("anti-affinity" in rule for rule in rules):
-                continue
-            if self._place(rest, lost, {**places, guest.name: host.name}):
+            if fits and self._place(rest, lost, {**places, guest.name: host.name}):
                 return True
         return False

@@ -83,6 +83,13 @@ def test_two_that_must_be_apart_are_separated_by_one_move() -> None:
     assert plan.moves[0].rule is Rule.ANTI_AFFINITY
 
 
+def test_the_one_that_refuses_many_goes_and_not_the_many() -> None:
+    shy = vm("shy", "a", 1, 8, anti_affinity=apart("web"))
+    pods = [shy, *(vm(f"web{i}", "a", 1, 1, labels={"app": "web"}) for i in range(3))]
+    plan = planned([node("a"), node("b"), node("c")], pods)
+    assert steps(plan) == [("shy", "a", "b")]
+
+
 def test_a_taint_empties_its_node() -> None:
     nodes = [node("a", taints=(Taint("t"),)), node("b"), node("c")]
     plan = planned(nodes, [vm("one", "a"), vm("two", "a")])
@@ -102,6 +109,34 @@ def test_no_move_takes_the_room_that_the_loss_of_a_node_would_need() -> None:
     assert planned([node("a"), node("b"), node("c")], pods).moves == ()
     careless = replace(CPU80, n_plus_one=False)
     assert steps(planned([node("a"), node("b"), node("c")], pods, careless)) == [("v0", "a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "pods", "expected"),
+    [
+        pytest.param(
+            [node("a"), node("b")],
+            [vm(n, "a", labels={"app": "db"}, anti_affinity=apart("db")) for n in ("v0", "v1")],
+            [("v0", "a", "b")],
+            id="anti-affinity",
+        ),
+        pytest.param(
+            [node("a", taints=(Taint("t"),)), node("b")], [vm("v0", "a")], [("v0", "a", "b")],
+            id="taint",
+        ),
+        pytest.param(
+            [node("a"), node("b", zone="y"), node("c")],
+            [vm("v0", "a", node_selector=(Requirement(ZONE, Operator.IN, ("y",)),))],
+            [("v0", "a", "b")],
+            id="selector",
+        ),
+    ],
+)  # fmt: skip
+def test_where_the_rules_leave_one_node_no_loss_of_it_forbids_the_repair(
+    nodes: list[Node], pods: list[Pod], expected: list[tuple[str, str, str]]
+) -> None:
+    """A cluster of two nodes, or a VM that is meant for one: no room elsewhere would help it."""
+    assert steps(planned(nodes, pods)) == expected
 
 
 def test_the_order_of_the_input_changes_nothing() -> None:

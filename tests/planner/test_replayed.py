@@ -45,6 +45,18 @@ def test_every_prefix_of_every_plan_is_legal(first: int) -> None:
         assert compared(given, plan) == [], f"seed {seed}"
 
 
+@pytest.mark.parametrize("seed", [469, 489])
+def test_where_a_loss_could_not_be_survived_before_another_may_take_its_place(seed: int) -> None:
+    """All is repaired here, by a move that makes one host safe and another one unsafe."""
+    given = scene(seed)
+    plan, replayer = rebalance(*values_of(given), Budget(rounds=0)), Replayer(given)
+    before = replayer.unsafe(replayer.places)
+    assert list(replayer.complaints(moves_of(plan))) == []
+    after = replayer.unsafe(replayer.places)
+    assert (len(before), len(after), plan.impossible) == (1, 1, ())
+    assert before != after
+
+
 @pytest.mark.timeout(180)
 def test_the_result_of_a_plan_needs_none() -> None:
     for seed in range(30):

@@ -181,17 +181,15 @@ class Counters:
                     return False
         return True
 
-    def broken(self, vm: int, node: int) -> bool:
-        """Does the VM, on ``node`` now, stand against a rule, itself not counted?"""
-        rules = self._rules
-        for number in rules.holds[vm]:
-            code = int(rules.domain[number][node])
-            itself = number in rules.named[vm]
-            if code >= 0 and self._spoken[number].get(code, 0) > itself:
-                return True
-        for number in rules.refused[vm]:
-            code = int(rules.domain[number][node])
-            itself = number in rules.holds[vm]
-            if code >= 0 and self._holders[number].get(code, 0) > itself:
-                return True
-        return False
+    def conflicts(self, vm: int, node: int) -> int:
+        """With how many Pods the VM, on ``node`` now, is at odds; one that two rules speak of counts twice."""
+        rules, found = self._rules, 0
+        for tallies, mine, as_other in (
+            (self._spoken, rules.holds[vm], rules.named[vm]),
+            (self._holders, rules.refused[vm], rules.holds[vm]),
+        ):
+            for number in mine:
+                code = int(rules.domain[number][node])
+                itself = number in as_other
+                found += max(tallies[number].get(code, 0) - itself, 0) if code >= 0 else 0
+        return found

@@ -130,8 +130,9 @@ def _way_out(board: Board, vm: int) -> tuple[tuple[str, ...], str]:
     node = _closest(board, vm)[2]
     found = blockers(board, vm, node)
     if not found:
-        change = f"add a node; or plan without room for a lost node: {grid.names[node]} would do"
-        return (N_PLUS_ONE,), change
+        return (
+            N_PLUS_ONE,
+        ), f"add a node, or free room beside {grid.names[node]}, which would take it"
     return tuple(one.why for one in found), "; and ".join(one.change for one in found)
 
 

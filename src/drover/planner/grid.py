@@ -200,12 +200,16 @@ class Board:
             found.append(Rule.NODE_AFFINITY)
         if not grid.at_home[group, node]:
             found.append(Rule.TAINT)
-        if self._apart.broken(vm, node):
+        if self.conflicts(vm):
             found.append(Rule.ANTI_AFFINITY)
         if grid.pods[vm].affinity or grid.pods[vm].spread:
             rule = misplaced(self.picture(), grid.pods[vm])
             found += [rule] if rule is not None else []
         return tuple(found)
+
+    def conflicts(self, vm: int) -> int:
+        """With how many others it is at odds by anti-affinity where it is."""
+        return self._apart.conflicts(vm, int(self.where[vm]))
 
     def suspects(self) -> list[int]:
         """The VMs that may stand against a rule: all others have rules about nodes alone, and keep them."""

@@ -35,7 +35,9 @@ class Walk:
         if not board.targets(vm)[target] or not board.harmless(vm, target):
             return False
         board.put(vm, target)
-        if self._spare is not None and not self._spare.accept(vm, source):
+        if self._spare is not None and not self._spare.accept(
+            vm, source, repairs=rule is not Rule.BALANCE
+        ):
             board.put(vm, source)
             return False
         self.steps.append(Step(vm, source, target, rule))

@@ -82,13 +82,14 @@ def _by_excess(board: Board) -> list[int]:
 
 def _mend(board: Board, way: Way) -> None:
     """Take away the VMs that stand against a rule: first those that no other's move can help, large ones first; then,
-    of those that are in each other's way, the ones that relieve a full node most, or have the least memory."""
+    of those that are in each other's way, the ones that are in the way of most, that relieve a full node most, or have
+    the least memory."""
     grid = board.grid
     at_first = broken(grid, board)
     pinned = [vm for vm, rules in at_first.items() if PINNED & set(rules)]
     others = [vm for vm in at_first if vm not in set(pinned)]
     pinned.sort(key=lambda vm: (-weight(grid, vm), vm))
-    others.sort(key=lambda vm: (-_relief(board, vm), grid.gib[vm], vm))
+    others.sort(key=lambda vm: (-board.conflicts(vm), -_relief(board, vm), grid.gib[vm], vm))
     for vm in (*pinned, *others):
         if grid.movable[vm] and broken(grid, board, [vm]) and not go(board, vm, way.tight):
             _ = make_room(board, vm, way.tight) or clear_out(board, vm, way.tight)

@@ -2,7 +2,10 @@
 
 A node is safe when all its VMs have such places at once, within what the nodes have and by the rules about nodes and
 anti-affinity. A move changes little of that, so only what it touches is looked at again: the places on its target,
-and a place for the VM itself. A move after which a safe node would have none is refused.
+and a place for the VM itself. A move may leave no more nodes unsafe than before: a large VM that fits nowhere else,
+wherever it is, may go from one node to another. A VM that the rules leave no other node (selectors, taints,
+anti-affinity with all others where they are) makes no node unsafe, since no room would help it; else it could never
+be brought to the one node that it is meant for.
 
 Finding places is a packing problem: large VMs first, to the roomiest node, one exchange where that fails, and at
 first a search through all placements as far as it is short. A node counts as unsafe when that finds none, though a
@@ -11,6 +14,8 @@ looked at, and Pods that are no VMs are lost with their node.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -42,15 +47,23 @@ class Spare:
                 self.unsafe.add(node)
         self._log.clear()
 
-    def accept(self, vm: int, source: int) -> bool:
+    def accept(self, vm: int, source: int, *, repairs: bool = True) -> bool:
         """Is the move of the VM from ``source``, which the board has made already, harmless? False: nothing has
-        changed here, and the board must take it back."""
+        changed here, and the board must take it back. One that repairs nothing may not take the last node that the
+        rules leave to another VM."""
         self._log.clear()
+        before = set(self.unsafe)
         if self._place[vm] != NONE:
             self._release(source, vm)
-        if self._follow(vm, int(self.board.where[vm])):
-            self._recover()
+        for lost in self._strained(vm, int(self.board.where[vm]), repairs):
+            self.unsafe.add(lost)
+            if not before:  # nothing that could be mended in return
+                break
+        self._recover(before, source)
+        if len(self.unsafe) <= len(before):
+            self._unbound()
             return True
+        self.unsafe = before
         for lost, one, place, held in reversed(self._log):
             if held:
                 self._release(lost, one)
@@ -58,7 +71,8 @@ class Spare:
                 self._hold(lost, one, place)
         return False
 
-    def _follow(self, vm: int, target: int) -> bool:
+    def _strained(self, vm: int, target: int, repairs: bool) -> Iterator[int]:
+        """The nodes, safe until now, whose VMs do not all find other places after the move."""
         board, grid = self.board, self.grid
         free = grid.capacity[target] - board.used[target]
         crowded = {
@@ -69,25 +83,32 @@ class Spare:
         for lost in sorted(crowded):
             there = np.flatnonzero((board.where == lost) & (self._place == target)).tolist()
             if not self._elsewhere(lost, there):
-                return False
+                yield lost
         for one in sorted(grid.apart.kin(vm)) if grid.ruled[vm] else ():
             lost, place = int(board.where[one]), int(self._place[one])
-            if one == vm or place == NONE or lost in self.unsafe:
+            if one == vm or place == NONE or lost in self.unsafe or self._may(lost, one)[place]:
                 continue
-            if not self._may(lost, one)[place] and not self._elsewhere(lost, [one]):
-                return False
-        return target in self.unsafe or self._find(target, vm) or self._anew(target)
+            bound = not repairs and self._bound(lost, one)
+            if bound or not self._elsewhere(lost, [one]):
+                yield lost
+        if target not in self.unsafe and not (self._find(target, vm) or self._anew(target)):
+            yield target
 
-    def _recover(self) -> None:
-        """Nodes that the move has made safe are kept so from now on. With many of them unsafe none is asked: there is
-        little to lose, and much to compute."""
-        if len(self.unsafe) > FEW:
-            return
+    def _recover(self, before: set[int], source: int) -> None:
+        """Nodes that the move has made safe are kept so from now on. With many of them unsafe only its source is asked:
+        there is little to lose, and much to compute."""
         self._tries = AGAIN
-        for lost in sorted(self.unsafe):
+        for lost in sorted(before) if len(before) <= FEW else sorted({source} & before):
             vms = np.flatnonzero(self.board.where == lost).tolist()
             if self._anew(lost) or self._search(lost, self._large_first(vms)):
                 self.unsafe.discard(lost)
+
+    def _unbound(self) -> None:
+        """VMs that anti-affinity had left no other node, and now does, have a place from now on where there is room."""
+        for vm in np.flatnonzero((self._place == NONE) & self.grid.ruled).tolist():
+            lost = int(self.board.where[vm])
+            if lost not in self.unsafe:
+                self._find(lost, vm)
 
     def _elsewhere(self, lost: int, vms: list[int]) -> bool:
         """Other places for some VMs of a node."""
@@ -136,7 +157,7 @@ class Spare:
         return [vms[i] for i in np.lexsort((vms, -weight)).tolist()]
 
     def _settle(self, lost: int, vms: list[int]) -> bool:
-        """Places for VMs of a node that have none yet."""
+        """Places for VMs of a node that have none yet; those that the rules leave nowhere are left out."""
         return all(self._find(lost, vm) for vm in self._large_first(vms))
 
     def _anew(self, lost: int) -> bool:
@@ -152,6 +173,7 @@ class Spare:
         for vm in np.flatnonzero(self.board.where == lost).tolist():
             if vm in vms and self._place[vm] != NONE:
                 self._release(lost, vm)
+        vms = [vm for vm in vms if not self._bound(lost, vm)]
         if not vms:
             return True
         vm, rest = vms[0], vms[1:]
@@ -168,7 +190,7 @@ class Spare:
     def _find(self, lost: int, vm: int) -> bool:
         """A place for one VM beside those that its neighbours have; a neighbour may go elsewhere for it."""
         open_ = self._open(lost, vm)
-        if self._take(lost, vm, open_):
+        if self._take(lost, vm, open_) or self._bound(lost, vm):
             return True
         size = self.grid.size[vm]
         for place in sorted(self._of_lost[lost]):
@@ -212,6 +234,16 @@ class Spare:
             gone = {one: int(self._place[one]) for one in there if self.grid.ruled[one]}
             found &= self.board.apart_without(vm, lost, gone)
         return np.asarray(found, dtype=np.bool_)
+
+    def _bound(self, lost: int, vm: int) -> bool:
+        """Do the rules alone, with all others where they are, leave it no node but ``lost``?"""
+        allowed = self.grid.allowed[self.grid.group[vm]]
+        if not self.grid.ruled[vm]:
+            return int(allowed.sum()) == int(allowed[lost])
+        there = np.flatnonzero((self.board.where == lost) & self.grid.ruled).tolist()
+        found = allowed & self.board.apart_without(vm, lost, dict.fromkeys(there, NONE))
+        found[lost] = False
+        return not found.any()
 
     def _open(self, lost: int, vm: int) -> Bools:
         open_: Bools = self._may(lost, vm) & self._fits(lost, self.grid.size[vm])
