@@ -31,7 +31,7 @@ from drover.api.status import Invalid
 from drover.api.wire import Object
 from drover.cli.connect import Api
 from drover.cli.fence_confirm import perform
-from drover.sim.world import CONTROLLERS, GROUP, OFF, World
+from drover.sim.world import CONTROLLERS, GROUP, World
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
 
@@ -143,26 +143,6 @@ def test_a_node_that_loses_power_is_fenced_and_its_vms_start_elsewhere() -> None
         assert s.node_of("a") != node  # nothing is moved back by itself
 
     fenced_world(story)
-
-
-@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.5, 1.0, 2.5])
-def test_a_node_that_dies_as_soon_as_fencing_is_on_is_fenced_as_well(after_s: float) -> None:
-    """No renewal of it names a roster yet, and the first one is hardly made."""
-
-    async def story(stage: Stage) -> None:
-        s, world = stage.s, stage.world
-        await s.running_vm("a")
-        node = s.node_of("a")
-        late = next(other for other in world.nodes if other != node)
-        stage.do(stage.f.cut_api(late, 0.5))  # the others are armed one after the other
-        fencing = {"mode": "Watchdog", "watchdog": {"timeout": TIMEOUT}}
-        await world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": fencing}})
-        await s.until(lambda: is_armed(world.nodes[node]), "its node is armed", 20)
-        await stage.pause(after_s)
-        stage.do(stage.f.power_cycle(node, 200))
-        await elsewhere(stage, "a", node)
-
-    tell(story, nodes=3, fenced=OFF)
 
 
 def test_an_isolated_node_kills_its_vms_before_they_start_elsewhere() -> None:

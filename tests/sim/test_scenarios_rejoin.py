@@ -1,14 +1,15 @@
 """A node that was fenced, or ended its life by itself, is as good as new afterwards: it is fenced again, it is held,
-and its guests outlive its agent."""
+and its guests outlive its agent. So is one whose fencing has only just begun."""
 
 from __future__ import annotations
 
 import functools
 
 import pytest
-from tests.sim.stage import Stage
+from tests.sim.stage import Stage, tell
 from tests.sim.test_scenarios_fencing import (
     LONG_S,
+    TIMEOUT,
     apart,
     api_away,
     elsewhere,
@@ -21,9 +22,9 @@ from tests.sim.test_scenarios_fencing import (
 from drover.api import names
 from drover.api.kinds import nodefence
 from drover.api.kinds.nodefence import Roster
-from drover.api.scheme import NODE, NODEROSTER
+from drover.api.scheme import NODE, NODEGROUP, NODEROSTER
 from drover.api.wire import Object
-from drover.sim.world import GROUP, World
+from drover.sim.world import GROUP, OFF, World
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
 
@@ -150,3 +151,23 @@ def test_a_node_that_was_armed_while_its_cache_was_behind_is_fenced_as_well() ->
         await elsewhere(stage, "a", node)
 
     fenced_world(story)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.5, 1.0, 2.5])
+def test_a_node_that_dies_as_soon_as_fencing_is_on_is_fenced_as_well(after_s: float) -> None:
+    """No renewal of it names a roster yet, and the first one is hardly made."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        late = next(other for other in world.nodes if other != node)
+        stage.do(stage.f.cut_api(late, 0.5))  # the others are armed one after the other
+        fencing = {"mode": "Watchdog", "watchdog": {"timeout": TIMEOUT}}
+        await world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": fencing}})
+        await s.until(lambda: is_armed(world.nodes[node]), "its node is armed", 20)
+        await stage.pause(after_s)
+        stage.do(stage.f.power_cycle(node, 200))
+        await elsewhere(stage, "a", node)
+
+    tell(story, nodes=3, fenced=OFF)
