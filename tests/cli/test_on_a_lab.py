@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tarfile
 import termios
 import time
 from collections.abc import Iterator
@@ -251,6 +252,73 @@ def test_the_console_follows_a_vm_that_is_evicted(lab, vm, terminal):
     console.expect("still here")
     console.type("\x1d")
     assert console.end() == 0
+
+
+def test_the_report_tells_of_that_move(lab, vm, tmp_path):
+    page = tmp_path / "page.html"
+    said = lab.drover("report", "--since", "1h", "--html", str(page), "-o", "json")
+    assert said.code == 0, said.err
+    [move] = [m for m in json.loads(said.out)["moves"] if m["vm"] == f"{NAMESPACE}/my-vm"]
+    assert (move["result"], move["target"]) == ("Succeeded", value(lab, "{.status.nodeName}"))
+    assert move["downtimeMs"] > 0
+    assert f"{NAMESPACE}/my-vm" in page.read_text()
+
+
+def test_why_and_whatif_of_what_is_there(lab, vm):
+    node = value(lab, "{.status.nodeName}")
+    told = json.loads(lab.drover("why", vm, "-o", "json").out)
+    [place] = [one for one in told if one["about"] == "place"]
+    assert node in place["says"]
+    assert {"kind": "VirtualMachine", "namespace": NAMESPACE, "name": "my-vm"} in place["objects"]
+    said = lab.drover("why", node)
+    assert said.code == 0
+    assert f"{node} carries" in said.out
+    found = json.loads(lab.drover("whatif", "drain", node, "-o", "json").out)
+    mine = [step for step in found["steps"] if step["vm"] == f"{NAMESPACE}/my-vm"]
+    assert [step["source"] for step in mine] == [node]
+    assert mine[0]["target"] not in ("", node)
+    lost = lab.drover("whatif", "lose", node)
+    assert f"{NAMESPACE}/my-vm" in lost.out
+    assert "Nothing was touched." in lost.out
+
+
+PLANTED = "s3kr3t-Ohne-Ende"
+
+
+def test_a_support_bundle_holds_no_secrets(lab, vm, key, tmp_path):
+    """Planted in a Secret, in the guest's output, and (the key) in the VM's user data."""
+    public = key.with_suffix(".pub").read_text().split()[1]
+    secret = ("create", "secret", "generic", "planted", f"--from-literal=word={PLANTED}")
+    assert lab.k("-n", NAMESPACE, *secret).code == 0
+    lab.drover("console", vm, "--linger", "2s", stdin=f"echo the word is {PLANTED}\n")
+    assert PLANTED in logs(lab)
+    bundle = tmp_path / "bundle.tar.gz"
+    said = lab.drover("collect", str(bundle))
+    assert (said.code, said.err) == (0, ""), said.out
+    with tarfile.open(bundle) as tar:
+        files = {one.name: tar.extractfile(one).read().decode() for one in tar.getmembers()}
+    for name, text in files.items():
+        assert PLANTED not in text, name
+        assert public not in text, name
+        assert "PRIVATE KEY" not in text, name
+        assert "ssh_authorized_keys" not in text, name
+    assert not any("Secret" in name for name in files)
+    held = "\n".join(files)
+    for part in (
+        "objects/VirtualMachine.json",
+        "objects/Event.json",
+        "logs/controllers.log",
+        "versions.json",
+    ):
+        assert f"drover-bundle/{part}" in files
+    assert "/serial.log" in held
+    assert "/qmp-events.log" in held
+    serial = "".join(text for name, text in files.items() if name.endswith("/serial.log"))
+    assert "the word is [redacted]" in serial
+    assert bundle.stat().st_mode & 0o077 == 0
+    again = lab.drover("collect", str(bundle))
+    assert again.code == 1
+    assert "exists already" in again.err
 
 
 @pytest.fixture

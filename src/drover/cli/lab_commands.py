@@ -131,19 +131,10 @@ _outage("api-up", "api_up", "Let the API answer again.")
 @click.command(epilog=examples("version"))
 def version() -> None:
     """Show versions."""
-    import subprocess
-
-    from drover.lab.engine import find_engine
-    from drover.lab.errors import LabError
+    from drover.lab.engine import engine_version
 
     say(f"drover      {_own_version()}")
-    try:
-        engine = find_engine(os.environ)
-    except LabError:
-        say("Kubernetes  not built yet")
-        return
-    done = subprocess.run([engine, "version"], capture_output=True, text=True, check=False)
-    say(f"Kubernetes  {done.stdout.strip()}")
+    say(f"Kubernetes  {engine_version(os.environ)}")
 
 
 def _own_version() -> str:

@@ -58,6 +58,8 @@ COMMANDS = {
     "timing": Entry("timing", "command", "Show the times of fencing and their sums."),
     "doctor": Entry("doctor", "command", "Check what this machine offers."),
     "sim": Entry("sim", "command", "Run a whole cluster on virtual time, from a seed."),
+    "report": Entry("report", "command", "What happened since a time; also as one page of HTML."),
+    "collect": Entry("collect", "command", "Write a support bundle, without secrets."),
     "completion": Entry("completion", "command", "Make a shell complete commands and options."),
     "man": Entry("man", "command", "Write manual pages."),
     "version": Entry("lab_commands", "version", "Show versions."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,18 @@ def find_engine(environ: Mapping[str, str]) -> Path:
         "the control plane's program is missing: run ./drover, which builds it once, or name one "
         "in DROVER_ENGINE"
     )
+
+
+def engine_version(environ: Mapping[str, str]) -> str:
+    """What the engine says of itself, for people."""
+    try:
+        argv = [str(find_engine(environ)), "version"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+    except LabError:
+        return "not built yet"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"does not say ({error})"
+    return done.stdout.strip()
 
 
 def write_configs(home: Home) -> None:
