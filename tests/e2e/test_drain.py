@@ -194,8 +194,8 @@ def test_deleting_the_operation_cancels_until_the_next_eviction(lab, three):
         }  # fmt: skip
         path = f"/api/v1/namespaces/default/pods/{pod}/eviction"
         with cordoned(lab, HOME):
-            dry = lab.k("drain", HOME, *VMS_ONLY, "--dry-run=server", "--timeout=3s")
-            assert dry.code != 0
+            dry = lab.k("drain", HOME, *VMS_ONLY, "--dry-run=server", "--timeout=30s")
+            assert (dry.code, "would be moved first" in dry.err) == (1, True)
             assert names.EVICTION_ANNOTATION not in lab.get("pod", pod)["metadata"]["annotations"]
             argv = lab.argv("k", "create", "--raw", path, "-f", "-")
             child = subprocess.Popen(

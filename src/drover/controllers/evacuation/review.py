@@ -17,6 +17,10 @@ NOT_MIGRATABLE = "VMI {vm} is configured with an eviction strategy but is not li
 TRIGGERED = 'Eviction triggered evacuation of VMI "{key}"'
 STOPS = 'VMI "{key}" is being stopped; its Pod goes when its guest has ended'
 CHANGED = "the Pod was replaced by another one of that name; try again"
+DRY = (
+    'VMI "{key}" would be moved first, and its Pod go when it runs elsewhere; a dry run moves nothing: '
+    "`drover drain {node} --dry-run` tells where each would go"
+)
 AWAY = "the API server did not answer the review of this eviction; try again"
 
 
@@ -46,6 +50,11 @@ def judge(pod: Object | None, uid: str, holder: str) -> Next:
 def refusal(text: str) -> Refusal:
     """What kubectl drain repeats after 5 s."""
     return Refusal(text, 429, "TooManyRequests")
+
+
+def dry_refusal(key: str, node: str) -> Refusal:
+    """What kubectl drain tells and ends with. It cannot be allowed: the budget of VM Pods refuses them all."""
+    return Refusal(DRY.format(key=key, node=node))
 
 
 def words(key: str, pod: Object, before: Mark | None, doing: str) -> str:

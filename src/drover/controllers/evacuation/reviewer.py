@@ -78,8 +78,9 @@ class Reviewer:
                 return review.refusal(review.TARGET)
             case Next.MARK if not _dry(request):
                 await self._mark(key, uid)
-        if not _dry(request):
-            await self._hold(key, uid)
+        if _dry(request):
+            return review.dry_refusal(pods.vm_key(pod), pods.node_name(pod))
+        await self._hold(key, uid)
         now = await self._pod(key)
         match self._judge(now, uid):
             case Next.ALLOW:
