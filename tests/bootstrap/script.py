@@ -90,9 +90,13 @@ class Script:
         venv, image, firmware = self.told('locate; echo "$venv $image $firmware"').split()
         Path(image).mkdir(parents=True)
         Path(firmware).mkdir(parents=True)
-        prometheus = Path(self.told("prometheus_folder"))
+        prometheus, browser = (
+            Path(self.told("prometheus_folder")),
+            Path(self.told("browser_folder")),
+        )
         prometheus.mkdir(parents=True)
-        for folder in (Path(firmware), prometheus):
+        browser.mkdir(parents=True)
+        for folder in (Path(firmware), prometheus, browser):
             (folder / "why").write_text("there is none here\n")
         python = Path(venv) / "bin/python"
         python.parent.mkdir(parents=True)

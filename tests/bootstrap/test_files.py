@@ -14,6 +14,7 @@ SHELL = [
     *("tools/bootstrap/common.sh", "tools/bootstrap/needs.sh", "tools/bootstrap/stages.sh"),
     "tools/bootstrap/firmware.sh",
     "tools/bootstrap/prometheus.sh",
+    "tools/bootstrap/browser.sh",
     *(
         "tools/bootstrap/uninstall.sh",
         "tools/bootstrap/kube-from-assets",

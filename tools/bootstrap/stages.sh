@@ -7,11 +7,13 @@
 #   image      the built-in guest                 $cache/image/<hash of tools/image>
 #   firmware   a second QEMU, to upgrade to       firmware.sh; optional
 #   prometheus to test deploy/monitoring          prometheus.sh; optional, of ./test alone
+#   browser    to test the web page               browser.sh; optional, of ./test alone
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
 
 . "$root/tools/bootstrap/firmware.sh"
 . "$root/tools/bootstrap/prometheus.sh"
+. "$root/tools/bootstrap/browser.sh"
 
 # Relative names, so that every checkout finds the same builds.
 key_of() { (cd "$root" && hash_of "$@"); }
@@ -38,8 +40,14 @@ image_ready() { [[ -d $image ]]; }
 # ---- packages
 
 install_packages() {
-    local lacking before=$cache/packages-before
+    local lacking
     mapfile -t lacking < <(missing_packages)
+    apt_install "${lacking[@]}"
+}
+
+# apt_install PACKAGE...: notes what was added by it, so that uninstall can take it away.
+apt_install() {
+    local before=$cache/packages-before
     dpkg-query -W -f '${Package}\n' | sort >"$before"
     dpkg --configure -a   # a set-up that was interrupted here before
     # apt reads the lower-case names only.
@@ -47,8 +55,8 @@ install_packages() {
     export DEBIAN_FRONTEND=noninteractive
     local apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
     local code=0
-    if ! "${apt[@]}" --no-install-recommends install "${lacking[@]}"; then
-        "${apt[@]}" update && "${apt[@]}" --no-install-recommends install "${lacking[@]}" || code=$?
+    if ! "${apt[@]}" --no-install-recommends install "$@"; then
+        "${apt[@]}" update && "${apt[@]}" --no-install-recommends install "$@" || code=$?
     fi
     dpkg-query -W -f '${Package}\n' | sort | comm -13 "$before" - >>"$cache/packages-added"
     rm -f "$before"
@@ -156,6 +164,10 @@ announce() {
         announce_line prometheus "Prometheus, to test the alerts and dashboards; optional" \
             "19 MB to fetch, 94 MB kept" "10 s"
     fi
+    if [[ $lacking == *" browser "* ]]; then
+        announce_line browser "Chromium and Playwright, to test the web page; optional" \
+            "150 MB to fetch, 470 MB kept" "40 s"
+    fi
     say "./drover uninstall takes it all away again"
 }
 
@@ -234,6 +246,7 @@ build_stages() {
     [[ $lacking != *" image "* ]] || run_step image "building the guest image" build_image
     [[ $lacking != *" firmware "* ]] || run_step firmware "looking for a newer QEMU" build_firmware
     [[ $lacking != *" prometheus "* ]] || run_step prometheus "looking for Prometheus" build_prometheus
+    [[ $lacking != *" browser "* ]] || run_step browser "looking for Chromium" build_browser
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
 
