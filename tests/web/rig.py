@@ -6,6 +6,7 @@ know: who a token is, and which rights it has.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -16,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from drover.api import scheme
-from drover.api.status import Unauthorized
+from drover.api.status import Unanswered, Unauthorized
 from drover.api.wire import Object, Request, Response
 from drover.base.clock import RealClock
 from drover.base.ids import SeededIds
@@ -48,7 +49,8 @@ class Clock(RealClock):
 class Gate:
     """One token's way to the model."""
 
-    def __init__(self, api: ApiModel, token: str, revoked: set[str]) -> None:
+    def __init__(self, api: ApiModel, token: str, revoked: set[str], away: asyncio.Event) -> None:
+        self._away = away
         self._inner = api.transport() if token == ADMIN else api.stagehand()
         self._token = token
         self._revoked = revoked
@@ -58,6 +60,7 @@ class Gate:
         return self._token in TOKENS and self._token not in self._revoked
 
     async def send(self, request: Request) -> Response:
+        self._there()
         if not self._known():
             return Response(401, {"message": "Unauthorized", "reason": "Unauthorized"})
         if request.path.endswith("/selfsubjectreviews"):
@@ -75,10 +78,15 @@ class Gate:
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        self._there()
         if not self._known():
             raise Unauthorized("Unauthorized")
         async with self._inner.stream(request) as events:
             yield events
+
+    def _there(self) -> None:
+        if self._away.is_set():
+            raise Unanswered("no connection", sent=False)
 
     async def aclose(self) -> None:
         self.closed = True
@@ -93,6 +101,7 @@ class Rig:
     codes: list[str]
     revoked: set[str]
     gates: list[Gate]
+    away: asyncio.Event  # set: the API answers nobody
 
     @property
     def admin(self) -> Client:
@@ -179,9 +188,10 @@ async def serving() -> AsyncIterator[Rig]:
     codes: list[str] = []
     revoked: set[str] = set()
     gates: list[Gate] = []
+    away = asyncio.Event()
 
     async def connect(access: Access) -> Gate:
-        gates.append(Gate(api, access.token, revoked))
+        gates.append(Gate(api, access.token, revoked, away))
         return gates[-1]
 
     upstream = Access("https://model.test", token=ADMIN)
@@ -191,7 +201,7 @@ async def serving() -> AsyncIterator[Rig]:
     )  # fmt: skip
     server.invite(upstream, codes.append)
     async with server.running() as port:
-        yield Rig(server, api, clock, f"http://127.0.0.1:{port}", codes, revoked, gates)
+        yield Rig(server, api, clock, f"http://127.0.0.1:{port}", codes, revoked, gates, away)
 
 
 def vm(name: str, **more: Any) -> Object:
