@@ -1,8 +1,8 @@
 """``drover status``: what runs, what goes on, and what needs attention, with the way out.
 
-The machine's own view of the lab's processes comes first; then, within one limit and all kinds at once, what the API
-knows. An API that does not answer is told as such; one whose processes are off is not even asked. Exit codes: 0 all
-parts run and the API answers, 1 not.
+The machine's own view of the lab's processes comes first, then fencing, then all that the API knows, the kinds side by
+side. An API that says nothing for a few seconds is told as such; one whose processes are off is not even asked. Exit
+codes: 0 all parts run and the API answers, 1 not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from drover.answers.overview import MoveRow, Overview
     from drover.lab.lab import PartStatus
 
-PROBE_S = 3.0
+PROBE_S = 3.0  # for the first word of the API
+LOOK_S = 30.0  # for all the rest, of a large cluster
 MOST_TOLD = 20  # of moves, and of what needs attention
 _MEND = {
     "Off": "`drover up` starts what is off",
@@ -113,21 +114,20 @@ async def _ask(session: Session, parts: list[PartStatus]) -> Seen:
     """With all that the API knows, every kind asked for at once."""
     from drover.answers.overview import Overview
     from drover.api.status import ApiError, Unanswered
-    from drover.base.tasks import TaskScope
     from drover.cli import fence_world, why_world
     from drover.cli.connect import connected
     from drover.lab.errors import LabError
 
     try:
-        async with asyncio.timeout(PROBE_S), connected(session) as api, TaskScope("look") as scope:
-            fencing = scope.spawn(fence_world.look(api), "fencing")
+        async with asyncio.timeout(PROBE_S) as limit, connected(session) as api:
+            fencing = await fence_world.look(api)
+            limit.reschedule(asyncio.get_running_loop().time() + LOOK_S)
             world = await why_world.look(api)
-            troubles = (await fencing).troubles()
     except TimeoutError:
         return Seen(parts, silent=f"no answer within {PROBE_S:.0f} s")
     except (LabError, ApiError, Unanswered) as error:
         return Seen(parts, silent=str(error))
-    return Seen(parts, Overview(world), "", world.missing, troubles)
+    return Seen(parts, Overview(world), "", world.missing, fencing.troubles())
 
 
 def _show(seen: Seen) -> None:

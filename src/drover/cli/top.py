@@ -56,6 +56,7 @@ def command(session: Session, what: str, sort: str, once: bool, every: float, ou
 
 
 async def _run(session: Session, what: str, sort: str, every_s: float, output: str) -> None:
+    from drover.api.status import Unanswered
     from drover.cli.connect import connected
     from drover.cli.keyboard import ended_by_signals
 
@@ -66,17 +67,24 @@ async def _run(session: Session, what: str, sort: str, every_s: float, output: s
             _once(await _look(api), what, sort, output)
             return
         with ended_by_signals(this):
+            lines: list[str] = []
             while True:
-                lines = _lines(await _look(api), what, sort)
-                _draw(lines)
+                note = "Ctrl+C leaves"
+                try:
+                    lines = _lines(await _look(api), what, sort)
+                except Unanswered:  # what was seen last stays, and it is asked again
+                    note = f"The API does not answer: this is how it was. {note}"
+                _draw(lines, note)
                 await api.clock.sleep(every_s)
 
 
 async def _look(api: Api) -> Overview:
     from drover.answers.overview import Overview
+    from drover.api import scheme
     from drover.cli import why_world
 
-    return Overview(await why_world.look(api))
+    kinds = (scheme.VM, scheme.VML, scheme.VMOP, scheme.VMM, scheme.POD, scheme.NODE)
+    return Overview(await why_world.look(api, (*kinds, scheme.NODEFENCE)))
 
 
 def _once(known: Overview, what: str, sort: str, output: str) -> None:
@@ -131,10 +139,10 @@ def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count // MIB} MiB"
 
 
-def _draw(lines: list[str]) -> None:
+def _draw(lines: list[str], note: str) -> None:
     """As many as the terminal takes."""
     columns, rows = shutil.get_terminal_size()
     shown = [line[:columns] for line in lines[: max(2, rows - 2)]]
     left = len(lines) - len(shown)
-    shown += [f"and {left} more; Ctrl+C leaves"] if left > 0 else ["Ctrl+C leaves"]
+    shown.append(f"and {left} more. {note}" if left > 0 else note)
     click.echo(_HOME_AND_CLEAR + "\n".join(shown), nl=False)

@@ -32,8 +32,9 @@ def world_for(session: Session, file: str) -> World:
     return from_file(file) if file else with_api(session, look)
 
 
-async def look(api: Api) -> World:
+async def look(api: Api, kinds: Iterable[Kind] = KINDS) -> World:
     """All of it, read now, the kinds side by side."""
+    wanted = tuple(kinds)
     found: dict[str, list[Object]] = {}
     missing = []
 
@@ -46,8 +47,8 @@ async def look(api: Api) -> World:
         head = {"apiVersion": kind.api_version, "kind": kind.kind}
         found[kind.kind] = [{**head, **item} for item in items]
 
-    await all_of(*(read(kind) for kind in KINDS))
-    objects = (obj for kind in KINDS for obj in found.get(kind.kind, ()))
+    await all_of(*(read(kind) for kind in wanted))
+    objects = (obj for kind in wanted for obj in found.get(kind.kind, ()))
     return World.of(objects, api.clock.wall(), missing)
 
 
