@@ -1,0 +1,115 @@
+"""A flood of requests that last long starves the crowd it comes from, and not the controllers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.api.conftest import EDITOR
+
+from drover.api import scheme
+from drover.api.status import ApiError, TooManyRequests, Unanswered
+from drover.base.clock import RealClock
+from drover.base.tasks import TaskScope
+from drover.runtime.client import Client
+from drover.runtime.http_transport import MOST_CONNECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from tests.api.conftest import Cluster
+    from tests.support.engine import Engine
+
+    from drover.api.wire import Object
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
+
+NAMESPACE = "default"
+FLOOD = 700  # more than the API server's seats, 600
+LASTS_S = 25
+STARVED_S, TRIES = 2.0, 3
+_REVIEWS = scheme.Kind(
+    "admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations"
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def silent_review(cluster: Cluster, authority: bytes) -> AsyncIterator[None]:
+    """ConfigMaps that are made with the label ``flood`` are reviewed by somebody that never ends."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    name = cluster.name("flood")
+    review: Object = {
+        "name": "flood.drover.test",
+        "clientConfig": {
+            "url": f"https://127.0.0.1:{port}/",
+            "caBundle": base64.b64encode(authority).decode(),
+        },
+        "rules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+        ],
+        "objectSelector": {"matchLabels": {"flood": "yes"}},
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "timeoutSeconds": LASTS_S,
+        "admissionReviewVersions": ["v1"],
+    }  # fmt: skip
+    await cluster.admin.create(_REVIEWS, {"metadata": {"name": name}, "webhooks": [review]})
+    try:
+        yield
+    finally:
+        await cluster.admin.delete(_REVIEWS, name)
+        for writer in writers:
+            writer.close()
+        server.close()
+        await server.wait_closed()
+
+
+async def answered(asked: Awaitable[Object]) -> bool:
+    try:
+        async with asyncio.timeout(STARVED_S):
+            await asked
+    except (TimeoutError, TooManyRequests):
+        return False
+    return True
+
+
+async def pour(client: Client, number: int) -> None:
+    """One request that lasts until the review gives up, or we do."""
+    meta = {"name": f"flood-{number}", "namespace": NAMESPACE, "labels": {"flood": "yes"}}
+    with suppress(ApiError, Unanswered):
+        await client.create(scheme.CONFIGMAP, {"metadata": meta})
+
+
+async def test_the_controllers_are_heard_while_others_wait(
+    cluster: Cluster, engine: Engine
+) -> None:
+    clock = RealClock()
+    authority = engine.access(EDITOR).ca
+    assert authority is not None
+    async with AsyncExitStack() as stack:
+        crowd = []
+        for _ in range(0, FLOOD, MOST_CONNECTIONS):
+            transport = await engine.access(EDITOR).transport(clock)
+            stack.push_async_callback(transport.aclose)
+            crowd.append(Client(transport, timeout_s=LASTS_S))
+        await stack.enter_async_context(silent_review(cluster, authority))
+        async with TaskScope("flood") as flood:
+            for number in range(FLOOD):
+                flood.spawn(pour(crowd[number % len(crowd)], number), f"pour {number}")
+            root = (scheme.CONFIGMAP, "kube-root-ca.crt", NAMESPACE)
+            async with asyncio.timeout(LASTS_S):
+                while await answered(cluster.editor.get(*root)):
+                    await clock.sleep(0.1)
+            for who in (cluster.controllers, cluster.node_a):
+                tries = [await answered(who.get(scheme.NODE, "node-a")) for _ in range(TRIES)]
+                assert tries[-1]  # the first ones share the machine with the calls that come in
+            assert not await answered(cluster.editor.get(*root))  # it was a flood still
