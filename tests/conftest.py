@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 # One control plane and one lab for the whole session, each started by the first test that wants it.
-pytest_plugins = ["tests.support.engine", "tests.support.lab"]
+pytest_plugins = ["tests.support.engine", "tests.support.lab", "tests.support.cluster"]
 
 ENGINE_TEST_S = 180  # whoever comes first waits for its start
 LAB_TEST_S = 300

@@ -9,7 +9,7 @@ import pytest
 from drover.api import status
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Caller, Cluster
+    from tests.support.cluster import Caller, Cluster
 
     from drover.api.scheme import Kind
     from drover.api.wire import Object

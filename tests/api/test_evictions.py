@@ -12,7 +12,7 @@ from drover.api import scheme, status
 from drover.controllers.evacuation import budgets
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cluster
+    from tests.support.cluster import Cluster
 
     from drover.api.wire import Object
 

@@ -11,7 +11,7 @@ from drover.api import names, scheme, status
 from drover.api.kinds.nodegroup import PAUSE_ANNOTATIONS
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cluster
+    from tests.support.cluster import Cluster
 
     from drover.api.wire import Object
 

@@ -11,7 +11,7 @@ from tests.api.ownership import NAMESPACE, A, B
 from drover.api import names, scheme, status
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Caller, Cluster
+    from tests.support.cluster import Caller, Cluster
 
     from drover.api.wire import Object
 

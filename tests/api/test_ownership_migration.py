@@ -11,7 +11,7 @@ from tests.api.ownership import NAMESPACE, A, B, patch, refused
 from drover.api import names, scheme, status
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cluster
+    from tests.support.cluster import Cluster
 
     from drover.api.wire import Object
 

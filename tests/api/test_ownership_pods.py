@@ -13,7 +13,7 @@ from drover.api.evacuation import Blocked, BlockedReason, Mark, blocked_patch, m
 from drover.controllers.evacuation import budgets
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cluster
+    from tests.support.cluster import Cluster
 
     from drover.api.wire import Object
 
@@ -173,6 +173,21 @@ async def test_node_firmware(cluster: Cluster) -> None:
         await refused(stranger, scheme.NODE, node, change)
     after = await patch(cluster.node_a, scheme.NODE, node, change)
     assert firmware.can_run(after, "10.0.2", "pc-q35-7.2")
+
+
+async def test_node_group(cluster: Cluster) -> None:
+    node = await cluster.node_a.get(scheme.NODE, A)
+    for who, group, allowed in (
+        (cluster.node_a, "worker", True),  # at its registration
+        (cluster.node_a, "other", False),
+        (cluster.admin, "other", True),
+        (cluster.admin, None, True),
+    ):
+        change: Object = {"metadata": {"labels": {names.NODE_GROUP_LABEL: group}}}
+        if allowed:
+            await patch(who, scheme.NODE, node, change)
+        else:
+            await refused(who, scheme.NODE, node, change)
 
 
 async def a_node_lease(cluster: Cluster) -> Object:

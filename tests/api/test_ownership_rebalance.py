@@ -12,7 +12,7 @@ from tests.api.ownership import patch, refused
 from drover.api import scheme, status
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cluster
+    from tests.support.cluster import Cluster
 
     from drover.api.wire import Object
 

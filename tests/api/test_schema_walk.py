@@ -16,7 +16,7 @@ from drover.api import manifest_files, scheme, status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.api.conftest import Cluster
+    from tests.support.cluster import Cluster
 
     from drover.api.wire import Object
 

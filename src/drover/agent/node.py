@@ -114,6 +114,8 @@ class NodeKeeper:
         found: Object = {}
         for field_name, values in wanted.items():
             present = node["metadata"].get(field_name) or {}
+            if names.NODE_GROUP_LABEL in present:  # an administrator may have moved it to another
+                values = {k: v for k, v in values.items() if k != names.NODE_GROUP_LABEL}
             missing: Object = {k: v for k, v in values.items() if present.get(k) != v}
             missing |= {key: None for key in passing if key in present and key not in values}
             if missing:

@@ -16,6 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from drover.api.kinds.nodefence import Member
+from drover.runtime.tls import peer_name
 
 PATH = "/voucher"
 MOST_BYTES = 4096
@@ -58,23 +59,13 @@ class PeerServer:
             await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        node = _common_name(request)
+        node = peer_name(request)
         nonce = await request.text()
         if not node or not nonce or len(nonce) > MOST_BYTES:
             raise web.HTTPForbidden(text="only a node may ask, and with a nonce")
         if not self._asked(node):
             raise web.HTTPConflict(text=f"no voucher for {node} now")
         return web.Response(text=nonce)
-
-
-def _common_name(request: web.Request) -> str:
-    transport = request.transport
-    cert = transport.get_extra_info("peercert") if transport is not None else None
-    for part in (cert or {}).get("subject", ()):
-        for key, value in part:
-            if key == "commonName":
-                return str(value)
-    return ""
 
 
 class HttpPeers:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from drover.api.status import NotFound
 from drover.api.wire import Object
 
 VIRTUALIZATION = "virtualization.deckhouse.io"
 DROVER = "drover.dev"
 DECKHOUSE = "deckhouse.io"
+
+# What Kubernetes allows in a path segment, less what a URL gives a meaning. Names come out of other objects, where a
+# user wrote them: "../../kube-system/secrets/x" would be read with the rights of whoever follows the reference.
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[^/%?#\\\x00-\x20\x7f]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +32,13 @@ class Kind:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """The URL path of a collection, an object, or a subresource of it."""
+        """The URL path of a collection, an object, or a subresource of it.
+
+        Raises NotFound for a name that no object can have.
+        """
+        for segment in (namespace, name):
+            if segment and not _SEGMENT.fullmatch(segment):
+                raise NotFound(f"no {self.kind} can be called {segment!r}", "NotFound")
         base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         if self.namespaced and namespace:
             base += f"/namespaces/{namespace}"
@@ -70,6 +82,7 @@ CRD = Kind(
 )
 PRIORITYCLASS = Kind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False)
 CLUSTERROLE = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", False)
+ROLEBINDING = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
 CLUSTERROLEBINDING = Kind(
     "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", False
 )

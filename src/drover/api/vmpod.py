@@ -11,6 +11,7 @@ applies without a restart: where it may run, and its firmware. Wishes that need 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -77,8 +78,18 @@ def pod_name(vm_name: str, suffix: str) -> str:
 
 
 def applied_spec(vm: Object) -> dict[str, Any]:
-    """The part of the spec that a running guest keeps until its restart."""
-    return {name: value for name, value in vms.spec(vm).items() if name not in LIVE_FIELDS}
+    """The part of the spec that a running guest keeps until its restart.
+
+    Of user data written into the VM itself only a digest: nodes and viewers read Pods, and it may hold passwords. A
+    short one, which tells a change and lets nobody try passwords against it.
+    """
+    spec = {name: value for name, value in vms.spec(vm).items() if name not in LIVE_FIELDS}
+    provisioning = spec.get("provisioning") or {}
+    text = provisioning.get("userData")
+    if text is not None:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        spec["provisioning"] = {**provisioning, "userData": f"(sha256 {digest})"}
+    return spec
 
 
 def build_pod(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+WEBHOOK_PORT = 9443
+
 
 class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One process of controllers."""
@@ -22,6 +24,12 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     vm_last: str
     vm_gateway: str
     webhook_address: str  # where admission reviews are served, and how the API server reaches it
-    webhook_port: int = 9443
+    webhook_port: int = WEBHOOK_PORT
     webhook_cert_file: str = ""
     webhook_key_file: str = ""
+    webhook_client_ca_file: str = (
+        ""  # who signed the API server's own certificate; empty: anybody may ask
+    )
+    closed_networks: list[
+        str
+    ] = []  # CIDRs that VirtualImages are not fetched from, besides this host itself

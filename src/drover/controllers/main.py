@@ -9,6 +9,7 @@ not know; killed at any point it goes on from the API's truth.
 from __future__ import annotations
 
 import ipaddress
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from drover.base.clock import RealClock
 from drover.base.ids import RealIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
+from drover.controllers.access import wire as wire_access
 from drover.controllers.addresses.controller import wire as wire_addresses
 from drover.controllers.addresses.decide import Range
 from drover.controllers.classes.controller import wire as wire_classes
@@ -32,6 +34,7 @@ from drover.controllers.firmware.controller import wire as wire_firmware
 from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.images.controller import wire as wire_images
 from drover.controllers.images.fetch import UrlFetcher
+from drover.controllers.images.guard import Guard
 from drover.controllers.metrics.exposition import CONTENT_TYPE, Exposition
 from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
@@ -57,7 +60,9 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     guests = GuestNetwork(config.vm_gateway, network.prefixlen)
     wire_classes(manager)
     storage = FileStorage(Path(config.disks_dir), Path(config.images_dir))
-    wire_images(manager, storage, UrlFetcher(closed=(Path(config.disks_dir),)))
+    cluster = urllib.parse.urlsplit(config.api_server).hostname or ""
+    guard = Guard([cluster], config.closed_networks)
+    wire_images(manager, storage, UrlFetcher(closed=(Path(config.disks_dir),), guard=guard))
     wire_disks(manager, storage)
     wire_addresses(manager, Range(config.vm_first, config.vm_last))
     wire_vm(manager, VmSettings(guests, config.disks_dir, config.images_dir))
@@ -67,6 +72,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     wire_fencing(manager)
     wire_moduleconfig(manager)
     wire_budgets(manager)
+    wire_access(manager)
     picture = ClusterPicture(manager)
     evacuation = wire_evacuation(manager, picture)
     wire_firmware(manager, picture)
@@ -104,6 +110,7 @@ async def serve(config: ControllersConfig) -> None:
                     config.webhook_port,
                     config.webhook_cert_file,
                     config.webhook_key_file,
+                    config.webhook_client_ca_file,
                 )
                 pages = {"/metrics": Page(exposition.text, CONTENT_TYPE)}
                 scope.guard(WebhookServer(settings, rules, pages).run(), "webhook")

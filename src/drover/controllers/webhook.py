@@ -3,7 +3,11 @@
 One HTTPS server in the controllers' process; each rule gives a refusal, a caution or nothing for a review's request,
 when it likes: reviews of evictions are held for a while. It reads the controllers' caches, so it may lag behind: what a
 rule keeps out is kept out or checked again elsewhere too, and a webhook that is away blocks nobody by itself
-(failurePolicy Ignore). Only the API server can reach it in a lab; it holds no secrets.
+(failurePolicy Ignore).
+
+Whoever asks for a review makes things happen: that of an eviction marks the Pod. So where the API server has a
+certificate for it (``client_ca_file``), reviews are given to that certificate alone. Without one, as in a cluster whose
+API server is not ours, a network policy has to keep others away from the port. Pages are for everybody.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from typing import Any
 
 from aiohttp import web
 
+from drover.runtime.tls import peer_name
+
+CLIENT_NAME = "kube-apiserver-webhook-client"
 BODY_MOST_BYTES = 3 * 1024 * 1024
 SHUTDOWN_S = 1.0
 
@@ -53,6 +60,7 @@ class WebhookSettings:
     port: int
     cert_file: str
     key_file: str
+    client_ca_file: str = ""
 
 
 class WebhookServer:
@@ -72,7 +80,7 @@ class WebhookServer:
         """Serve for ever."""
         app = web.Application(client_max_size=BODY_MOST_BYTES)
         for path, rule in self._rules.items():
-            app.router.add_post(path, _handler(rule))
+            app.router.add_post(path, _handler(rule, bool(self._settings.client_ca_file)))
         for path, page in self._pages.items():
             app.router.add_get(path, _reader(page))
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
@@ -80,6 +88,9 @@ class WebhookServer:
         try:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(self._settings.cert_file, self._settings.key_file)
+            if self._settings.client_ca_file:
+                context.load_verify_locations(self._settings.client_ca_file)
+                context.verify_mode = ssl.CERT_OPTIONAL  # pages are read without
             address, port = self._settings.address, self._settings.port
             await web.TCPSite(runner, address, port, ssl_context=context).start()
             await asyncio.Event().wait()
@@ -87,8 +98,10 @@ class WebhookServer:
             await runner.cleanup()
 
 
-def _handler(rule: Rule) -> Callable[[web.Request], Any]:
+def _handler(rule: Rule, only_the_api_server: bool) -> Callable[[web.Request], Any]:
     async def handle(request: web.Request) -> web.Response:
+        if only_the_api_server and peer_name(request) != CLIENT_NAME:
+            raise web.HTTPForbidden(text=f"only {CLIENT_NAME} may ask for reviews")
         review = await request.json()
         return web.json_response(answer(review, await rule(review["request"])))
 

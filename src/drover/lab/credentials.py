@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 
 from drover.api import names
+from drover.controllers.config import WEBHOOK_PORT
+from drover.controllers.webhook import CLIENT_NAME as WEBHOOK_CLIENT
 from drover.lab.home import Home, Settings
 from drover.lab.pki import (
     Authority,
@@ -43,6 +45,7 @@ def ensure_all(home: Home, settings: Settings, now: datetime.datetime) -> None:
     for name in ("controller-manager", "scheduler"):
         write_kubeconfig(home.pki / f"{name}.kubeconfig", home.pki, name, inside)
     write_kubeconfig(home.kubeconfig, home.pki, "admin", inside)
+    write_webhook_client(home.pki, f"{settings.topology.machine}:{WEBHOOK_PORT}")
 
 
 def _control_plane_leaves(home: Home, settings: Settings) -> list[Leaf]:
@@ -63,6 +66,7 @@ def _control_plane_leaves(home: Home, settings: Settings) -> list[Leaf]:
         leaf("controller-manager", "system:kube-controller-manager"),
         leaf("scheduler", "system:kube-scheduler"),
         leaf("kubelet-client", "kube-apiserver-kubelet-client"),
+        leaf("webhook-client", WEBHOOK_CLIENT),
         server("apiserver", api_names),
         server("webhook", (topology.machine,)),
     ]
@@ -96,6 +100,20 @@ def _ensure_migration(
         leaf = Leaf(cert, key, node, names=(node, address), server=server, client=not server)
         ensure_leaf(authority, leaf, now)
     write_private(directory / "ca-cert.pem", (home.pki / "migration-ca.crt").read_bytes())
+
+
+def write_webhook_client(pki: Path, webhook: str) -> None:
+    """What the API server shows to the webhook at ``host:port``. Its form is a kubeconfig whose users are hosts."""
+    client = {
+        "client-certificate": str(pki / "webhook-client.crt"),
+        "client-key": str(pki / "webhook-client.key"),
+    }
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "users": [{"name": webhook, "user": client}],
+    }
+    write_private(pki / "webhook-client.kubeconfig", json.dumps(content, indent=2).encode() + b"\n")
 
 
 def write_kubeconfig(path: Path, pki: Path, user: str, server: str) -> None:

@@ -88,7 +88,19 @@ def write_configs(home: Home) -> None:
         },
     }
     (home.run / "etcd.yaml").write_text(json.dumps(etcd, indent=2) + "\n")
+    # The API server shows the webhook who it is: nobody else is given reviews.
+    webhook = {
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "WebhookAdmissionConfiguration",
+        "kubeConfigFile": str(home.pki / "webhook-client.kubeconfig"),
+    }
+    admission = {
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "AdmissionConfiguration",
+        "plugins": [{"name": "ValidatingAdmissionWebhook", "configuration": webhook}],
+    }
     (home.run / "authentication.yaml").write_text(json.dumps(authentication, indent=2) + "\n")
+    (home.run / "admission.yaml").write_text(json.dumps(admission, indent=2) + "\n")
 
 
 def control_plane_parts(home: Home, topology: Topology, engine: Path) -> list[Part]:
@@ -139,6 +151,7 @@ def _apiserver_flags(home: Home, topology: Topology) -> list[str]:
         f"--authentication-config={home.run}/authentication.yaml",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
+        f"--admission-control-config-file={home.run}/admission.yaml",
         "--enable-bootstrap-token-auth",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={pki}/service-accounts.pub",

@@ -168,7 +168,7 @@ class Lab:
             return Settings(claim_index(self.home, taken), wanted)
         if stored.index in taken:
             raise LabError(
-                f"this lab's networks ({stored.topology.vm_cidr}, {stored.topology.infra_net}.0/24)"
+                f"this lab's networks ({stored.topology.vm_cidr}, {stored.topology.infra_cidr})"
                 f" are in use by something else on this machine: `ip route` shows it; free them, "
                 f"or start over with `drover reset`"
             )

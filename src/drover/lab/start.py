@@ -74,6 +74,8 @@ def _controllers(home: Home, settings: Settings) -> ControllersConfig:
         webhook_address=topology.machine,
         webhook_cert_file=f"{home.pki}/webhook.crt",
         webhook_key_file=f"{home.pki}/webhook.key",
+        webhook_client_ca_file=f"{home.pki}/ca.crt",
+        closed_networks=[topology.infra_cidr],
     )
 
 
@@ -110,7 +112,7 @@ def start_parts(home: Home, settings: Settings, progress: Progress) -> None:
     found = processes.inits(home.lab_id)
     if SWITCH not in found:
         found[SWITCH] = _start_switch(home)
-        progress("network", f"{settings.topology.infra_net}.0/24, {settings.topology.vm_cidr}")
+        progress("network", f"{settings.topology.infra_cidr}, {settings.topology.vm_cidr}")
     links.plug_machine(found[SWITCH], home.lab_id, settings.topology)
     if CONTROL_PLANE not in found:
         _start_control_plane(home, settings, found[SWITCH])

@@ -27,6 +27,10 @@ class Topology:
         return f"10.67.{10 + self.index}"
 
     @property
+    def infra_cidr(self) -> str:
+        return f"{self.infra_net}.0/24"
+
+    @property
     def vm_net(self) -> str:
         return f"10.66.{10 + self.index}"
 

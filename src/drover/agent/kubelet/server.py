@@ -24,6 +24,7 @@ from drover.agent.kubelet.console import Consoles, ConsoleUnavailable
 from drover.agent.kubelet.tunnel import Tunnels
 from drover.base.clock import Clock
 from drover.base.tasks import TaskScope
+from drover.runtime.tls import peer_name
 
 CLIENT_NAME = "kube-apiserver-kubelet-client"
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
@@ -220,14 +221,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def _only_the_api_server(request: web.Request, handler: Handler) -> web.StreamResponse:
-    peer = request.transport.get_extra_info("peercert") if request.transport is not None else None
-    names = [
-        value
-        for part in (peer or {}).get("subject", ())
-        for key, value in part
-        if key == "commonName"
-    ]
-    if names != [CLIENT_NAME]:
+    if peer_name(request) != CLIENT_NAME:
         raise web.HTTPForbidden(text=f"only {CLIENT_NAME} may ask")
     return await handler(request)
 

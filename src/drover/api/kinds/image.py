@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,6 +59,14 @@ def url(image: Obj) -> str:
     """Where it is fetched from; empty when the source is another object."""
     source = (image.get("spec") or {}).get("dataSource") or {}
     return str((source.get("http") or {}).get("url", ""))
+
+
+def shown_url(text: str) -> str:
+    """A URL for messages and logs: without user, password, query and fragment, which may be secrets."""
+    scheme, sign, rest = text.partition("://")
+    place = re.split(r"[?#]", rest)[0]
+    host, slash, path = place.partition("/")
+    return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def checksum(image: Obj) -> dict[str, str]:

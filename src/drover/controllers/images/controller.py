@@ -74,7 +74,8 @@ class Images:
             case decide.Refuse(message):
                 await self._fail(image, message, ImagePhase.FAILED)
             case decide.Provision(url, checksums):
-                return await self._provision(image, Source(url, dict(checksums)))
+                trusted = not self._kind.namespaced
+                return await self._provision(image, Source(url, dict(checksums), trusted))
             case decide.Show(waiting):
                 await self._show(image, view.users, waiting)
             case decide.Remove():

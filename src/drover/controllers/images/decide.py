@@ -84,7 +84,7 @@ def _source(view: ImageView) -> Step:
             "file URLs are for ClusterVirtualImages only: they read the host of the controllers"
         )
     if scheme not in ("http", "https", "file"):
-        return Refuse(f"{url}: use an http, https or file URL")
+        return Refuse(f"{images.shown_url(url)}: use an http, https or file URL")
     return Provision(url, tuple(sorted(images.checksum(view.image).items())))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import posixpath
@@ -15,17 +14,23 @@ from drover.api.kinds import disk as vdisks
 from drover.api.kinds import image as images
 from drover.api.kinds import ip as ips
 from drover.api.kinds import pod as pods
-from drover.api.kinds import vm as vms
 from drover.api.kinds.pod import PodPhase
 from drover.api.kinds.vm import DeviceKind
 from drover.api.machine import GuestNetwork
-from drover.api.meta import name_of, namespace_of, owner_reference, uid_of, without_finalizer
-from drover.api.scheme import POD, SECRET, VDISK, VM, VML
-from drover.api.status import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
+from drover.api.meta import name_of, namespace_of, uid_of, without_finalizer
+from drover.api.scheme import POD, VDISK, VM, VML
+from drover.api.status import (
+    ApiError,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+)
 from drover.api.wire import Object
 from drover.base.checks import require
 from drover.controllers.holding import may_run
-from drover.controllers.vm import intents, lease
+from drover.controllers.vm import intents, lease, userdata
 from drover.controllers.vm.gather import Caches
 from drover.controllers.vm.view import Device, Refusal, VmView
 from drover.runtime.manager import Manager
@@ -148,7 +153,10 @@ class Actor:
         require(view.vmclass is not None and view.claim is not None, "a start without its needs")
         assert view.vmclass is not None
         assert view.claim is not None
-        secret = vms.user_data_secret(view.vm) or await self._own_secret(view.vm)
+        try:
+            secret = await userdata.secret_of(self._client, view.vm)
+        except Forbidden as error:
+            return self._refused(view, error)
         machine = machines.machine_of(
             view.vm,
             view.vmclass,
@@ -162,14 +170,17 @@ class Actor:
         try:
             pod = await self._client.create(POD, wanted)
         except (Forbidden, Invalid, BadRequest) as error:
-            # A quota, a PriorityClass, a bad selector: the user has to know, and may mend it.
-            until_s = self._clock.monotonic() + REFUSED_S
-            self.refusals[view.uid] = Refusal(error.message, until_s)
-            return False
+            return self._refused(view, error)
         self.refusals.pop(view.uid, None)
         self._log.mark("vm.pod-created", vm=name_of(view.vm), pod=name)
         self._caches.pods.observe(pod)
         return True
+
+    def _refused(self, view: VmView, error: ApiError) -> bool:
+        """A quota, a PriorityClass, a bad selector: the user has to know, and may mend it."""
+        until_s = self._clock.monotonic() + REFUSED_S
+        self.refusals[view.uid] = Refusal(error.message, until_s)
+        return False
 
     def _disks(self, view: VmView) -> list[dict[str, Any]]:
         ordered = any(device.ref.boot_order for device in view.devices)
@@ -189,21 +200,6 @@ class Actor:
         if device.ref.kind is DeviceKind.DISK:
             return posixpath.join(self._settings.disks_dir, vdisks.path(device.obj))
         return posixpath.join(self._settings.images_dir, images.path(device.obj))
-
-    async def _own_secret(self, vm: Object) -> str:
-        """Inline user data goes to the node as a Secret too; empty when there is none."""
-        text = vms.user_data(vm)
-        if text is None:
-            return ""
-        name, namespace = f"d8v-ci-{name_of(vm)}", namespace_of(vm)
-        data = {"userData": base64.b64encode(text.encode()).decode()}
-        meta = {"name": name, "namespace": namespace, "ownerReferences": [owner_reference(VM, vm)]}
-        try:
-            await self._client.create(SECRET, {"metadata": meta, "type": "Opaque", "data": data})
-        except AlreadyExists:
-            owners = {"ownerReferences": meta["ownerReferences"]}
-            await self._client.patch(SECRET, name, namespace, {"metadata": owners, "data": data})
-        return name
 
     async def _acquire(
         self, view: VmView, pod: Object, released: Object, disks: tuple[str, ...]

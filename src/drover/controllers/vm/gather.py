@@ -162,7 +162,7 @@ async def gather(
         claim_name=claim_key.partition("/")[2],
         devices=tuple(Device(ref, caches.device(namespace, ref)) for ref in vms.devices(vm)),
         held_disks=tuple(caches.disks.by_index("holder", uid_of(vm))),
-        secret_problem="" if under_way else await _secret_problem(client, vm),
+        secret_problem="" if under_way else await secret_problem(client, vm),
         refusal=refusal.message if refusal is not None else "",
         refusal_wait_s=refusal.until_s - clock.monotonic() if refusal is not None else 0.0,
         qemu_version="".join(told) or before,  # a guest that has just arrived is not told of yet
@@ -179,7 +179,8 @@ def _owned(pod: Object, vm: Object) -> bool:
     return any(ref["uid"] == uid_of(vm) for ref in pod["metadata"].get("ownerReferences") or [])
 
 
-async def _secret_problem(client: Client, vm: Object) -> str:
+async def secret_problem(client: Client, vm: Object) -> str:
+    """Why the Secret that the VM names cannot serve; empty when it can, or none is named."""
     name = vms.user_data_secret(vm)
     if not name:
         return ""

@@ -110,10 +110,12 @@ class Cluster:
         for node, caller in (("node-a", self.node_a), ("node-b", self.node_b)):
             await _once(caller, scheme.NODE, {"metadata": {"name": node}})
         for role in _EDITOR_ROLES:
-            await _once(self.admin, _ROLEBINDING, _binding("default", role))
+            await _once(self.admin, scheme.ROLEBINDING, _binding("default", role))
         # More than users get, so that only the policy stands between them and a node's Lease.
         await _once(self.admin, scheme.CLUSTERROLE, _LEASE_EDITOR)
-        await _once(self.admin, _ROLEBINDING, _binding("kube-node-lease", "test-lease-editor"))
+        await _once(
+            self.admin, scheme.ROLEBINDING, _binding("kube-node-lease", "test-lease-editor")
+        )
         await self._policies_hold()
 
     async def _policies_hold(self) -> None:
@@ -131,7 +133,6 @@ class Cluster:
                 await asyncio.sleep(0.1)
 
 
-_ROLEBINDING = scheme.Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
 _LEASE_EDITOR: Object = {
     "metadata": {"name": "test-lease-editor"},
     "rules": [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]}],
