@@ -1,0 +1,48 @@
+"""`drover web` on a real lab, in a real browser: the printed link, a move seen crossing over, the serial console."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from tests.e2e.vms import Vm, make
+from tests.support.lab import RunningLab
+from tests.web import browser as browsers
+from tests.web.browser import chromium, opened
+from tests.web.shots import server
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, browsers.wanted]
+
+
+@pytest.fixture
+def moving(lab: RunningLab) -> Iterator[Vm]:
+    vm = make(lab, "web-vm")
+    vm.wait_booted()
+    yield vm
+    vm.delete()
+
+
+def test_a_vm_is_moved_and_typed_at(lab: RunningLab, moving: Vm) -> None:
+    asyncio.run(_story(lab, moving))
+
+
+async def _story(lab: RunningLab, vm: Vm) -> None:
+    source = vm.status["nodeName"]
+    async with server(lab.home.path) as link, chromium() as browser, opened(browser, link) as page:
+        await page.get_by_role("link", name=f"default/{vm.name}: Running").wait_for()
+        await page.goto(f"{link.partition('#')[0]}#/vm/default/{vm.name}")
+        await page.get_by_text(f"It is on {source}").first.wait_for()
+        console = page.get_by_role("region", name="Serial console")
+        await console.get_by_role("button", name="Open").click()
+        await page.get_by_text("attached").wait_for()
+        await page.keyboard.type("\necho typed-$((6*7))\n", delay=20)
+        await console.get_by_text("typed-42").first.wait_for()
+        await page.get_by_role("button", name="Evict").click()
+        await page.get_by_text(f"Host changed: {source} →").wait_for(timeout=120_000)
+        # The console has followed the guest to its new host.
+        await page.get_by_text("attached").wait_for()
+        await console.locator(".screen").click()
+        await page.keyboard.type("\necho moved-$((6*7))\n", delay=20)
+        await console.get_by_text("moved-42").first.wait_for(timeout=60_000)
+    assert vm.status["nodeName"] != source

@@ -1,0 +1,106 @@
+"""A real API server decides: a viewer's token sees and cannot act, a link has the rights of its kubeconfig."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from tests.web.rig import Browser, everything, until, vm
+
+from drover.api import scheme
+from drover.base.clock import RealClock
+from drover.base.ids import RealIds
+from drover.base.log import Log
+from drover.runtime.client import Client
+from drover.web.server import Options, Server
+
+if TYPE_CHECKING:
+    from tests.support.engine import Engine
+
+pytestmark = [pytest.mark.engine]
+
+
+async def viewer_token(client: Client) -> str:
+    """Of an account that has Kubernetes' own role `view`."""
+    meta = {"name": "web-viewer", "namespace": "default"}
+    await client.create(scheme.SERVICEACCOUNT, {"metadata": meta})
+    await client.create(
+        scheme.CLUSTERROLEBINDING,
+        {
+            "metadata": {"name": "web-viewer"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "view",
+            },
+            "subjects": [{"kind": "ServiceAccount", **meta}],
+        },
+    )
+    path = scheme.SERVICEACCOUNT.path("default", "web-viewer", "token")
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    return str((await client.post(path, asked))["status"]["token"])
+
+
+async def test_rights_are_those_of_whoever_logs_in(engine: Engine) -> None:
+    clock = RealClock()
+    access = engine.access("drover-admin", ["system:masters"])
+    transport = await access.transport(clock)
+    client = Client(transport)
+    codes: list[str] = []
+    server = Server(Options(access), clock, RealIds(), Log(clock, lambda entry: None))
+    server.invite(access, codes.append)
+    try:
+        token = await viewer_token(client)
+        await client.create(scheme.VM, vm("web-one"))
+        async with asyncio.timeout(60), server.running() as port:
+            base = f"http://127.0.0.1:{port}"
+            await _viewer(base, token)
+            await _linked(base, codes[0])
+    finally:
+        await client.delete(scheme.VM, "web-one", "default")
+        await client.delete(scheme.CLUSTERROLEBINDING, "web-viewer")
+        await client.delete(scheme.SERVICEACCOUNT, "web-viewer", "default")
+        await transport.aclose()
+
+
+async def _viewer(base: str, token: str) -> None:
+    async with _browser(base) as http:
+        browser = Browser(http, base)
+        assert (await browser.login(token=token[:-4] + "AAAA"))[0] == 401
+        status, told = await browser.login(token=token)
+        assert (status, told["user"]) == (200, "system:serviceaccount:default:web-viewer")
+        assert set(told["may"].values()) == {False}
+        async with browser.live() as events:
+            assert "Node" in (await until(events, "state"))["missing"]
+            assert (scheme.VM.kind, "default/web-one") in await _filled(events)
+        status, told = await browser.act(act="stop", namespace="default", name="web-one")
+        assert status == 403
+        assert "web-viewer" in told["error"]
+        assert "virtualmachineoperations" in told["error"]
+
+
+async def _filled(events: object) -> object:
+    """All rows, once something is there: the first telling may come before the first list."""
+    rows = await everything(events)  # type: ignore[arg-type]
+    while (scheme.VM.kind, "default/web-one") not in rows:
+        changes = await until(events, "changes")  # type: ignore[arg-type]
+        rows.update({(kind, key): row for kind, key, row in changes})
+    return rows
+
+
+async def _linked(base: str, code: str) -> None:
+    async with _browser(base) as http:
+        browser = Browser(http, base)
+        status, told = await browser.login(code=code)
+        assert (status, told["user"]) == (200, "drover-admin")
+        assert set(told["may"].values()) == {True}
+        status, told = await browser.act(act="start", namespace="default", name="web-one")
+        assert status == 200, told
+        name = told["said"].rpartition(" ")[2]
+        assert (await browser.act(act="abort", namespace="default", name=name))[0] == 200
+
+
+def _browser(base: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True))
