@@ -242,6 +242,39 @@ def test_a_vm_that_nothing_can_take_waits_with_the_reason_and_goes_when_it_can(l
     assert not vm.condition("EvacuationBlocked")
 
 
+def set_affinity(lab: RunningLab, vm: Vm, rule: dict[str, Any] | None) -> None:
+    patch = json.dumps({"spec": {"affinity": rule}})
+    assert lab.k("patch", "vm", vm.name, "--type=merge", "-p", patch).code == 0
+
+
+def test_vms_that_must_stay_together_move_as_a_group(lab, three):
+    """Each alone could go nowhere: the other one is where it must be."""
+    pair = three[:2]
+    gather(lab, pair)
+    term = {
+        "topologyKey": names.HOSTNAME_LABEL,
+        "labelSelector": {"matchLabels": {"together": "yes"}},
+    }
+    rule = {
+        "virtualMachineAndPodAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    }
+    for vm in pair:
+        assert lab.k("label", "vm", vm.name, "together=yes").code == 0
+    try:
+        for vm in pair:
+            set_affinity(lab, vm, rule)
+        with cordoned(lab, HOME):
+            said = drain(lab, HOME, *VMS_ONLY)
+            assert said.code == 0, said.out + said.err
+            places = {vm.wait("Running")["nodeName"] for vm in pair}
+        assert len(places) == 1
+        assert places <= set(OTHERS)
+    finally:
+        for vm in pair:
+            set_affinity(lab, vm, None)
+            lab.k("label", "vm", vm.name, "together-")
+
+
 def test_uncordon_calls_off_what_waits_and_two_drains_do_not_hang(lab, three):
     gather(lab, three)
     faults.slow(lab.lab, HOME, SLOW_BYTES)
