@@ -197,6 +197,27 @@ def test_port_forward_reaches_the_guest(lab, vm):
             assert line.recv(8) == b""
 
 
+def test_kubectl_port_forwards_too(lab, vm):
+    command = subprocess.Popen(
+        lab.argv("k", "-n", NAMESPACE, "port-forward", value(lab, POD), ":22"),
+        cwd=CHECKOUT,
+        env=lab.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert command.stdout is not None
+        found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+)", command.stdout.readline())
+        assert found is not None
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", int(found[1])), 10) as line:
+                assert line.recv(8) == b"SSH-2.0-"
+    finally:
+        command.kill()
+        command.communicate()
+
+
 def test_vnc_shows_the_screen(lab, vm):
     with (
         serving(lab, "vnc", vm) as (told,),

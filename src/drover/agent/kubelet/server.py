@@ -3,8 +3,8 @@
 Attach speaks the API server's WebSocket protocol (``v4`` and ``v5.channel.k8s.io``): each message begins with a channel
 byte: 0 input, 1 output, 2 errors, 3 the final status, 4 the terminal's size, and in v5 255 closes a channel.
 ``exec`` knows one word, ``vnc``, which is the guest's screen; any other is refused by name: there is no process of ours
-inside a guest. ``portForward`` speaks WebSocket alone (tunnel.py); kubectl's own port-forward asks for SPDY and is
-refused with the way out.
+inside a guest. ``portForward`` speaks WebSocket: with one connection each for drover (tunnel.py), with many by SPDY for
+kubectl (forwards.py).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
-from drover.agent.kubelet import serial_log
+from drover.agent.kubelet import forwards, serial_log
 from drover.agent.kubelet.console import Consoles, ConsoleUnavailable
 from drover.agent.kubelet.tunnel import Tunnels
 from drover.base.clock import Clock
@@ -150,20 +151,25 @@ class KubeletServer:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         places = self._places(request)
+        if forwards.PROTOCOL in request.headers.get("Sec-WebSocket-Protocol", ""):
+            async with self._socket(request, "", (forwards.PROTOCOL,)) as socket:
+                connect = partial(self._tunnels.connect, places.address)
+                await forwards.Forwards(socket, connect).run()
+            return socket
         port = request.query.get("port", "")
         if not (port.isdecimal() and 0 < int(port) < 65536):
-            hint = f"{port!r} is no port, or not asked for by WebSocket: use drover port-forward"
+            hint = f"{port!r} is no port, or not asked for by WebSocket: use kubectl 1.31 or newer"
             raise web.HTTPBadRequest(text=hint)
-        async with self._socket(request, "use drover port-forward") as socket:
+        async with self._socket(request, "use kubectl 1.31 or newer") as socket:
             await self._tunnels.to_port(socket, places.address, int(port))
         return socket
 
     @contextlib.asynccontextmanager
     async def _socket(
-        self, request: web.Request, hint: str
+        self, request: web.Request, hint: str, protocols: tuple[str, ...] = PROTOCOLS
     ) -> AsyncIterator[web.WebSocketResponse]:
         """The caller's, as long as it is served. ``hint`` is for who asks in another way."""
-        socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_MOST_BYTES)
+        socket = web.WebSocketResponse(protocols=protocols, max_msg_size=MESSAGE_MOST_BYTES)
         if not socket.can_prepare(request).ok:
             raise web.HTTPBadRequest(text=hint)
         await socket.prepare(request)

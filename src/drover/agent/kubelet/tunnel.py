@@ -27,6 +27,7 @@ TUNNELS_MOST = 128  # of a node
 CLOSE = 255
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Opening = contextlib.AbstractAsyncContextManager[Stream]
 
 
 class NoTunnel(Exception):
@@ -66,28 +67,34 @@ class Tunnels:
 
     async def to_port(self, socket: web.WebSocketResponse, address: str, port: int) -> None:
         """Join ``socket`` to a port of a guest on this node, until either side ends."""
-        where = f"port {port} of {address}"
-        await self._join(socket, forwarding(port), _connected(where, address, port))
+        await self._join(socket, forwarding(port), self.connect(address, port))
 
     async def to_socket(self, socket: web.WebSocketResponse, path: Path | None) -> None:
         """Join ``socket`` to a guest's screen, until either side ends."""
-        await self._join(socket, EXEC, _connected("the screen", path))
+        await self._join(socket, EXEC, self._counted(_connected("the screen", path)))
+
+    def connect(self, address: str, port: int) -> Opening:
+        """A connection to a port of a guest on this node. Entering it raises NoTunnel."""
+        return self._counted(_connected(f"port {port} of {address}", address, port))
+
+    @contextlib.asynccontextmanager
+    async def _counted(self, opening: Opening) -> AsyncIterator[Stream]:
+        if self._open >= TUNNELS_MOST:
+            raise NoTunnel(f"{TUNNELS_MOST} tunnels into VMs of this node are open already")
+        self._open += 1
+        try:
+            async with opening as stream:
+                yield stream
+        finally:
+            self._open -= 1
 
     async def _join(
-        self,
-        socket: web.WebSocketResponse,
-        channels: Channels,
-        opening: contextlib.AbstractAsyncContextManager[Stream],
+        self, socket: web.WebSocketResponse, channels: Channels, opening: Opening
     ) -> None:
         why = ""
         with contextlib.suppress(ConnectionError):
             for channel in (channels.out, channels.status) if channels.head else ():
                 await socket.send_bytes(bytes([channel]) + channels.head)
-            if self._open >= TUNNELS_MOST:
-                why = f"{TUNNELS_MOST} tunnels into VMs of this node are open already"
-                await socket.send_bytes(channels.failure(why))
-                return
-            self._open += 1
             try:
                 async with opening as (reader, writer), TaskScope("tunnel") as scope:
                     out = scope.spawn(_out(socket, channels.out, reader), "out")
@@ -95,8 +102,6 @@ class Tunnels:
                     await wait_first(out, into)
             except NoTunnel as none:
                 why = str(none)
-            finally:
-                self._open -= 1
             if why or not channels.head:
                 await socket.send_bytes(channels.failure(why))
 
