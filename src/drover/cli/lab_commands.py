@@ -55,6 +55,7 @@ def up(session: Session, nodes: int | None) -> None:
     say(f"  {PROGRAM} k get nodes")
     say(f"  {PROGRAM} k apply -f examples/linux-vm.yaml")
     say(f"  {PROGRAM} k get vm -w")
+    say(f"  {PROGRAM} web            # a page that shows all of it live")
 
 
 @click.command(epilog=examples("down"))

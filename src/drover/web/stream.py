@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 GATHER_S = 0.1  # changes are told together
 ALIVE_S = 15.0  # a sign of life, so that both ends notice a cut
 ROWS_AT_ONCE = 1_000
+LOOKS_MOST = 100  # how often, at every GATHER_S, a first telling waits for what is still being read
 
 
 def message(event: str, data: Any) -> bytes:
@@ -60,7 +61,9 @@ async def live(request: web.Request, clock: Clock) -> web.StreamResponse:
 
 
 async def _tell(feed: Feed, line: Line, response: web.StreamResponse, clock: Clock) -> None:
-    told: dict[str, Any] = {}
+    told = state_of(feed)
+    await response.write(message("state", told))
+    await _settled(feed, clock)
     while not feed.ended:
         if not await line.wait(ALIVE_S):
             await response.write(b": alive\n\n")
@@ -78,3 +81,11 @@ async def _tell(feed: Feed, line: Line, response: web.StreamResponse, clock: Clo
         if not feed.ended:
             await clock.sleep(GATHER_S)
     await response.write(message("bye", {"why": feed.ended}))
+
+
+async def _settled(feed: Feed, clock: Clock) -> None:
+    """Until all that may be seen was read, so that a large cluster is told once; not for ever."""
+    for _ in range(LOOKS_MOST):
+        if feed.synced or feed.ended or not feed.alive:
+            return
+        await clock.sleep(GATHER_S)

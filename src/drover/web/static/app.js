@@ -132,8 +132,7 @@ function Login() {
       ${error && html`<p class="banner bad" role="alert">${error}</p>`}
       <button type="submit" class="strong" disabled=${busy}>${busy ? "Logging in…" : "Log in"}</button>
     </form>
-    <p>You see and do here what Kubernetes lets you, nothing more. A token comes from
-      <code>drover k create token NAME</code>; on the machine of the lab, <code>drover web</code> prints a link that needs none.</p>
+    <p>You see and do here what Kubernetes lets you, nothing more. A token comes from <code>drover k create token NAME</code>; on the machine of the lab, <code>drover web</code> prints a link that needs none.</p>
   </main>`;
 }
 

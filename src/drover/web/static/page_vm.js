@@ -137,7 +137,7 @@ function Timeline({ ns, name }) {
   }
   for (const one of all("Event").values()) {
     const about = one.aboutNs === ns && ((one.kind === "VirtualMachine" && one.about === name) || (one.kind === "VirtualMachineOperation" && mine.has(one.about)));
-    if (about) found.push({ at: one.at, tone: one.type === "Warning" ? "warn" : "idle", says: one.reason, more: one.message + (one.count > 1 ? ` (${one.count} times)` : "") });
+    if (about) found.push({ at: one.at, tone: one.type === "Warning" ? "warn" : "idle", says: one.reason.replace(/^VirtualMachineOperation/, "Operation "), more: one.message + (one.count > 1 ? ` (${one.count} times)` : "") });
   }
   for (const fence of all("NodeFence").values()) {
     for (const vm of fence.vms) {
