@@ -2,7 +2,8 @@
 
 Each part is collected for itself: what cannot be had is named in ``manifest.json`` with the reason, so a bundle is made
 also when the API or half of the lab is down, which is when one wants it. Secrets are read only to know what must not be
-in the bundle; they, user data, keys and kubeconfigs are not put in.
+in the bundle; they, user data, keys and kubeconfigs are not put in. Where they cannot be read, nobody knows what guests
+may have printed of them: then the guests' output stays out, unless one asks for it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 API_S = 20.0
 MOST_FILES = 500  # logs, newest first
+SECRETS = "values of Secrets, to strike them out"
+SERIAL_LOG = "serial.log"
 
 
 @dataclass
@@ -60,10 +63,15 @@ class Bundle:
     show_default=True,
     help="KiB of each log.",
 )
+@click.option(
+    "--serial", is_flag=True, help="Put the guests' output in even when Secrets cannot be read."
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @click.pass_obj
-def command(session: Session, file: Path, tail_kib: int, force: bool, output: str) -> int:
+def command(
+    session: Session, file: Path, tail_kib: int, serial: bool, force: bool, output: str
+) -> int:
     """Write a support bundle: objects, Events, logs, serial and QMP tails, versions.
 
     Secrets, user data, keys and passwords are taken out; look into it before you hand it on. Exit code 0 when all
@@ -74,10 +82,11 @@ def command(session: Session, file: Path, tail_kib: int, force: bool, output: st
     session.lab.settings()
     bundle = Bundle()
     known, world = asyncio.run(_ask(session, bundle))
+    blind = world is None or SECRETS in bundle.lacking
     redactor = Redactor(known, _names(world))
     if world is not None:
         _objects(bundle, redactor, world)
-    _logs(session, bundle, redactor, tail_kib * 1024)
+    _logs(session, bundle, redactor, tail_kib * 1024, serial or not blind)
     _versions(session, bundle)
     _write(file, bundle)
     if output == "json":
@@ -85,7 +94,7 @@ def command(session: Session, file: Path, tail_kib: int, force: bool, output: st
     else:
         size = file.stat().st_size / 2**20
         say(
-            f"{file}: {len(bundle.files)} files, {size:.1f} MiB. It holds no Secrets and no user data."
+            f"{file}: {len(bundle.files)} files, {size:.1f} MiB. Secrets and user data are taken out."
         )
         say("Names, addresses and what guests print are in it: look before you hand it on.")
         for part, why in bundle.lacking.items():
@@ -108,7 +117,7 @@ async def _ask(session: Session, bundle: Bundle) -> tuple[list[str], World | Non
             try:
                 secrets, _ = await api.client.list(scheme.SECRET)
             except ApiError as error:
-                bundle.lacking["values of Secrets to strike out"] = str(error)
+                bundle.lacking[SECRETS] = str(error)
             for secret in secrets:
                 known += texts_of_secret(secret)
             world = await why_world.look(api)
@@ -156,11 +165,20 @@ def _objects(bundle: Bundle, redactor: Redactor, world: World) -> None:
     bundle.put_json("report.json", redactor.value(history(world, world.now_s - 86400).as_json()))
 
 
-def _logs(session: Session, bundle: Bundle, redactor: Redactor, most_bytes: int) -> None:
+def _logs(
+    session: Session, bundle: Bundle, redactor: Redactor, most_bytes: int, serial: bool
+) -> None:
     if redactor.overwhelmed:
         bundle.lacking["logs"] = "there are too many Secrets to search them for"
         return
-    found = sorted(_log_files(session), key=lambda pair: _age(pair[1]), reverse=True)
+    listed = list(_log_files(session))
+    if not serial:
+        others = [(name, path) for name, path in listed if path.name != SERIAL_LOG]
+        if len(others) < len(listed):
+            why = "Secrets could not be read, so it might hold some; --serial puts it in"
+            bundle.lacking["output of guests"] = why
+        listed = others
+    found = sorted(listed, key=lambda pair: _age(pair[1]), reverse=True)
     for name, path in found[:MOST_FILES]:
         try:
             bundle.files[name] = redactor.text(_tail(path, most_bytes)).encode()

@@ -50,7 +50,7 @@ def command(session: Session, what: str, sort: str, once: bool, every: float, ou
     DIRTY is what a guest writes to its memory in a second; it is known while the guest is copied.
     """
     live = output == "text" and not once and sys.stdout.isatty()
-    with contextlib.suppress(asyncio.CancelledError):
+    with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):  # its regular end
         asyncio.run(_run(session, what, sort, every if live else 0.0, output))
     return 0
 
