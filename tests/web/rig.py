@@ -191,12 +191,13 @@ async def serving() -> AsyncIterator[Rig]:
     away = asyncio.Event()
 
     async def connect(access: Access) -> Gate:
-        gates.append(Gate(api, access.token, revoked, away))
+        # As with the API server, a certificate goes before a token.
+        gates.append(Gate(api, ADMIN if access.cert else access.token, revoked, away))
         return gates[-1]
 
-    upstream = Access("https://model.test", token=ADMIN)
+    upstream = Access("https://model.test", cert=b"ada's", key=b"ada's")
     server = Server(
-        Options(dataclasses.replace(upstream, token="")),
+        Options(upstream),
         clock, ids, Log(clock, lambda entry: None), connect,
     )  # fmt: skip
     server.invite(upstream, codes.append)

@@ -80,6 +80,7 @@ async def test_the_cookie_is_for_this_page_alone() -> None:
         ({"token": "two\nlines"}, 400),
         ({"token": "x" * 20_000}, 400),
         ({"code": "guessed"}, 403),
+        ({"code": "é"}, 403),
         ({"token": TENANT, "namespace": "../../nodes"}, 400),
     ],
 )
@@ -116,6 +117,7 @@ async def test_nothing_changes_by_what_another_page_sends() -> None:
         {"Origin": "null"},
         {"X-Drover-Token": ""},
         {"X-Drover-Token": "guessed"},
+        {"X-Drover-Token": "é\udcff"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ]
@@ -132,6 +134,13 @@ async def test_a_foreign_page_can_neither_log_in_nor_out() -> None:
         assert (await browser.post("/api/login", {"token": VIEWER}, **evil))[0] == 403
         assert (await browser.post("/api/logout", {}, **evil))[0] == 403
         assert (await browser.get("/api/session"))[1]["user"] == "ada"
+
+
+async def test_a_cookie_of_any_shape_is_only_not_ours() -> None:
+    async with serving() as rig, rig.browser() as browser:
+        name = f"drover-{rig.base.rpartition(':')[2]}"
+        for value in ("é", "x" * 4_000, ""):
+            assert (await browser.get("/api/session", Cookie=f"{name}={value}"))[0] == 401
 
 
 async def test_a_foreign_name_of_this_machine_gets_nothing() -> None:

@@ -10,7 +10,6 @@ The API's refusals reach the page with their own words; a mistake of ours with n
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from drover.answers.world import NoSuch
 from drover.api.status import ApiError, Unanswered
 from drover.web.actions import BadWish
 from drover.web.feed import TooManyPages
-from drover.web.sessions import LONGEST_S, Session, Sessions, TooManySessions
+from drover.web.sessions import LONGEST_S, Session, Sessions, TooManySessions, same
 
 if TYPE_CHECKING:
     from drover.base.log import Log
@@ -96,7 +95,7 @@ def _refused(request: web.Request, site: Site, sessions: Sessions) -> web.Respon
     session = sessions.find(request.cookies.get(site.cookie, ""))
     if session is None:
         return refusal(401, "you are not logged in, or no longer")
-    if (changes or socket) and not secrets.compare_digest(_token(request), session.token):
+    if (changes or socket) and not same(_token(request), session.token):
         return refusal(403, "this did not come from your page; load it again")
     request[SESSION] = session
     return None

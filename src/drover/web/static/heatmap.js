@@ -5,7 +5,9 @@ import { html, NodeLink, Chip, useLayoutEffect, useRef, useState } from "./ui.js
 import { LIMIT, STATES } from "./model.js";
 import { percent, plural } from "./format.js";
 
-const TILE = 26, GAP = 4, MOST_LISTED = 50;
+const TILE = 26, GAP = 4, PADDING = 14, MOST_LISTED = 50;
+const URGENCY = ["fenced", "gone", "suspect", "away", "cordoned", "rejoining", "ready"];
+const SIGNS = { fenced: "✗", gone: "✗", suspect: "?", away: "?" };
 
 export function HeatMap({ nodes, moves }) {
   const canvas = useRef(null);
@@ -14,7 +16,7 @@ export function HeatMap({ nodes, moves }) {
   const columns = Math.max(1, Math.floor((width + GAP) / (TILE + GAP)));
   const height = Math.ceil(nodes.length / columns) * (TILE + GAP);
   useLayoutEffect(() => {
-    const measure = () => setWidth(canvas.current ? canvas.current.parentElement.clientWidth : 0);
+    const measure = () => setWidth(canvas.current ? canvas.current.parentElement.clientWidth - 2 * PADDING : 0);
     measure();
     addEventListener("resize", measure);
     return () => removeEventListener("resize", measure);
@@ -31,7 +33,7 @@ export function HeatMap({ nodes, moves }) {
       aria-label=${`${plural(nodes.length, "node")} as tiles, coloured by reserved CPU; the table below lists those that want attention`}
       onMouseMove=${(event) => setHover(at(event))} onMouseLeave=${() => setHover(-1)}
       onClick=${(event) => { const found = nodes[at(event)]; if (found) location.hash = `#/node/${found.row.name}`; }}></canvas></div>
-    <p class="legend"><span class="scale" aria-hidden="true"></span> 0 to 100 % of CPU reserved; framed: over ${percent(LIMIT)}; dot: a VM leaves or arrives
+    <p class="legend"><span class="scale" aria-hidden="true"></span> 0 to 100 % of CPU reserved; framed: over ${percent(LIMIT)}; dot: a VM leaves or arrives; hatched: maintenance; ? suspect; ✗ fenced
       <output>${over ? `${over.row.name}: ${STATES[over.state].says}, ${percent(over.cpuShare)} CPU, ${percent(over.memoryShare)} memory, ${plural(over.blocks.length, "VM")}` : ""}</output></p>
     <${Attention} nodes=${nodes} /></section>`;
 }
@@ -50,15 +52,19 @@ function draw(canvas, nodes, columns, width, height, moving) {
   }
   const pen = canvas.getContext("2d");
   const colour = (name) => getComputedStyle(canvas).getPropertyValue(name).trim();
-  const [bad, warn, note, move, ink] = ["--bad", "--warn", "--note", "--move", "--ink"].map(colour);
+  const [bad, warn, note, move, ink, paper] = ["--bad", "--warn", "--note", "--move", "--ink", "--paper"].map(colour);
+  pen.font = "bold 17px sans-serif";
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, width, height);
   nodes.forEach((node, number) => {
     const x = (number % columns) * (TILE + GAP), y = Math.floor(number / columns) * (TILE + GAP);
     pen.fillStyle = heat(node.cpuShare);
-    if (node.state === "fenced" || node.state === "gone") pen.fillStyle = bad;
-    if (node.state === "suspect" || node.state === "away") pen.fillStyle = warn;
+    const sign = SIGNS[node.state];
+    if (sign) pen.fillStyle = sign === "✗" ? bad : warn;
     pen.fillRect(x, y, TILE, TILE);
+    if (sign) { pen.fillStyle = paper; pen.fillText(sign, x + TILE / 2, y + TILE / 2 + 1); return; }
     if (node.state === "cordoned") {
       pen.strokeStyle = note; pen.lineWidth = 2;
       pen.beginPath();
@@ -76,7 +82,7 @@ export const heat = (share) =>
 
 function Attention({ nodes }) {
   const odd = nodes.filter((node) => node.state !== "ready" || node.cpuShare > LIMIT);
-  odd.sort((a, b) => (a.state === "ready") - (b.state === "ready") || b.cpuShare - a.cpuShare);
+  odd.sort((a, b) => URGENCY.indexOf(a.state) - URGENCY.indexOf(b.state) || b.cpuShare - a.cpuShare);
   if (!odd.length) return html`<p class="empty">Every node is ready and below ${percent(LIMIT)} of its CPU.</p>`;
   return html`<table><caption>${plural(odd.length, "node")} ${odd.length === 1 ? "wants" : "want"} attention</caption>
     <thead><tr><th scope="col">Node</th><th scope="col">State</th><th scope="col" class="number">CPU</th><th scope="col" class="number">Memory</th><th scope="col" class="number">VMs</th></tr></thead>

@@ -28,8 +28,8 @@ function Summary({ nodes, moves }) {
   const over = nodes.filter((node) => node.cpuShare > LIMIT).length;
   const Figure = ({ big, small, title, tone = "" }) => html`<div class="figure ${tone}" title=${title}><b>${big}</b><span>${small}</span></div>`;
   return html`<section class="figures" aria-label="Summary">
-    <${Figure} big=${`${ready} of ${nodes.length}`} small="nodes ready" tone=${ready < nodes.length ? "warn" : ""} />
-    <${Figure} big=${`${running} of ${vms.length}`} small="VMs running" tone=${running < vms.length ? "warn" : ""} />
+    <${Figure} big=${ready} small=${`of ${plural(nodes.length, "node")} ready`} tone=${ready < nodes.length ? "warn" : ""} />
+    <${Figure} big=${running} small=${`of ${plural(vms.length, "VM")} running`} tone=${running < vms.length ? "warn" : ""} />
     <${Figure} big=${moves.size} small=${moves.size === 1 ? "VM on the move" : "VMs on the move"} tone=${moves.size ? "move" : ""} />
     <${Figure} big=${cpuAll ? percent(cpu / cpuAll) : "–"} small="of CPU reserved" title=${`${cores(cpu)} of ${cores(cpuAll)}`} />
     <${Figure} big=${memAll ? percent(mem / memAll) : "–"} small="of memory reserved" title=${`${bytes(mem)} of ${bytes(memAll)}`} />
