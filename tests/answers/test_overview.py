@@ -6,7 +6,8 @@ from typing import Any
 
 from tests.answers.test_why_objects import READY, a_node, a_vm, of, plan
 
-from drover.answers.overview import RECENT_S, USUAL_S, Overview, rows_json
+from drover.answers.attention import RECENT_S, USUAL_S
+from drover.answers.overview import Overview, rows_json
 from drover.answers.world import World
 from drover.api import scheme
 from drover.api.wire import Object
@@ -121,6 +122,43 @@ def test_a_node_that_was_fenced_is_there_though_its_object_is_gone() -> None:
     assert [one.says for one in found.attention] == [
         "n9 was lost and is gone; its VMs start elsewhere"
     ]
+
+
+def module(enabled: bool) -> Object:
+    return of(
+        scheme.MODULECONFIG, {"metadata": {"name": "descheduler"}, "spec": {"enabled": enabled}}
+    )
+
+
+def balance(over: int) -> Object:
+    status = {"overloadedNodes": over, "brokenRules": 0}
+    return of(scheme.DESCHEDULER, {"metadata": {"name": "virtualization"}, "status": status})
+
+
+def test_rebalancing_in_a_few_words() -> None:
+    assert seen().rebalancing == seen(module(False), balance(1)).rebalancing == "off"
+    assert seen(module(True), balance(0)).rebalancing == "on, balanced"
+    over = "on, nodes over a threshold: 2, broken rules: 0"
+    assert seen(module(True), balance(2)).rebalancing == over
+    going = plan(True)
+    going["status"] = {"phase": "Executing", "steps": [{"state": "Done"}]}
+    words = "on, rebalance-1 is Executing, 1 of 1 moves done"
+    assert seen(module(True), balance(2), going).rebalancing == words
+
+
+def test_fencing_by_group() -> None:
+    def group(name: str, mode: str, status: str, reason: str) -> Object:
+        said = {"type": "FencingActive", "status": status, "reason": reason}
+        spec = {"fencing": {"mode": mode}} if mode else {}
+        told = {"conditions": [said]}
+        return of(scheme.NODEGROUP, {"metadata": {"name": name}, "spec": spec, "status": told})
+
+    found = seen(
+        group("a", "Watchdog", "True", "Watching"),
+        group("b", "Watchdog", "False", "Paused"),
+        group("c", "", "False", "Off"),
+    )
+    assert found.fencing == {"a": "Watchdog", "b": "Watchdog, Paused", "c": "off"}
 
 
 def test_a_plan_that_waits_for_a_person() -> None:

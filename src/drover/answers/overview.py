@@ -1,7 +1,6 @@
 """The whole installation on one page: nodes, VMs, moves that go on, and what needs a person. Pure.
 
-What needs attention is said by the same answers as ``why``, one line for each thing that is wrong; what mends itself in
-the usual time (a VM that starts, a move that runs) is not among it.
+``drover status`` and ``drover top`` show it. What needs attention is in attention.py.
 """
 
 from __future__ import annotations
@@ -12,28 +11,23 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from drover.answers import lost, moving, node, start
-from drover.answers.because import Because, Ref, Topic
+from drover.answers.attention import needs_attention
+from drover.answers.because import Because
 from drover.answers.world import World
-from drover.api import conditions, scheme
+from drover.api import conditions, names, scheme
 from drover.api.kinds import node as nodes
-from drover.api.kinds import nodefence
+from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds import rebalance as plans
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
 from drover.api.kinds.nodefence import FencePhase
-from drover.api.kinds.rebalance import DeschedulerCondition
-from drover.api.kinds.vm import VmCondition, VmPhase
+from drover.api.kinds.nodegroup import NodeGroupCondition
+from drover.api.kinds.rebalance import StepState
 from drover.api.kinds.vmop import VmopPhase
-from drover.api.meta import name_of, namespace_of
+from drover.api.meta import name_of
 from drover.api.scheme import key_of
 from drover.api.wire import Object
-from drover.base.clock import parse_rfc3339
-
-USUAL_S = 60.0  # a start or a stop that takes longer is told of
-RECENT_S = 3600.0  # a failed operation is told of for so long
-_AT_REST = (VmPhase.RUNNING, VmPhase.MIGRATING, VmPhase.STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,68 +157,49 @@ class Overview:
         return VmRow(key_of(vm), node_name, phase, vms.cores(vm), cpu, memory, dirty)
 
     @cached_property
+    def fencing(self) -> dict[str, str]:
+        """By NodeGroup: its mode, and what keeps it from being fenced though it should be; ``off``."""
+        found = {}
+        for group in self.world.all(scheme.NODEGROUP):
+            said = conditions.get_condition(group, NodeGroupCondition.FENCING_ACTIVE) or {}
+            mode, reason = nodegroup.mode(group), str(said.get("reason") or "")
+            held = (
+                f", {reason}" if mode is not None and said.get("status") != conditions.TRUE else ""
+            )
+            found[name_of(group)] = f"{mode or 'off'}{held if reason else ''}"
+        return found
+
+    @cached_property
+    def rebalancing(self) -> str:
+        """In a few words."""
+        module = self.world.get(scheme.MODULECONFIG, names.REBALANCE_MODULE)
+        if module is None or (module.get("spec") or {}).get("enabled") is not True:
+            return "off"
+        for plan in self.world.all(scheme.REBALANCEPLAN):
+            if plans.open_(plan):
+                done = [step for step in plans.steps(plan) if step.get("state") == StepState.DONE]
+                count = f"{len(done)} of {len(plans.moves(plan))} moves done"
+                return f"on, {name_of(plan)} is {plans.phase(plan)}, {count}"
+        said = [plans.status(one) for one in self.world.all(scheme.DESCHEDULER)]
+        over = sum(int(one.get("overloadedNodes", 0)) for one in said)
+        broken = sum(int(one.get("brokenRules", 0)) for one in said)
+        if not over and not broken:
+            return "on, balanced"
+        return f"on, nodes over a threshold: {over}, broken rules: {broken}"
+
+    @cached_property
     def attention(self) -> list[Because]:
         """What needs a person, or may need one: nodes first."""
-        found: list[Because] = []
-        for row in self.nodes:
-            found += self._of_node(row)
-        for vm in self.world.all(scheme.VM):
-            found += self._of_vm(vm)
-        for vmop in self.world.all(scheme.VMOP):
-            found += self._of_operation(vmop)
-        return [*found, *_rebalancing(self.world)]
-
-    def _of_node(self, row: NodeRow) -> list[Because]:
-        if row.state == "Ready":
-            return []
-        silent = lost.fencing(self.world, row.name)
-        if silent:
-            return silent
-        return [one for one in node.explain(self.world, row.name) if one.way_out][:1]
-
-    def _of_vm(self, vm: Object) -> list[Because]:
-        said = []
-        if vms.phase(vm) not in _AT_REST and self._long_so(vm):
-            said = start.why_not_running(self.world, vm)
-        elif conditions.is_true(vm, VmCondition.EVACUATION_BLOCKED):
-            said = moving.asked(self.world, vm)
-        elif conditions.is_true(vm, VmCondition.AWAITING_RESTART):
-            said = [_awaits_restart(vm)]
-        return [_named(one, vm) for one in said if one.way_out][:1]
-
-    def _long_so(self, vm: Object) -> bool:
-        """Whether it is in its phase for longer than a start takes."""
-        changed = (conditions.get_condition(vm, VmCondition.RUNNING) or {}).get(
-            "lastTransitionTime"
-        )
-        since = changed or vm["metadata"].get("creationTimestamp")
-        return not since or self.world.now_s - parse_rfc3339(str(since)) > USUAL_S
-
-    def _of_operation(self, vmop: Object) -> list[Because]:
-        if vmops.phase(vmop) is not VmopPhase.FAILED or not self._last(vmop):
-            return []
-        said = conditions.get_condition(vmop, vmops.VmopCondition.COMPLETED) or {}
-        since = said.get("lastTransitionTime") or vmop["metadata"].get("creationTimestamp")
-        if since and self.world.now_s - parse_rfc3339(str(since)) > RECENT_S:
-            return []
-        name, space = name_of(vmop), namespace_of(vmop)
-        words = f"{vmops.type_of(vmop)} {key_of(vmop)} of {vmops.vm_name(vmop)} failed"
-        reason = ": ".join(str(said[key]) for key in ("reason", "message") if said.get(key))
-        words += f": {reason.rstrip('.')}" if reason else ""
-        rule = "an operation that failed is tried again only by who asked for it"
-        way = f"`drover why {name} -n {space}` tells more"
-        return [Because(Topic.OPERATION, words, rule, (Ref.of(scheme.VMOP, vmop),), way)]
-
-    def _last(self, vmop: Object) -> bool:
-        """Whether nothing was asked of its VM since."""
-        vm = self.world.vm(vmops.vm_key(vmop))
-        return vm is not None and self.world.operations_of(vm)[-1] is vmop
+        closed = [row.name for row in self.nodes if row.state != "Ready"]
+        return needs_attention(self.world, closed)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "nodes": rows_json(self.nodes),
             "vms": {"total": sum(self.phases.values()), "phases": self.phases},
             "moves": rows_json(self.moves),
+            "fencing": self.fencing,
+            "rebalancing": self.rebalancing,
             "attention": [one.as_json() for one in self.attention],
         }
 
@@ -240,39 +215,3 @@ def rows_json(rows: Iterable[NodeRow | MoveRow | VmRow]) -> list[dict[str, Any]]
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.title() for word in rest)
-
-
-def _named(one: Because, vm: Object) -> Because:
-    """With the VM's name in front: the answer will stand among those of others."""
-    if key_of(vm) in one.says:
-        return one
-    return Because(one.about, f"{key_of(vm)}: {one.says}", one.rule, one.objects, one.way_out)
-
-
-def _awaits_restart(vm: Object) -> Because:
-    words = f"{key_of(vm)} runs with an earlier specification"
-    rule = "what cannot be changed in a running guest is applied at its next start"
-    way = f"`drover restart {name_of(vm)} -n {namespace_of(vm)}`"
-    return Because(Topic.RESTART, words, rule, (Ref.of(scheme.VM, vm),), way)
-
-
-def _rebalancing(world: World) -> list[Because]:
-    found = []
-    for plan in world.all(scheme.REBALANCEPLAN):
-        if plans.open_(plan) and not plans.approved(plan):
-            words = f"{name_of(plan)} waits for a person; moves in it: {len(plans.moves(plan))}"
-            rule = "a plan in mode Approve waits for a person"
-            way = f"`drover rebalance plan` shows it; set spec.approved of {name_of(plan)} to true"
-            ref = Ref.of(scheme.REBALANCEPLAN, plan)
-            found.append(Because(Topic.PLAN, words, rule, (ref,), way))
-    for one in world.all(scheme.DESCHEDULER):
-        said = conditions.get_condition(one, DeschedulerCondition.PROGRESSING) or {}
-        if said.get("status") == conditions.FALSE:
-            words = f"rebalancing gets nowhere: {said.get('message') or said.get('reason')}"
-            rule = (
-                "a node over a threshold is relieved by moves, as far as the rules of its VMs allow"
-            )
-            ref = Ref.of(scheme.DESCHEDULER, one)
-            way = "`drover rebalance status` tells what is in the way"
-            found.append(Because(Topic.PLAN, words.rstrip("."), rule, (ref,), way))
-    return found

@@ -136,6 +136,9 @@ def _show(seen: Seen) -> None:
         _nodes(seen.overview)
         _vms(seen.overview)
         _moves(seen.overview.moves)
+        groups = ", ".join(f"{name} {how}" for name, how in seen.overview.fencing.items())
+        say(f"Fencing: {groups or 'no NodeGroup, so nothing is fenced'}")
+        say(f"Rebalancing: {seen.overview.rebalancing}")
     attention = seen.attention()
     say()
     if seen.missing:
