@@ -114,3 +114,38 @@ def test_a_node_that_is_drained_meanwhile_is_no_target_and_goes_first() -> None:
         await stage.world.user.patch(scheme.MODULECONFIG, names.REBALANCE_MODULE, "", module)
 
     tell(story, rebalances=True)
+
+
+def ours(stage: Stage) -> list[Object]:
+    found = stage.world.api.store.all(scheme.VMOP)
+    return [op for op in found if op["metadata"]["name"].startswith(names.REBALANCE_PREFIX)]
+
+
+@pytest.mark.parametrize("mark", ["rebalance.proposed", "rebalance.move", "evict.copy"])
+def test_a_leader_that_stood_still_carries_nothing_out_beside_the_next(mark: str) -> None:
+    """Frozen between two writes of its plan, it goes on when another has taken its place: nothing elects one here."""
+
+    async def story(stage: Stage) -> None:
+        await crowded(stage)
+        await stage.s.at(mark)
+        stage.do(stage.f.rival_controllers(15))
+        await stage.s.until(lambda: on(stage, "n1") == 3, "n1 is relieved", 200)
+        await stage.pause(40)
+        assert [kinds.phase(plan) for plan in plans(stage)] == [kinds.PlanPhase.DONE]
+        assert len(ours(stage)) == 1
+
+    tell(story, rebalances=True)
+
+
+def test_two_leaders_from_the_beginning_make_one_plan_and_each_move_once() -> None:
+    async def story(stage: Stage) -> None:
+        former = stage.world.controllers
+        stage.world.start_controllers()
+        await crowded(stage)
+        await stage.s.until(lambda: on(stage, "n1") == 3, "n1 is relieved", 200)
+        await stage.pause(20)
+        assert [kinds.phase(plan) for plan in plans(stage)] == [kinds.PlanPhase.DONE]
+        assert len(ours(stage)) == 1
+        stage.world.loop.kill(former)
+
+    tell(story, rebalances=True)

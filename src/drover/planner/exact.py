@@ -4,8 +4,6 @@ One binary per VM and node that it may go to. Only the end is modelled: every no
 nodes and anti-affinity kept, as few VMs as can be somewhere else than now. What must hold on the way (room for both
 copies, the loss of a node) and affinity and spreading are left out, so the optimum is a lower bound of all plans, and
 a plan with just as many moves is proved. ``docs/planner.md`` writes the model as mathematics.
-
-``rounds`` counts the points at which the solver may be interrupted, which are the same on every run, unlike seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,12 +19,8 @@ from drover.planner.grid import Board, Floats, Grid
 from drover.planner.model import HOSTNAME
 from drover.planner.plan import Rule
 from drover.planner.repair import PINNED, broken
+from drover.planner.solver import Row, minimise
 from drover.planner.tables import Bools, Ints
-
-if TYPE_CHECKING:
-    import highspy
-
-Row = tuple[Ints, Floats, float, float]  # columns, coefficients, at least, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,69 +61,14 @@ class Model:
 
     def solve(self, start: Board | None, rounds: int) -> Answer:
         """``start``: a board that solves it, which makes it quicker."""
-        import highspy  # a fifth of a second, and only proofs need it
-
-        class Quiet(highspy.Highs):
-            """It greets on standard output as soon as callbacks are set up, unless told before."""
-
-            def enableCallbacks(self) -> None:
-                self.setOptionValue("output_flag", False)
-                super().enableCallbacks()  # type: ignore[no-untyped-call]
-
-        solver = Quiet()  # type: ignore[no-untyped-call]
-        for name, value in (
-            ("threads", 1),
-            ("random_seed", 0),
-            ("mip_abs_gap", 0.999),  # moves are whole
-        ):
-            solver.setOptionValue(name, value)
-        solver.passModel(self._programme())
-        if start is not None:
-            given = highspy.HighsSolution()
-            given.col_value = self._values(start).tolist()
-            solver.setSolution(given)
-        seen = 0
-
-        def tick(event: highspy.highs.HighsCallbackEvent) -> None:
-            nonlocal seen
-            seen += 1
-            if seen > rounds and event.data_in is not None:
-                event.data_in.user_interrupt = True
-
-        solver.cbMipInterrupt.subscribe(tick)
-        solver.run()
-        status, found = solver.getModelStatus(), solver.getInfo()
-        if status == highspy.HighsModelStatus.kInfeasible:
-            return Answer(None, 0, infeasible=True)
-        bound = found.mip_dual_bound if math.isfinite(found.mip_dual_bound) else 0.0
-        values = np.array(solver.getSolution().col_value)
-        chosen = np.flatnonzero(values > 0.5) if len(values) == len(self._vm) else None
-        if (
-            chosen is None
-            or found.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible
-        ):
-            return Answer(None, max(math.ceil(bound - 1e-6), 0))
-        targets = {int(self._vm[c]): int(self._node[c]) for c in chosen}
-        return Answer(targets, max(math.ceil(bound - 1e-6), 0))
-
-    def _programme(self) -> highspy.HighsLp:
-        import highspy
-
-        programme = highspy.HighsLp()
-        count = len(self._vm)
         rows = [*self._once(), *self._room(), *self._leaving(), *self._apart()]
-        programme.num_col_, programme.num_row_ = count, len(rows)
-        programme.col_cost_ = np.ones(count)
-        programme.col_lower_, programme.col_upper_ = np.zeros(count), np.ones(count)
-        programme.row_lower_ = np.array([row[2] for row in rows])
-        programme.row_upper_ = np.array([row[3] for row in rows])
-        matrix = programme.a_matrix_
-        matrix.format_ = highspy.MatrixFormat.kRowwise
-        matrix.start_ = np.cumsum([0, *(len(row[0]) for row in rows)])
-        matrix.index_ = np.concatenate([row[0] for row in rows])
-        matrix.value_ = np.concatenate([row[1] for row in rows])
-        programme.integrality_ = [highspy.HighsVarType.kInteger] * count
-        return programme
+        given = None if start is None else self._values(start)
+        found = minimise(np.ones(len(self._vm)), rows, given, rounds, gap=0.999)  # moves are whole
+        bound = max(math.ceil(found.bound - 1e-6), 0)
+        if found.values is None:
+            return Answer(None, bound, found.infeasible)
+        chosen = np.flatnonzero(found.values > 0.5)
+        return Answer({int(self._vm[c]): int(self._node[c]) for c in chosen}, bound)
 
     def _values(self, board: Board) -> Floats:
         values = np.zeros(len(self._vm))

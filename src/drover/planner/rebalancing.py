@@ -18,6 +18,7 @@ still meanwhile: whoever executes a plan looks again before each step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from drover.planner.improve import balanced, retarget
 from drover.planner.ordering import Walk
 from drover.planner.plan import Budget, Goal, Plan, Rule, State, Vm
 from drover.planner.repair import WAYS, broken, repair
+from drover.planner.resettle import resettle
 from drover.planner.spare import Spare
 
 PASSES = 4
@@ -48,9 +50,9 @@ def rebalance(
     for _ in range(PASSES):
         if not walk.steps or not _faults(grid, board):
             break
-        # What is left may be possible from where the VMs are now.
+        # What is left may be possible from where the VMs are now; the solver has said all it can.
         again = Grid(board.picture(), grid.vms, goal)
-        walk, _, certain = _repaired(again, Board(again), budget)
+        walk, _, _ = _repaired(again, Board(again), replace(budget, rounds=0))
         steps += walk.steps
         for step in walk.steps:
             board.put(step.vm, step.target)
@@ -148,17 +150,21 @@ def _exactly(grid: Grid, best: Board, bound: int, budget: Budget) -> tuple[Board
     if not budget.rounds or not 0 < binaries(grid) <= budget.binaries:
         return None, bound, False
     faults = _faults(grid, best)
-    answer = Model(grid).solve(None if faults else best, budget.rounds)
+    settled = best.copy()
+    resettle(settled, bound)
+    if not faults and len(settled.moved) == bound:
+        return settled, bound, False
+    answer = Model(grid).solve(None if faults else settled, budget.rounds)
     certain = answer.infeasible
     if certain:
-        answer = Model(grid, best).solve(best, budget.rounds)
+        answer = Model(grid, best).solve(settled, budget.rounds)
     if answer.targets is None:
-        return None, max(bound, answer.bound) if not faults else bound, certain
+        return settled, max(bound, answer.bound) if not faults else bound, certain
     board = Board(grid)
     for vm, node in answer.targets.items():
         board.put(vm, node)
-    better = _worth(grid, board)[:2] < _worth(grid, best)[:2]
-    return board if better else None, max(bound, answer.bound), certain
+    resettle(board, answer.bound)
+    return min(board, settled, key=lambda one: _worth(grid, one)), max(bound, answer.bound), certain
 
 
 def _reasons(
