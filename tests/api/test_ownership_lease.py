@@ -9,6 +9,7 @@ import pytest
 from tests.api.ownership import NAMESPACE, A, B
 
 from drover.api import names, scheme, status
+from drover.api.kinds.vml import RESTORE_LEAP
 
 if TYPE_CHECKING:
     from tests.support.cluster import Caller, Cluster
@@ -105,6 +106,21 @@ async def test_vml_break(cluster: Cluster) -> None:
     await not_written(cluster.controllers, changed(lease, **RELEASED))
     await not_written(cluster.controllers, changed(lease, **TO_B, lastReason="NodeLost"))
     await cluster.controllers.replace(scheme.VML, changed(lease, **lost))
+
+
+async def test_vml_settle(cluster: Cluster) -> None:
+    lease = await held_by_a(cluster)
+    settled = {**TO_B, "lastReason": names.LastReason.RESTORED}
+
+    def at(leap: int) -> Object:
+        spec = {**lease["spec"], **settled, "epoch": lease["spec"]["epoch"] + leap}
+        return {**lease, "spec": spec}
+
+    for stranger in (cluster.admin, cluster.node_b):
+        await not_written(stranger, at(RESTORE_LEAP))
+    await not_written(cluster.controllers, at(RESTORE_LEAP - 1))
+    after = await cluster.controllers.replace(scheme.VML, at(RESTORE_LEAP))
+    assert after["spec"]["node"] == TO_B["node"]
 
 
 async def test_vml_epoch(cluster: Cluster) -> None:

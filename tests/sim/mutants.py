@@ -21,6 +21,7 @@ RULES = "tests/sim/test_scenarios_rules.py"
 FAILURES = "tests/sim/test_scenarios_failures.py"
 FENCING = "tests/sim/test_scenarios_fencing.py"
 PROMISES = "tests/sim/test_scenarios_promises.py"
+RESTORE = "tests/sim/test_scenarios_restore.py"
 REJOIN = "tests/sim/test_scenarios_rejoin.py"
 LIMIT_S = 600  # of one mutant, against one that hangs: on a busy machine a minute is soon gone
 REBALANCE = "tests/controllers/rebalance"
@@ -103,6 +104,18 @@ MUTANTS = (
         "the target does not look how its guest arrived",
         Edit("agent/decide.py",
              "died = machine.state in (RunState.SHUTDOWN, RunState.PANICKED)", "died = False"),
+    ),
+    _rule(
+        10,
+        "a restore is not waited for",
+        Edit("controllers/restoring/restorer.py",
+             "            return await self._look()\n", "            return True\n"),
+    ),
+    Mutant(
+        "rule 10: a life that began after the backup ends",
+        (Edit("agent/nodelease.py", "if self._epoch is not None and there in self._followed:", "if False:"),),
+        "test_a_life_that_began_after_the_backup_",
+        RESTORE,
     ),
     _rule(
         11,

@@ -179,6 +179,24 @@ def test_rule_7_a_guest_that_reset_during_the_copy_goes_on_nowhere() -> None:
     tell(story)
 
 
+def test_rule_10_after_a_restore_nothing_is_started_before_all_have_reported() -> None:
+    """The backup knows the VM, and not that it was started since."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.create_vm("a")
+        backup = world.api.store.backup()
+        await s.until(lambda: s.runs("a"), "a runs", 60)
+        stage.do(stage.f.cut_api(s.node_of("a"), 60))
+        copies = s.running_copies("a")
+        stage.f.restore(backup)
+        await stage.pause(50)
+        assert s.running_copies("a") == copies
+        await s.until(lambda: not world.settling, "the restore is settled", 60)
+
+    tell(story)
+
+
 def test_rule_11_one_disk_one_vm() -> None:
     """The second VM that names a disk waits, and says for whom."""
 

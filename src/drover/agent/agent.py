@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from drover.agent.context import AgentContext, Limits
 from drover.agent.copies import NODE_KEY, Copies
+from drover.agent.epochs import Epochs
 from drover.agent.life import LifeEnded
 from drover.agent.node import NodeFacts, NodeKeeper
 from drover.agent.nodelease import Identity, NodeLease
@@ -91,19 +92,20 @@ class Agent:
             heartbeat_s,
             lease_duration_s,
         )
+        epochs, publisher = self._memory(ports)
         self.context = AgentContext(
             node=facts.name,
             client=ports.client,
             swift=ports.swift,
             pods=manager.informer(scheme.POD, fields=mine),
             migrations=manager.informer(scheme.VMM),
-            leases=VmLeases(ports.swift, leases, facts.name, incarnation),
+            leases=VmLeases(ports.swift, leases, facts.name, incarnation, epochs),
             node_lease=self.node_lease,
             hypervisor=ports.hypervisor,
             network=ports.network,
             seeds=ports.seeds,
             journal=ports.journal,
-            publisher=Publisher(ports.client, ports.clock, self.log),
+            publisher=publisher,
             recorder=manager.recorder,
             clock=ports.clock,
             ids=ports.ids,
@@ -122,6 +124,13 @@ class Agent:
         self._scope = TaskScope(f"agent-{facts.name}")
         self.copies = Copies(self.context, leases, self._scope)
         self._informers = [self.context.pods, self.context.migrations, leases, node_informer]
+
+    def _memory(self, ports: Ports) -> tuple[Epochs, Publisher]:
+        """What must not outlast a restore of etcd as if nothing had been."""
+        epochs, publisher = Epochs(ports.journal), Publisher(ports.client, ports.clock, self.log)
+        self.node_lease.on_rewound += [epochs.rewound, publisher.rewound]
+        epochs.on_leap.append(publisher.rewound)
+        return epochs, publisher
 
     def _survival(
         self, ports: Ports, manager: Manager, facts: NodeFacts, node_informer: Informer

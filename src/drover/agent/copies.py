@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from drover.agent.context import AgentContext
 from drover.agent.keeper import Keeper
+from drover.agent.nodelease import Report
 from drover.agent.ports import Machine
 from drover.agent.publisher import Subject
 from drover.api import scheme
@@ -75,6 +76,7 @@ class Copies:
             await keeper.run()
         finally:
             self._keepers.pop(keeper.copy, None)
+            self._context.leases.epochs.forget(keeper.copy)
         self._again(keeper)
 
     def _again(self, keeper: Keeper) -> None:
@@ -131,13 +133,15 @@ class Copies:
             and holder
             and node == self._context.node
             and holder not in self._keepers
+            and not self._context.leases.epochs.stale(lease)
         ):
             self._keep(holder, vm)
 
-    def machines(self) -> list[dict[str, str]]:
+    def machines(self) -> list[Report]:
         """The report for the node's Lease: what may run here. An incoming copy that was never let go on is no VM."""
+        held = self._context.leases.epochs.held
         return [
-            {"vm": k.vm, "pod": k.copy}
+            {"vm": k.vm, "pod": k.copy, "epoch": held(k.copy)}
             for k in self._keepers.values()
             if k.machine is not None and not k.incoming
         ]

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from drover.agent.keeper import Keeper
 
 
+_RENEWAL_POLL_S = 0.01
+_RENEWAL_POLLS = 100  # then everything is looked at again
+
+
 async def hand_over(keeper: Keeper) -> bool:
     """The point of no return. The guest stands still in postmigrate while this runs."""
     context, memory, vmm = keeper.context, keeper.memory, keeper.vmm()
@@ -113,6 +117,10 @@ async def take_back(keeper: Keeper) -> bool:
         return lease is not None
     if context.leases.view(lease, keeper.copy).state is not LeaseState.MINE:
         return True  # it landed, or was broken: the new view decides
+    if keeper.memory.handover is HandOverState.UNKNOWN and not await _not_of_the_past(keeper):
+        return False
+    if context.leases.view(lease, keeper.copy).state is not LeaseState.MINE:
+        return True
     outcome = await context.leases.give(lease, context.leases.party(keeper.copy))
     keeper.log.mark("evict.take-back", outcome=outcome.value)
     if outcome is not Cas.ACKED:
@@ -129,6 +137,18 @@ async def take_back(keeper: Keeper) -> bool:
     keeper.log.mark("resumed", ground=Ground.TAKEN_BACK.value, state=state.value)
     await machine.announce()
     return went_on(state)
+
+
+async def _not_of_the_past(keeper: Keeper) -> bool:
+    """What was read is no restored backup, in which a hand-over that landed is forgotten (safety rule 10): a renewal
+    of the node's Lease that is sent now would tell."""
+    node_lease, since_s = keeper.context.node_lease, keeper.context.clock.monotonic()
+    node_lease.hurry()
+    for _ in range(_RENEWAL_POLLS):
+        if node_lease.acked_at is not None and node_lease.acked_at >= since_s:
+            return True
+        await keeper.context.clock.sleep(_RENEWAL_POLL_S)
+    return False
 
 
 async def hand_back(keeper: Keeper) -> bool:

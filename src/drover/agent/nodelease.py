@@ -58,6 +58,9 @@ class _Attempt:
 
 
 Heard = Callable[[float, Evidence], None]
+Report = dict[
+    str, str | int
+]  # a copy: ``vm``, ``pod``, and the ``epoch`` at which it held the lease last
 
 
 class NodeLease:
@@ -84,18 +87,23 @@ class NodeLease:
         self._attempt: _Attempt | None = None
         self.seq = 0  # of the newest attempt
         self._epoch: int | None = None  # at the join; None: not joined
-        self._machines: list[dict[str, str]] | None = None
+        self._machines: list[Report] | None = None
+        self._followed: dict[str, None] = {}  # former lives whose place this one took
         self._wake = asyncio.Event()
         self.acked_at: float | None = None
         self.after_fencing = False  # a former life of this node was condemned
         self.words: Callable[[], Words] = Words
         self.on_acked: list[Heard] = []
+        self._acked_seq = 0
+        self.on_rewound: list[
+            Callable[[], None]
+        ] = []  # the API has forgotten an acknowledged renewal
 
     @property
     def incarnation(self) -> str:
         return self._identity.incarnation
 
-    def report(self, machines: list[dict[str, str]]) -> None:
+    def report(self, machines: list[Report]) -> None:
         """What this node runs, for the next renewal. Before the first call nothing is said: an agent that has not
         looked yet must not tell that nothing runs (safety rule 1)."""
         self._machines = machines
@@ -167,6 +175,7 @@ class NodeLease:
         attempt = self._attempt
         if attempt is None:
             return
+        self._acked_seq = attempt.evidence.seq
         self.acked_at = max(attempt.sent_s, self.acked_at or attempt.sent_s)
         for hear in self.on_acked:
             hear(attempt.sent_s, attempt.evidence)
@@ -188,15 +197,35 @@ class NodeLease:
                 raise LifeEnded("the epoch of the node's Lease was raised")
             committed = nodes.evidence(lease)
             attempt = self._attempt
+            if committed is not None and committed.seq < self._acked_seq:
+                self._rewound(committed.seq)
             if committed is not None:
                 self.seq = max(self.seq, committed.seq)
                 if attempt is not None and committed.attempt == attempt.evidence.attempt:
                     self._acked()  # its acknowledgement was lost
             return lease
+        if self._epoch is not None and there in self._followed:
+            self._rewound(
+                0
+            )  # we had taken its place, and it is dead for sure: a backup was restored
+            return lease
         if self._epoch is not None:
             raise LifeEnded(f"another life of this node, {there}, has taken its place")
         self.after_fencing = bool(there) and nodes.condemned(lease) == there
-        return lease if not there or await self._may_follow(lease, there) else None
+        if there and not await self._may_follow(lease, there):
+            return None
+        self._followed[there] = None
+        return lease
+
+    def _rewound(self, seq: int) -> None:
+        """A backup was restored, declared or not (safety rule 10)."""
+        self._log.warn(
+            "the API has forgotten renewals that it had acknowledged: was a backup restored? VMs run on, and none is "
+            "started until that is declared"
+        )
+        self._acked_seq = seq
+        for tell in self.on_rewound:
+            tell()
 
     async def _check_absence(self) -> None:
         """Somebody removed the Lease, and with it a mark that may have been there. A life that is under suspicion ends

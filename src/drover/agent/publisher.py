@@ -84,6 +84,10 @@ class Publisher:
         self._refusals.pop(subject, None)
         self._failures.pop(subject, None)
 
+    def rewound(self) -> None:
+        """The API may have forgotten anything that it has acknowledged."""
+        self._acked.clear()
+
     async def run(self) -> None:
         """Write wishes for ever."""
         async with TaskScope("reports") as scope:

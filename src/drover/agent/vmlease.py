@@ -14,6 +14,7 @@ import copy as copying
 import enum
 from dataclasses import dataclass
 
+from drover.agent.epochs import Epochs
 from drover.agent.view import LeaseState, LeaseView
 from drover.api import names, scheme, status
 from drover.api.wire import Object
@@ -40,11 +41,14 @@ class Party:
 class VmLeases:
     """Reads and compare-and-swaps of VirtualMachineLeases by the agent of one node incarnation."""
 
-    def __init__(self, client: Client, informer: Informer, node: str, incarnation: str) -> None:
+    def __init__(
+        self, client: Client, informer: Informer, node: str, incarnation: str, epochs: Epochs
+    ) -> None:
         self._client = client
         self._informer = informer
         self._node = node
         self._incarnation = incarnation
+        self.epochs = epochs
 
     def party(self, copy: str) -> Party:
         return Party(copy, self._node, self._incarnation)
@@ -63,9 +67,11 @@ class VmLeases:
         return lease
 
     def view(self, lease: Object | None, copy: str) -> LeaseView:
-        """The lease from the standpoint of one copy on this node incarnation."""
-        if lease is None:
+        """The lease from the standpoint of one copy on this node incarnation. One of the past is none. Raises
+        HostError when its epoch cannot be kept."""
+        if lease is None or self.epochs.stale(lease):
             return LeaseView(LeaseState.ABSENT)
+        self.epochs.note(lease)
         spec = lease["spec"]
         holder, epoch = spec.get("holder", ""), int(spec.get("epoch", 0))
         if not holder:
@@ -74,6 +80,7 @@ class VmLeases:
             state = LeaseState.OTHER
         elif spec.get("nodeIncarnation") == self._incarnation:
             state = LeaseState.MINE
+            self.epochs.holds(copy, epoch)
         else:
             state = LeaseState.MINE_BEFORE
         return LeaseView(state, holder, epoch)
@@ -106,5 +113,6 @@ class VmLeases:
             return Cas.UNKNOWN
         except status.ApiError:
             return Cas.REFUSED
+        self.epochs.note(answer)
         self._informer.observe(answer)
         return Cas.ACKED

@@ -279,4 +279,5 @@ _ENDS = {
     LastReason.RESET_DURING_MIGRATION: "the guest reset while it was moved",
     LastReason.NODE_RESTARTED: "its node booted anew",
     LastReason.NODE_LOST: "its node was lost",
+    LastReason.RESTORED: "a backup of the cluster was restored in which it ran",
 }

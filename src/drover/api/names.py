@@ -97,6 +97,7 @@ class LastReason:
     RESET_DURING_MIGRATION = "ResetDuringMigration"  # neither copy may go on
     NODE_RESTARTED = "NodeRestarted"  # the node booted anew; its former copies are dead
     NODE_LOST = "NodeLost"  # broken after fencing
+    RESTORED = "Restored"  # settled anew after a backup was restored
 
 
 class VmmPhase:

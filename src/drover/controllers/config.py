@@ -33,3 +33,7 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     closed_networks: list[
         str
     ] = []  # CIDRs that VirtualImages are not fetched from, besides this host itself
+    # A restore of etcd, as it was declared: its id (empty: none), all nodes that there were, those that are off.
+    restored_id: str = ""
+    restored_nodes: tuple[str, ...] = ()
+    restored_off: tuple[str, ...] = ()

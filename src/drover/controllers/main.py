@@ -41,6 +41,7 @@ from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
 from drover.controllers.pictures import ClusterPicture
 from drover.controllers.placement.controller import wire as wire_placement
 from drover.controllers.rebalance.controller import wire as wire_rebalance
+from drover.controllers.restoring.restorer import Restored, Restorer
 from drover.controllers.standby.controller import wire as wire_standby
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
@@ -114,10 +115,18 @@ async def serve(config: ControllersConfig) -> None:
                 )
                 pages = {"/metrics": Page(exposition.text, CONTENT_TYPE)}
                 scope.guard(WebhookServer(settings, rules, pages).run(), "webhook")
-            scope.guard(manager.run(), "manager")
+            scope.guard(_controllers(manager, config, log), "manager")
             raise await scope.wait_broken()
     finally:
         await transport.aclose()
+
+
+async def _controllers(manager: Manager, config: ControllersConfig, log: Log) -> None:
+    """After a restore nothing is decided before it is settled (safety rule 10)."""
+    if config.restored_id:
+        restored = Restored(config.restored_id, config.restored_nodes, config.restored_off)
+        await Restorer(manager.client, manager.clock, log, restored).run()
+    await manager.run()
 
 
 def main() -> None:

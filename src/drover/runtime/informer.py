@@ -111,8 +111,15 @@ class Informer:
         for key, obj in list(self._objects.items()):
             if key not in listed and version_of(obj) <= version:
                 self._put(key, None)
-        for item in listed.values():
-            self._newer(item)
+        for key, item in listed.items():
+            present = self._objects.get(key)
+            # What is older than this list and newer than what it says is of another history, too: etcd was restored,
+            # and its revision raised.
+            other = present is not None and version_of(item) < version_of(present) <= version
+            if other:
+                self._put(key, item)
+            else:
+                self._newer(item)
         self._told = max(self._told, version)
         self._synced.set()
 

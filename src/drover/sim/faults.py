@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from drover.controllers.restoring.restorer import Restored
 from drover.sim.world import CONTROLLERS
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from drover.api.scheme import Kind
     from drover.api.wire import Request
+    from drover.sim.api.store import Backup
     from drover.sim.net import Link as ApiLink
     from drover.sim.qemu_model import ModelQemu
     from drover.sim.transfer import Link as Wire
@@ -204,6 +206,17 @@ class Faults:
         self.world.fault(f"the API server is down for {down_s:.3f} s")
         self.world.api.break_watches()
         await self.world.net.restart_server(down_s)
+
+    def restore(self, backup: Backup, off: tuple[str, ...] = ()) -> None:
+        """etcd is put back to what it was, and the control plane started anew; agents and guests go on."""
+        world = self.world
+        world.kill_controllers()
+        world.fault("etcd is restored from a backup")
+        world.api.store.restore(backup)
+        world.api.break_watches()
+        world.restored = Restored(f"at-{world.loop.time()}", tuple(world.nodes), off)
+        world.settling = True
+        world.start_controllers()
 
     # --- between nodes ---
 

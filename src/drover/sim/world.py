@@ -41,6 +41,7 @@ from drover.controllers.pictures import ClusterPicture
 from drover.controllers.placement.controller import wire as wire_placement
 from drover.controllers.rebalance.controller import AtOnce
 from drover.controllers.rebalance.controller import wire as wire_rebalance
+from drover.controllers.restoring.restorer import Restored, Restorer
 from drover.controllers.vm.act import Settings
 from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vmop.controller import wire as wire_vmop
@@ -146,6 +147,8 @@ class World:
         self.controllers = ""  # the living process; empty: none
         self.manager: Manager | None = None  # of the controllers' last life
         self.struck_s = 0.0  # when something broke last
+        self.restored: Restored | None = None  # the last declaration
+        self.settling = False  # after a restore, until every lease is settled
         self.broken: list[str] = []  # processes that ended by an error of ours
         self._controller_lives = 0
         self._processes = TaskScope("processes")  # never closed: killed tasks never end
@@ -242,7 +245,14 @@ class World:
                 wire_placement(manager, picture)
             if self.shape.rebalances:
                 wire_rebalance(manager, AtOnce())
-        self._run_process(self.controllers, manager.run())
+        self._run_process(self.controllers, self._controllers(manager))
+
+    async def _controllers(self, manager: Manager) -> None:
+        """As ``controllers.main``: after a restore nothing is decided before it is settled."""
+        if self.restored is not None:
+            await Restorer(manager.client, self.controllers_clock, self.log, self.restored).run()
+            self.settling = False
+        await manager.run()
 
     def kill_controllers(self) -> None:
         if self.controllers:

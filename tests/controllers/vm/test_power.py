@@ -28,6 +28,7 @@ TABLE = {
     "PodDeleted":           (True, True, False, False),
     "NodeLost":             (True, True, False, False),
     "NodeRestarted":        (True, True, False, False),
+    "Restored":             (True, True, False, False),
     "Stopped":              (True, False, False, False),
     "StoppedForced":        (True, False, False, False),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from drover.api import names
@@ -98,5 +99,22 @@ def machines(lease: Obj) -> dict[str, str] | None:
 
     Raises ValueError on a bad report.
     """
+    said = copies(lease)
+    return None if said is None else {one.vm: one.pod for one in said}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Of a VM, as its node reports it; ``epoch``: at which it held the VM's lease last, 0: not known."""
+
+    vm: str  # namespace/name
+    pod: str  # uid
+    epoch: int
+
+
+def copies(lease: Obj) -> list[Copy] | None:
+    """All that may run there; None: its agent has not looked yet. Raises ValueError on a bad report."""
     text = (lease["metadata"].get("annotations") or {}).get(names.MACHINES_ANNOTATION)
-    return None if text is None else {entry["vm"]: entry["pod"] for entry in json.loads(text)}
+    if text is None:
+        return None
+    return [Copy(one["vm"], one["pod"], int(one.get("epoch", 0))) for one in json.loads(text)]

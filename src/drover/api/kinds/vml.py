@@ -12,6 +12,9 @@ from drover.api import names
 
 Obj = Mapping[str, Any]
 
+# A restore raises epochs by so much: more often no lease changed hands since the backup (safety rule 10).
+RESTORE_LEAP = 1_000_000
+
 
 def holder(vml: Obj) -> str:
     """Uid of the Pod that may run the VM; empty: released."""

@@ -11,6 +11,7 @@ The table (runPolicy x reason of the release), where the VM was wanted on and no
     GuestShutdown                           start     stay off                 off     off
     Crashed, GuestPanicked, StartFailed     start*    start*                   off     off     * after a back-off
     PodDeleted, NodeLost, NodeRestarted     start     start                    off     off
+    Restored                                start     start                    off     off
     Stopped, StoppedForced (not by us)      start     stay off                 off     off
 """
 
@@ -36,7 +37,12 @@ DISCARDED = -1
 
 _GUEST_RESETS = (LastReason.GUEST_RESET, LastReason.RESET_DURING_MIGRATION)
 _CRASHES = (LastReason.CRASHED, LastReason.GUEST_PANICKED, LastReason.START_FAILED)
-_LOST = (LastReason.POD_DELETED, LastReason.NODE_LOST, LastReason.NODE_RESTARTED)
+_LOST = (
+    LastReason.POD_DELETED,
+    LastReason.NODE_LOST,
+    LastReason.NODE_RESTARTED,
+    LastReason.RESTORED,
+)
 
 
 @dataclass(frozen=True)

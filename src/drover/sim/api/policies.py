@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drover.api import names
+from drover.api.kinds.vml import RESTORE_LEAP
 from drover.api.names import CONTROLLERS_USER, NODE_LEASE_NAMESPACE, NODE_USER_PREFIX
 from drover.api.scheme import (
     DECKHOUSE,
@@ -109,12 +110,14 @@ def vml_by_node(review: Review) -> None:
 
 
 def vml_by_controllers(review: Review) -> None:
-    """Of a held lease the controllers may only Break it."""
+    """Of a held lease the controllers may only Break it, or settle it after a restore."""
     if review.kind != VML or not review.update or review.caller.user != CONTROLLERS_USER:
         return
     old, new = review.old_spec, review.spec
     broken = not new["holder"] and new.get("lastReason") == names.LastReason.NODE_LOST
-    if old["holder"] and old != new and not broken:
+    leap = old["epoch"] + RESTORE_LEAP if old else 0
+    settled = new.get("lastReason") == names.LastReason.RESTORED and new["epoch"] >= leap
+    if old["holder"] and old != new and not broken and not settled:
         raise forbid(f"{CONTROLLERS_USER} may change a held lease only to break it")
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from drover.api.wire import Object
 
 HISTORY = 10_000
+RESTORE_BUMP = 1_000_000_000  # as etcd's own tool is told to
+
+Backup = dict["Kind", dict[tuple[str, str], "Object"]]
 
 
 @dataclass
@@ -77,6 +80,20 @@ class Store:
         last = at_revision(obj, self.revision)
         self._append(Change(self.revision, kind, last, None))
         return last
+
+    def backup(self) -> Backup:
+        """All objects as they are now."""
+        return {kind: dict(objects) for kind, objects in self._objects.items()}
+
+    def restore(self, backup: Backup) -> None:
+        """Put the objects back to what they were, versions included, as etcd's restore with a raised revision does:
+        whoever watches has missed something for ever."""
+        self._objects = {kind: dict(objects) for kind, objects in backup.items()}
+        self.compact()
+        self.revision += RESTORE_BUMP
+        self.compacted = self.revision
+        self._forgotten = dict.fromkeys({*self._logs, *self._objects}, self.revision)
+        self.wake()
 
     def compact(self) -> None:
         """Forget all history up to now."""

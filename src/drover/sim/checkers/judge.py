@@ -64,8 +64,8 @@ class Judge:
     async def _follow(self) -> None:
         store = self._world.api.store
         while True:
-            for change in store.since(self._seen):
-                self._seen = change.revision
+            changes, self._seen = store.since(self._seen), store.revision
+            for change in changes:
                 for checker in self._of_changes:
                     self._keep(checker, checker.on_change(change))
             self._step()

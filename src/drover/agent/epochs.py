@@ -1,0 +1,72 @@
+"""The highest epoch of each VM's lease that this node knows of, on its disk (safety rule 10).
+
+Epochs only rise. A lease below the highest one known is of a past that came back: etcd was restored from a backup. Who
+may run is not known then, and such a lease is worth as much as none: nothing is started by it, and nothing that runs
+ends by it. It ends when the restore is declared, which puts every lease above all that was ever seen.
+
+A VM is told by its uid, so that a namesake begins anew. Not promised after the loss of that disk: then the node is a
+new machine, and no lease that names its former life starts anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from drover.agent.ports import Journal
+from drover.api.kinds.vml import RESTORE_LEAP
+from drover.api.scheme import key_of
+from drover.api.wire import Object
+
+NODE_KEY = "node"
+_MARK = "epochs"
+MOST = 4096  # VMs; the one that was not heard of for longest is forgotten first
+
+
+class Epochs:
+    """Of one node. Raises HostError when the disk takes nothing: then nothing may be concluded from the lease."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[str, int] = json.loads(journal.get(NODE_KEY, _MARK) or "{}")
+        self.on_leap: list[Callable[[], None]] = []  # a restore was settled
+        self._held: dict[str, int] = {}  # copy -> the epoch at which it held the lease last
+
+    def stale(self, lease: Object) -> bool:
+        return int(lease["spec"].get("epoch", 0)) < self._known.get(_vm(lease), 0)
+
+    def note(self, lease: Object) -> None:
+        """What was seen. On disk when this returns."""
+        vm, epoch = _vm(lease), int(lease["spec"].get("epoch", 0))
+        before = self._known.get(vm, 0)
+        if epoch <= before:
+            return
+        if before and epoch - before >= RESTORE_LEAP // 2:
+            for tell in self.on_leap:
+                tell()
+        self._known.pop(vm, None)  # the newest are last
+        self._known[vm] = epoch
+        while len(self._known) > MOST:
+            del self._known[next(iter(self._known))]
+        self._journal.put(NODE_KEY, _MARK, json.dumps(self._known))
+
+    def rewound(self) -> None:
+        """The API has forgotten what it knew: no lease of before says who may run, until it is settled anew."""
+        self._known = {vm: epoch + RESTORE_LEAP // 2 for vm, epoch in self._known.items()}
+        self._journal.put(NODE_KEY, _MARK, json.dumps(self._known))
+
+    def holds(self, copy: str, epoch: int) -> None:
+        """The lease names this copy."""
+        self._held[copy] = epoch
+
+    def held(self, copy: str) -> int:
+        """Among copies that are left of one VM the highest was the last to run. 0: this agent has not seen it."""
+        return self._held.get(copy, 0)
+
+    def forget(self, copy: str) -> None:
+        self._held.pop(copy, None)
+
+
+def _vm(lease: Object) -> str:
+    owners = lease["metadata"].get("ownerReferences") or []
+    return str(owners[0]["uid"]) if owners else key_of(lease)
