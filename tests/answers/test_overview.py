@@ -36,13 +36,19 @@ def operation(phase: str, age_s: float = 1.0, **more: Any) -> Object:
 
 def phased(vm: list[Object], phase: str, since_s: float) -> list[Object]:
     vm[0]["status"]["phase"] = phase
+    went = (("Stopped", since_s + 900), (phase, since_s), ("Starting", 1), (phase, 0.5))
+    vm[0]["status"]["stats"] = {
+        "phasesTransitions": [
+            {"phase": name, "timestamp": rfc3339(NOW_S - before_s)} for name, before_s in went
+        ]
+    }
     vm[0]["status"]["conditions"] = [
         {
             "type": "Running",
             "status": "False",
             "reason": "NoCapacity",
             "message": "no room for it",
-            "lastTransitionTime": rfc3339(NOW_S - since_s),
+            "lastTransitionTime": rfc3339(NOW_S - 90_000),
         }
     ]
     return vm

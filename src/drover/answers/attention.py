@@ -53,10 +53,13 @@ def _of_vm(world: World, vm: Object) -> list[Because]:
 
 
 def _long_so(world: World, vm: Object) -> bool:
-    """Whether it is in its phase for longer than a start takes."""
-    changed = (conditions.get_condition(vm, VmCondition.RUNNING) or {}).get("lastTransitionTime")
-    since = changed or vm["metadata"].get("creationTimestamp")
-    return not since or world.now_s - parse_rfc3339(str(since)) > USUAL_S
+    """Whether it has been on the way to another phase for longer than that takes."""
+    since = ""
+    for entry in (vms.status(vm).get("stats") or {}).get("phasesTransitions") or ():
+        rests = entry["phase"] in _AT_REST
+        since = "" if rests else since or str(entry["timestamp"])
+    since = since or str(vm["metadata"].get("creationTimestamp") or "")
+    return not since or world.now_s - parse_rfc3339(since) > USUAL_S
 
 
 def _of_operation(world: World, vmop: Object) -> list[Because]:
