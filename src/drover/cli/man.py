@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,8 +54,8 @@ def page(path: tuple[str, ...], one: click.Command) -> str:
     """The page of one command."""
     with click.Context(one, info_name=" ".join((NAME, *path))) as ctx:
         title = "-".join((NAME, *path)).upper()
-        built = datetime.date.fromtimestamp(0).isoformat()  # the same text from the same commands
-        lines = [f'.TH "{title}" 1 "{built}" "drover {__version__}" "drover manual"']
+        # Without a date: the same commands give the same text.
+        lines = [f'.TH "{title}" 1 "" "drover {__version__}" "drover manual"']
         brief = one.get_short_help_str(100).rstrip(".")
         lines += [".SH NAME", f"{_text('-'.join((NAME, *path)))} \\- {_text(brief)}"]
         usage = " ".join(one.collect_usage_pieces(ctx))
