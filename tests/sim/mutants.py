@@ -112,6 +112,13 @@ MUTANTS = (
              "            return await self._look()\n", "            return True\n"),
     ),
     Mutant(
+        "rule 10: a lease of the past counts",
+        (Edit("agent/epochs.py",
+              'return int(lease["spec"].get("epoch", 0)) < self._known.get(_vm(lease), 0)', "return False"),),
+        "test_a_lease_of_the_past_starts_nothing",
+        RESTORE,
+    ),
+    Mutant(
         "rule 10: a life that began after the backup ends",
         (Edit("agent/nodelease.py", "if self._epoch is not None and there in self._followed:", "if False:"),),
         "test_a_life_that_began_after_the_backup_",

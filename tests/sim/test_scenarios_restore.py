@@ -21,12 +21,14 @@ async def settled(stage: Stage, limit_s: float = 60.0) -> None:
 
 
 def test_a_lease_of_the_past_starts_nothing() -> None:
-    """It names the former copy of a VM that has moved, and that copy's Pod says Running again."""
+    """It names the first copy of a VM that has moved since, and that copy was to be started just then."""
 
     async def story(stage: Stage) -> None:
         s, world = stage.s, stage.world
-        await s.running_vm("a", guest=large())
+        await s.create_vm("a", guest=large())
+        await s.at("vml.acquired")
         backup = world.api.store.backup()
+        await s.until(lambda: s.runs("a"), "a runs", 60)
         await s.finished(await s.evict("a"))
         await stage.pause(10)
         stage.do(stage.f.cut_api(s.node_of("a"), 60))

@@ -15,6 +15,7 @@ from drover.api.kinds import vm as vms
 from drover.api.kinds import vml as vmls
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds.vm import DeviceKind, RestartApproval
+from drover.api.kinds.vml import RESTORE_LEAP
 from drover.api.meta import has_finalizer, is_deleting, name_of, uid_of
 from drover.api.wire import Object
 from drover.controllers.vm import changes, needs
@@ -109,6 +110,11 @@ def _choose_starter(view: VmView, power: Power) -> Power:
         beaten = [uid for uid, epoch in starters.items() if vmls.epoch(lease) == epoch + 1]
         starters |= {uid: DISCARDED for uid in beaten if uid != view.holder}
     if lease is not None:
+        # Chosen before a restore, and of a turn that nobody remembers: its node will never report its end.
+        past = [
+            uid for uid, epoch in starters.items() if 0 <= epoch <= vmls.epoch(lease) - RESTORE_LEAP
+        ]
+        starters |= {uid: DISCARDED for uid in past if uid != view.holder}
         power = replace(power, lease=uid_of(lease))
         candidates = _candidates(view, power)
         if vmls.released(lease) and power.wanted and candidates:
