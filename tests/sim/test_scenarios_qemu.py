@@ -67,6 +67,29 @@ def test_a_silent_monitor_is_shown_and_its_guest_runs_on() -> None:
     tell(story)
 
 
+def test_a_target_that_falls_silent_as_it_goes_on_keeps_no_slot() -> None:
+    """Nobody hears it say that it runs; its source may not go on any more all the same."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        operation = await stage.moving()
+        target = s.target("a")
+        ledger = s.world.site.ledger
+        before = ledger.on_run
+
+        def freeze(copy: str, vm: str) -> None:
+            before(copy, vm)
+            target.frozen = copy == target.copy
+
+        ledger.on_run = freeze
+        await s.at("migration.succeeded", 60)
+        assert target.frozen
+        target.frozen = False
+        assert await s.finished(operation, 60) == "Completed"
+
+    tell(story)
+
+
 def lose_answers(stage: Stage, starts: int) -> None:
     """QEMU is started, and whoever asked for it hears nothing."""
     for node in stage.world.nodes.values():

@@ -171,3 +171,24 @@ def test_a_node_that_dies_as_soon_as_fencing_is_on_is_fenced_as_well(after_s: fl
         await elsewhere(stage, "a", node)
 
     tell(story, nodes=3, fenced=OFF)
+
+
+def test_a_pod_that_was_bound_to_a_node_that_had_just_died_holds_nobody_up() -> None:
+    """The VM gets its lease for a life that is over, which is broken with all others of that life."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        node, *others = world.nodes
+        for other in others:
+            await world.user.patch(NODE, other, "", {"spec": {"unschedulable": True}})
+        await s.create_vm("a")
+        await s.until(lambda: len(s.pods_of("a")) == 1, "its Pod is there", 10)
+        stage.do(stage.f.power_cycle(node, 200))
+        await s.until(lambda: s.lease("a") is not None, "it has a lease", 10)
+        await s.until(lambda: bool(s.lease_spec("a")["holder"]), "a dead node has its lease", 10)
+        assert not s.running_copies("a")
+        for other in others:
+            await world.user.patch(NODE, other, "", {"spec": {"unschedulable": None}})
+        await elsewhere(stage, "a", node)
+
+    fenced_world(story)

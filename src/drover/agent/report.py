@@ -21,6 +21,7 @@ CLEAN_ENDS = (LastReason.GUEST_SHUTDOWN, LastReason.GUEST_RESET, LastReason.STOP
 
 # A monitor that says nothing for so long is shown (seconds).
 SILENCE_SHOWN_S = 10.0
+SILENCE_ENDS_MOVE_S = 30.0  # of a target that was let go on
 MONITOR_SILENT = "MonitorSilent"
 SILENCE_MESSAGE = "QEMU does not answer; its guest may run on and is left alone"
 
@@ -214,7 +215,7 @@ def target_report(
     move = view.move
     if move is None or move.role is not Role.TARGET:
         return None
-    if running(view) and view.marks.resuming:
+    if view.marks.resuming and (running(view) or _arrived_and_silent(view)):
         return {"phase": "Running", "incarnation": incarnation}
     if view.machine is None and (view.marks.started or view.marks.ended):
         if listener is not None and not view.marks.ended:
@@ -226,6 +227,14 @@ def target_report(
             "message": why or "the incoming QEMU ended",
         }
     return listening(listener, incarnation) if listener is not None else None
+
+
+def _arrived_and_silent(view: CopyView) -> bool:
+    """It was let go on, and its monitor has said nothing for long. Its source can never go on again (safety rule 4), so
+    the move is over, and keeps no slot; the Pod says that QEMU is silent."""
+    machine = view.machine
+    silent = machine is not None and machine.silent_s >= SILENCE_ENDS_MOVE_S
+    return silent and view.lease.state is LeaseState.MINE
 
 
 def listening(listener: Listener, incarnation: str) -> Object:

@@ -110,16 +110,19 @@ def _choose_starter(view: VmView, power: Power) -> Power:
         beaten = [uid for uid, epoch in starters.items() if vmls.epoch(lease) == epoch + 1]
         starters |= {uid: DISCARDED for uid in beaten if uid != view.holder}
     if lease is not None:
-        # Chosen before a restore, and of a turn that nobody remembers: its node will never report its end.
-        past = [
-            uid for uid, epoch in starters.items() if 0 <= epoch <= vmls.epoch(lease) - RESTORE_LEAP
-        ]
-        starters |= {uid: DISCARDED for uid in past if uid != view.holder}
+        starters |= _of_the_past(view, lease, starters)
         power = replace(power, lease=uid_of(lease))
         candidates = _candidates(view, power)
         if vmls.released(lease) and power.wanted and candidates:
             starters[uid_of(candidates[0])] = vmls.epoch(lease)
     return replace(power, starters=starters)
+
+
+def _of_the_past(view: VmView, lease: Object, starters: dict[str, int]) -> dict[str, int]:
+    """Chosen before a restore, for a turn that nobody remembers: their nodes will never report their end."""
+    last = vmls.epoch(lease) - RESTORE_LEAP
+    past = [uid for uid, epoch in starters.items() if epoch <= last and uid != view.holder]
+    return dict.fromkeys(past, DISCARDED)
 
 
 def _steps(view: VmView, power: Power) -> Decision:
