@@ -134,6 +134,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
     assert [len(chart.findall("rect")) for chart in charts] == [4, 2]
     assert "100 ms" in text
     assert "not started again" in text
+    assert "last sign of life" in text
     empty = report_page.page(history(World.of([], NOW_S), NOW_S - 1))
     assert "No VM moved." in empty
     assert "<svg" not in empty

@@ -100,7 +100,7 @@ class World:
         head = f"{nodefence.node(fence)}, life {nodefence.incarnation(fence)[:8]}"
         evidence = f", {status['evidence']}" if status.get("evidence") else ""
         lines = [f"{head}: {nodefence.phase(fence)}{evidence}"]
-        happened = [(told[moment], _WORDS[moment]) for moment in _MOMENTS if moment in told]
+        happened = [(told[moment], MOMENT_WORDS[moment]) for moment in _MOMENTS if moment in told]
         for vm in nodefence.lost_vms(fence):
             if "restarted" in vm:
                 name = f"{vm['namespace']}/{vm['name']}"
@@ -142,7 +142,7 @@ def _held(group: Object) -> str:
     return f"{said['reason']}: {said.get('message', '')}"
 
 
-_WORDS = {
+MOMENT_WORDS = {
     "lastSeen": "last sign of life",
     "suspect": "Suspect: its peers are asked to vouch for it no more",
     "condemned": "Condemned: it may not come back as it was",

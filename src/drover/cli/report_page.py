@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from drover.answers.history import History, Loss, Move
 from drover.base.clock import rfc3339
+from drover.cli.fence_world import MOMENT_WORDS
 
 MOST_DRAWN = 200  # moves in a chart; the table has all
 _WIDTH, _ROW, _LEFT, _RIGHT = 960, 18, 220, 90
@@ -20,6 +21,7 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 2rem; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+td:first-child { white-space: nowrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .sums { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; list-style: none; }
 .sums li { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem 1rem; }
@@ -139,7 +141,8 @@ def _losses(losses: tuple[Loss, ...]) -> list[str]:
         evidence = f", by {loss.evidence}" if loss.evidence else ""
         made.append(f"<h3>{_e(loss.node)}: {_e(loss.phase)}{_e(evidence)}</h3>")
         rows = [
-            (_time(at_s), moment, f"{at_s - loss.began_s:.1f} s") for moment, at_s in loss.moments
+            (_time(at_s), MOMENT_WORDS.get(moment, moment), f"{at_s - loss.began_s:.1f} s")
+            for moment, at_s in loss.moments
         ]
         made.append(_table(("At", "What", "After"), rows, (2,)))
         restarts = [
