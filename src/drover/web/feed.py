@@ -197,10 +197,6 @@ class Feed:
         key = f"{namespace}/{name}" if namespace else name
         return informer.get(key) if informer is not None else None
 
-    def all(self, kind: Kind) -> list[Object]:
-        informer = self._informers.get(kind)
-        return informer.all() if informer is not None else []
-
     @contextlib.contextmanager
     def open(self) -> Any:
         """A line for one page. Raises TooManyPages."""

@@ -3,6 +3,7 @@
 import { render } from "./vendor/htm-preact.js";
 import { html, Notices, Question, useEffect, useState, useStore } from "./ui.js";
 import { all, ask, begin, leave, store } from "./store.js";
+import { clock } from "./format.js";
 import { Cluster } from "./page_cluster.js";
 import { Vm } from "./page_vm.js";
 import { Operations } from "./page_operations.js";
@@ -75,7 +76,7 @@ function Bar({ page }) {
     <nav aria-label="Pages">${PAGES.map(([name, title], number) => html`
       <a href=${`#/${name}`} aria-current=${here === name ? "page" : null} title=${`${title} (key ${number + 1})`}>${title}</a>`)}</nav>
     <${Find} />
-    <span class="who" title="Everything here is done with the rights of this user">${store.session.user || "you"}</span>
+    <span class="who" title=${`Everything here is done with the rights of this user. The log-in ends at ${clock(store.session.endsAt)}`}>${store.session.user || "you"}</span>
     <button type="button" class="quiet" onClick=${turn} title="Dark or light (key d)" aria-label="Dark or light">◐</button>
     <button type="button" class="quiet" onClick=${out}>Log out</button>
   </header>`;

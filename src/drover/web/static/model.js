@@ -84,9 +84,6 @@ function openMoves() {
 export const natural = (a, b) => a.localeCompare(b, undefined, { numeric: true });
 export const byAge = (a, b) => (a.created < b.created ? -1 : a.created > b.created ? 1 : a.name < b.name ? -1 : 1);
 
-export const moveOf = (vmop) =>
-  [...all("VirtualMachineMigration")].find(([, one]) => one.ns === vmop.ns && one.operation === vmop.name) || [];
-
 export const operationsOf = (key) =>
   [...all("VirtualMachineOperation").values()].filter((one) => `${one.ns}/${one.vm}` === key).sort(byAge).reverse();
 

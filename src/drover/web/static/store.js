@@ -118,7 +118,8 @@ export async function ask(method, path, body) {
 export async function begin(credentials) {
   const answer = credentials ? await ask("POST", "/api/login", credentials) : await ask("GET", "/api/session");
   if (answer.status !== 200) return answer.body.error || `the server says ${answer.status}`;
-  Object.assign(store, { session: answer.body, farewell: "" });
+  const endsAt = Date.now() + answer.body.expiresInSeconds * 1000;
+  Object.assign(store, { session: { ...answer.body, endsAt }, farewell: "" });
   connect();
   changed();
   return "";
