@@ -14,7 +14,7 @@ import pytest
 from drover.agent.peers import HttpPeers, PeerServer, PeerSettings
 from drover.api.kinds.nodefence import Member
 from drover.base.tasks import TaskScope
-from drover.lab.pki import Authority, Leaf, ensure_authority, ensure_leaf
+from drover.runtime.pki import Authority, Leaf, ensure_authority, ensure_leaf
 
 NOW = datetime.datetime.now(datetime.UTC)
 LIMIT_S = 5.0

@@ -15,10 +15,10 @@ from tests.runtime.raw_server import HANG, RawServer, answer, chunked
 from drover.api.status import Gone, Unanswered
 from drover.api.wire import MERGE_PATCH, Request
 from drover.base.clock import RealClock
-from drover.lab.pki import Leaf, ensure_authority, ensure_leaf
 from drover.runtime import http_transport
 from drover.runtime.http_transport import HttpTransport
 from drover.runtime.kubeconfig import from_files
+from drover.runtime.pki import Leaf, ensure_authority, ensure_leaf
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,7 +17,7 @@ from drover.agent.kubelet.server import KubeletServer, KubeletSettings
 from drover.base.clock import RealClock
 from drover.base.tasks import TaskScope
 from drover.controllers.webhook import CLIENT_NAME, Page, Refusal, WebhookServer, WebhookSettings
-from drover.lab.pki import Leaf, ensure_authority, ensure_leaf
+from drover.runtime.pki import Leaf, ensure_authority, ensure_leaf
 
 REVIEW = {"apiVersion": "admission.k8s.io/v1", "request": {"uid": "u", "name": "d8v-vm-x"}}
 NODE = "system:node:node-b"

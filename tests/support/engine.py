@@ -25,9 +25,9 @@ import pytest
 from drover.base.clock import RealClock
 from drover.lab.bootstrap import apply_manifests, wait_api, wait_service_account
 from drover.lab.credentials import SERVICE_RANGE, write_kubeconfig
-from drover.lab.pki import Leaf, ensure_authority, ensure_key, ensure_leaf
 from drover.runtime import kubeconfig
 from drover.runtime.client import Client
+from drover.runtime.pki import Leaf, ensure_authority, ensure_key, ensure_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -162,6 +162,7 @@ class Engine:
             f"--client-ca-file={pki}/ca.crt",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
+            "--enable-bootstrap-token-auth",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={pki}/service-accounts.pub",
             f"--service-account-signing-key-file={pki}/service-accounts.key",
@@ -178,6 +179,8 @@ class Engine:
             "--use-service-account-credentials",
             f"--service-account-private-key-file={pki}/service-accounts.key",
             f"--root-ca-file={pki}/ca.crt",
+            f"--cluster-signing-cert-file={pki}/ca.crt",
+            f"--cluster-signing-key-file={pki}/ca.key",
             # A node whose Lease is not renewed becomes Unknown after 6 s, found within 1 s.
             "--node-monitor-period=1s",
             "--node-monitor-grace-period=6s",

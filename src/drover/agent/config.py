@@ -1,4 +1,4 @@
-"""What an agent is told at its start: one JSON file, written by the lab (or by a join on a host).
+"""What an agent is told at its start: one file, JSON written by the lab, TOML written by a host's join.
 
 The file is the contract between who starts agents and the agent; unknown and missing fields are
 refused by name. It holds paths of keys, never keys. All paths are absolute in the node's own mount
@@ -47,6 +47,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     watchdog_device: str = "/dev/watchdog0"
     watchdog_timeout_s: int = 8  # of the device; the group's timeout must leave room for twice that
     qemu_nice: int = 10  # a busy guest must starve no renewal
+    renew: bool = (
+        False  # its certificates come from the cluster and are renewed there (a host that joined)
+    )
     labels: dict[str, str] = {}  # further labels of the Node
 
     @property

@@ -28,6 +28,7 @@ from drover.agent.peers import HttpPeers, PeerServer, PeerSettings
 from drover.agent.qemu import bundles
 from drover.agent.qemu.hypervisor import QemuHypervisor
 from drover.agent.qemu.settings import QemuSettings
+from drover.agent.renewal import Renewal
 from drover.agent.seeds import NoCloudSeeds
 from drover.agent.spawner import NodeInitSpawner
 from drover.agent.watchdog import DEADLINE, DEVICE, KINDS, Deadline, Device, Watchdog
@@ -134,6 +135,8 @@ async def serve(config: AgentConfig) -> None:
             at = PeerSettings(config.address, config.peer_port, pki)
             scope.guard(PeerServer(at, agent.survival.asked).run(), "peers")
         scope.guard(_kubelet(config, agent, hypervisor, clock, scope).run(), "kubelet")
+        if config.renew:
+            scope.guard(Renewal(config, ports.client, clock, log).keep(), "renewal")
         scope.guard(agent.run(), "agent")
         try:
             raise await scope.wait_broken()

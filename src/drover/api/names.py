@@ -38,6 +38,12 @@ PREFER_NO_EVICTION_ANNOTATION = "descheduler.alpha.kubernetes.io/prefer-no-evict
 
 # Ours.
 MACHINE_ANNOTATION = "drover.dev/machine"  # on VM Pods: the machine spec, JSON
+CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"  # who a node is
+SERVING_SIGNER = "kubernetes.io/kubelet-serving"  # its endpoints
+MIGRATION_SIGNER = "drover.dev/migration"  # both ends of a migration stream
+BOOTSTRAP_GROUP = "system:bootstrappers:drover"  # of hosts with a token of ours
+REQUEST_PREFIX = "drover-"  # of the names of our agents' requests for certificates
+TOKEN_USED_ANNOTATION = "drover.dev/used-by"  # on a bootstrap token: host and key that it served
 MIGRATION_ANNOTATION = "drover.dev/migration"  # on target Pods: name of the vmm
 INCARNATION_ANNOTATION = "drover.dev/incarnation"  # on the node's Lease
 MACHINES_ANNOTATION = "drover.dev/machines"  # on the node's Lease: what it runs, JSON

@@ -55,6 +55,8 @@ COMMANDS = {
     "ssh": Entry("ssh", "command", "Log in to a VM by SSH."),
     "web": Entry("web", "command", "Serve the web page, with your own rights."),
     "demo": Entry("demo", "command", "Play the stories on real guests."),
+    "token": Entry("tokens", "token", "Tokens with which hosts join the cluster."),
+    "agent": Entry("agent_commands", "agent", "Make this host a node: join, and its service."),
     "timing": Entry("timing", "command", "Show the times of fencing and their sums."),
     "doctor": Entry("doctor", "command", "Check what this machine offers."),
     "sim": Entry("sim", "command", "Run a whole cluster on virtual time, from a seed."),

@@ -30,6 +30,10 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     webhook_client_ca_file: str = (
         ""  # who signed the API server's own certificate; empty: anybody may ask
     )
+    migration_ca_cert_file: str = (
+        ""  # signs migration streams of hosts that join; empty: none can join
+    )
+    migration_ca_key_file: str = ""
     closed_networks: list[
         str
     ] = []  # CIDRs that VirtualImages are not fetched from, besides this host itself

@@ -35,6 +35,7 @@ from drover.controllers.gc.controller import wire as wire_gc
 from drover.controllers.images.controller import wire as wire_images
 from drover.controllers.images.fetch import UrlFetcher
 from drover.controllers.images.guard import Guard
+from drover.controllers.joining.controller import wire as wire_joining
 from drover.controllers.metrics.exposition import CONTENT_TYPE, Exposition
 from drover.controllers.migration.controller import wire as wire_migration
 from drover.controllers.moduleconfig.controller import wire as wire_moduleconfig
@@ -69,6 +70,7 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     wire_vm(manager, VmSettings(guests, config.disks_dir, config.images_dir))
     operations = wire_vmop(manager)
     wire_migration(manager)
+    wire_joining(manager, config)
     wire_gc(manager)
     wire_fencing(manager)
     wire_moduleconfig(manager)

@@ -15,7 +15,7 @@ from drover.api import names
 from drover.controllers.config import WEBHOOK_PORT
 from drover.controllers.webhook import CLIENT_NAME as WEBHOOK_CLIENT
 from drover.lab.home import Home, Settings
-from drover.lab.pki import (
+from drover.runtime.pki import (
     Authority,
     Leaf,
     ensure_authority,

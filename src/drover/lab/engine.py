@@ -20,6 +20,8 @@ from drover.lab.errors import LabError
 from drover.lab.home import Home
 from drover.lab.topology import API_PORT, Topology
 
+# What a host reads before it can trust anybody: the authority, which it compares with the hash it was given.
+CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 _ETCD_URL = "http://127.0.0.1:2379"
 _ETCD_PEER_URL = "http://127.0.0.1:2380"
 
@@ -84,7 +86,9 @@ def write_configs(home: Home) -> None:
         "kind": "AuthenticationConfiguration",
         "anonymous": {
             "enabled": True,
-            "conditions": [{"path": path} for path in ("/livez", "/readyz", "/healthz")],
+            "conditions": [
+                {"path": path} for path in ("/livez", "/readyz", "/healthz", CLUSTER_INFO)
+            ],
         },
     }
     (home.run / "etcd.yaml").write_text(json.dumps(etcd, indent=2) + "\n")

@@ -75,6 +75,8 @@ def _controllers(home: Home, settings: Settings) -> ControllersConfig:
         webhook_cert_file=f"{home.pki}/webhook.crt",
         webhook_key_file=f"{home.pki}/webhook.key",
         webhook_client_ca_file=f"{home.pki}/ca.crt",
+        migration_ca_cert_file=f"{home.pki}/migration-ca.crt",
+        migration_ca_key_file=f"{home.pki}/migration-ca.key",
         closed_networks=[topology.infra_cidr],
     )
 

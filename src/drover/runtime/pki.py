@@ -1,11 +1,11 @@
-"""Certificates of a lab: two small authorities and what they sign, as files of one directory.
+"""Certificates: two small authorities and what they sign, as files of one directory.
 
 The *cluster* authority signs whoever talks to the API server and whoever it talks to; the *migration* authority signs
 the two ends of a migration stream, so that neither kind of certificate opens the other door. ``ensure`` is idempotent:
 it keeps what is there and still good, and makes anew what is missing, nearly expired, or names the wrong addresses.
 Extensions satisfy the strict checks of Python 3.13 (key usage, key identifiers) and of QEMU (key encipherment).
 
-It does not promise revocation: a lab's keys die with its home.
+It does not promise revocation.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def ensure_authority(directory: Path, name: str, now: datetime.datetime) -> Auth
     except (OSError, ValueError):
         pass
     authority = _new_authority(f"drover {name}", now)
-    write_private(key_file, _key_pem(authority.key))
-    write_private(cert_file, _cert_pem(authority.cert))
+    write_private(key_file, key_pem(authority.key))
+    write_private(cert_file, cert_pem(authority.cert))
     return authority
 
 
@@ -79,8 +79,8 @@ def ensure_leaf(authority: Authority, leaf: Leaf, now: datetime.datetime) -> boo
     if _good(authority, leaf, now):
         return False
     key = ec.generate_private_key(ec.SECP256R1())
-    write_private(leaf.key, _key_pem(key))
-    write_private(leaf.cert, _cert_pem(_sign(authority, leaf, key, now)))
+    write_private(leaf.key, key_pem(key))
+    write_private(leaf.cert, cert_pem(_sign(authority, leaf, key, now)))
     return True
 
 
@@ -90,7 +90,7 @@ def ensure_key(path: Path) -> None:
     if path.exists() and public.exists():
         return
     key = ec.generate_private_key(ec.SECP256R1())
-    write_private(path, _key_pem(key))
+    write_private(path, key_pem(key))
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     write_private(public, key.public_key().public_bytes(serialization.Encoding.PEM, form))
 
@@ -120,25 +120,45 @@ def _sign(
 ) -> x509.Certificate:
     uses = [ExtendedKeyUsageOID.SERVER_AUTH] if leaf.server else []
     uses += [ExtendedKeyUsageOID.CLIENT_AUTH] if leaf.client else []
+    return issue(authority, subject_of(leaf), key.public_key(), leaf.names, uses, now)
+
+
+def issue(
+    authority: Authority,
+    subject: x509.Name,
+    public: ec.EllipticCurvePublicKey,
+    names: tuple[str, ...],
+    uses: list[x509.ObjectIdentifier],
+    now: datetime.datetime,
+) -> x509.Certificate:
     issuer_id = authority.cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
         _dated(now, _LEAF_DAYS)
-        .subject_name(_subject(leaf))
+        .subject_name(subject)
         .issuer_name(authority.cert.subject)
-        .public_key(key.public_key())
+        .public_key(public)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage("digital_signature", "key_encipherment"), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id),
             critical=False,
         )
     )
-    if leaf.names:
-        names = x509.SubjectAlternativeName([_general_name(name) for name in leaf.names])
-        builder = builder.add_extension(names, critical=False)
+    if names:
+        alternative = x509.SubjectAlternativeName([general_name(name) for name in names])
+        builder = builder.add_extension(alternative, critical=False)
     return builder.sign(authority.key, hashes.SHA256())
+
+
+def load_authority(cert_file: Path, key_file: Path) -> Authority:
+    """Raises OSError, ValueError."""
+    cert = x509.load_pem_x509_certificate(cert_file.read_bytes())
+    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not _pair(cert, key):
+        raise ValueError(f"{key_file} is not the key of {cert_file}")
+    return Authority(cert, key)
 
 
 def _good(authority: Authority, leaf: Leaf, now: datetime.datetime) -> bool:
@@ -154,8 +174,8 @@ def _good(authority: Authority, leaf: Leaf, now: datetime.datetime) -> bool:
     return (
         _fresh(cert, now)
         and _pair(cert, key)
-        and cert.subject == _subject(leaf)
-        and _names(cert) == {str(_general_name(name).value) for name in leaf.names}
+        and cert.subject == subject_of(leaf)
+        and names_of(cert) == {str(general_name(name).value) for name in leaf.names}
     )
 
 
@@ -168,22 +188,27 @@ def _pair(cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
     return cert.public_key() == key.public_key()
 
 
-def _names(cert: x509.Certificate) -> set[str]:
+def names_of(cert: x509.Certificate | x509.CertificateSigningRequest) -> set[str]:
+    return {str(name.value) for name in alternatives(cert)}
+
+
+def alternatives(
+    cert: x509.Certificate | x509.CertificateSigningRequest,
+) -> list[x509.GeneralName]:
     try:
-        extension = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return list(cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
-        return set()
-    return {str(name.value) for name in extension.value}
+        return []
 
 
-def _subject(leaf: Leaf) -> x509.Name:
+def subject_of(leaf: Leaf) -> x509.Name:
     parts = [x509.NameAttribute(NameOID.COMMON_NAME, leaf.common_name)]
     if leaf.organization:
         parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, leaf.organization))
     return x509.Name(parts)
 
 
-def _general_name(text: str) -> x509.GeneralName:
+def general_name(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
@@ -207,7 +232,7 @@ def _usage(*granted: str) -> x509.KeyUsage:
     return x509.KeyUsage(**{use: use in granted for use in every})
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -215,5 +240,5 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _cert_pem(cert: x509.Certificate) -> bytes:
+def cert_pem(cert: x509.Certificate) -> bytes:
     return cert.public_bytes(serialization.Encoding.PEM)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from drover.lab.pki import Leaf, ensure_authority, ensure_key, ensure_leaf
+from drover.runtime.pki import Leaf, ensure_authority, ensure_key, ensure_leaf
 
 NOW = datetime.datetime.now(datetime.UTC)
 

@@ -1,0 +1,102 @@
+"""The agent as a service of a host: its systemd unit, and what is wrong with its configuration before it starts.
+
+The unit's main process is the node's first process (``nodeinit``): it keeps the deadline of the node's VMs, starts the
+QEMUs and starts the agent anew when that ends. So systemd leaves its children alone while it lives: the agent's end
+touches no guest, and the first process's end kills them all (safety rule 8). No watchdog of systemd's is used.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from drover.agent.config import AgentConfig
+
+_FILES = ("ca_file", "client_cert_file", "client_key_file", "serving_cert_file", "serving_key_file")
+_MIGRATION = (
+    "ca-cert.pem",
+    "server-cert.pem",
+    "server-key.pem",
+    "client-cert.pem",
+    "client-key.pem",
+)
+
+_UNIT = """\
+# Made by `drover agent unit`. A stop of this unit ends every VM of the host: drain the node first.
+[Unit]
+Description=drover agent of node {node}
+Documentation=https://drover.dev
+Wants=network-online.target
+After=network-online.target remote-fs.target
+RequiresMountsFor={disks_dir} {state_dir}
+
+[Service]
+Type=exec
+ExecStart={python} -m drover.agent.nodeinit {socket} {python} -m drover.agent.main --config {file}
+RuntimeDirectory={runtime}
+StateDirectory={state}
+Restart=always
+RestartSec=2
+KillMode=control-group
+TimeoutStopSec=30
+# The deadline of its VMs is kept by this process: it must be scheduled when they are busy.
+Nice=-5
+OOMScoreAdjust=-900
+Delegate=yes
+LimitNOFILE=65536
+LimitMEMLOCK=infinity
+LimitRTPRIO=infinity
+UMask=0077
+PrivateTmp=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+# Not ProtectClock, which closes every other device too, and not RestrictRealtime: this process runs before all others.
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit(file: Path, config: AgentConfig, python: str) -> str:
+    """The text of drover-agent.service."""
+    return _UNIT.format(
+        node=config.node,
+        disks_dir=config.disks_dir,
+        state_dir=config.state_dir,
+        python=python,
+        socket=config.nodeinit_socket,
+        file=file,
+        runtime=Path(config.run_dir).name,
+        state=Path(config.state_dir).name,
+    )
+
+
+def faults(config: AgentConfig) -> list[str]:
+    """What would keep the agent from starting, each with its field."""
+    found = [
+        f"{field}: {path} is not there"
+        for field in _FILES
+        if not Path(path := getattr(config, field)).is_file()
+    ]
+    found += [
+        f"migration_pki_dir: {name} is not in {config.migration_pki_dir}"
+        for name in _MIGRATION
+        if not (Path(config.migration_pki_dir) / name).is_file()
+    ]
+    if not Path(config.disks_dir).is_dir():
+        found.append(f"disks_dir: {config.disks_dir} is no directory")
+    for field in ("address", "vm_gateway"):
+        try:
+            ipaddress.IPv4Address(getattr(config, field))
+        except ValueError:
+            found.append(f"{field}: {getattr(config, field)!r} is no IPv4 address")
+    try:
+        ipaddress.IPv4Network(config.vm_cidr)
+    except ValueError as error:
+        found.append(f"vm_cidr: {error}")
+    if not config.api_server.startswith("https://"):
+        found.append(f"api_server: {config.api_server!r} does not begin with https://")
+    return found
