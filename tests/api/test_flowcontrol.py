@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.api.conftest import EDITOR
+from tests.support.cluster import EDITOR
 
 from drover.api import scheme
 from drover.api.status import ApiError, TooManyRequests, Unanswered
@@ -20,7 +20,7 @@ from drover.runtime.http_transport import MOST_CONNECTIONS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
-    from tests.api.conftest import Cluster
+    from tests.support.cluster import Cluster
     from tests.support.engine import Engine
 
     from drover.api.wire import Object

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.api import samples
-from tests.api.conftest import EDITOR
 from tests.api.ownership import patch, refused
+from tests.support.cluster import EDITOR
 
 from drover.api import scheme, status
 

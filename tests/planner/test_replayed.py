@@ -45,10 +45,9 @@ def test_every_prefix_of_every_plan_is_legal(first: int) -> None:
         assert compared(given, plan) == [], f"seed {seed}"
 
 
-@pytest.mark.parametrize("seed", [469, 489])
-def test_where_a_loss_could_not_be_survived_before_another_may_take_its_place(seed: int) -> None:
+def test_where_a_loss_could_not_be_survived_before_another_may_take_its_place() -> None:
     """All is repaired here, by a move that makes one host safe and another one unsafe."""
-    given = scene(seed)
+    given = scene(489)
     plan, replayer = rebalance(*values_of(given), Budget(rounds=0)), Replayer(given)
     before = replayer.unsafe(replayer.places)
     assert list(replayer.complaints(moves_of(plan))) == []

@@ -30,7 +30,7 @@ def cost(board: Board) -> tuple[int, float]:
 def test_no_rule_is_broken_and_no_node_filled_for_fewer_moves(family: str, seed: int) -> None:
     board = repaired(family, 6, seed)
     grid, before = board.grid, board.copy()
-    resettle(board, 0)
+    resettle(board)
     assert cost(board) <= cost(before)
     assert set(broken(grid, board)) <= set(broken(grid, before))
     assert not (board.over() & ~before.over()).any()
@@ -51,6 +51,6 @@ def test_the_vms_of_one_part_change_places_together() -> None:
     for vm in (0, 1):
         board.put(vm, 2)
     assert cost(board) == (2, 12)
-    resettle(board, 1)
+    resettle(board)
     assert cost(board) == (1, 4)
     assert not board.over().any()

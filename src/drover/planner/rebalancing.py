@@ -151,7 +151,7 @@ def _exactly(grid: Grid, best: Board, bound: int, budget: Budget) -> tuple[Board
         return None, bound, False
     faults = _faults(grid, best)
     settled = best.copy()
-    resettle(settled, bound)
+    resettle(settled)
     if not faults and len(settled.moved) == bound:
         return settled, bound, False
     answer = Model(grid).solve(None if faults else settled, budget.rounds)
@@ -163,7 +163,7 @@ def _exactly(grid: Grid, best: Board, bound: int, budget: Budget) -> tuple[Board
     board = Board(grid)
     for vm, node in answer.targets.items():
         board.put(vm, node)
-    resettle(board, answer.bound)
+    resettle(board)
     return min(board, settled, key=lambda one: _worth(grid, one)), max(bound, answer.bound), certain
 
 

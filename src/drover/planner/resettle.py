@@ -1,6 +1,6 @@
-"""Fewer moves, then fewer GiB: the VMs of a dozen nodes are placed anew by the exact solver, all others where they are.
+"""Fewer moves, then fewer GiB: the VMs of some twenty nodes are placed anew by the exact solver, all others stay.
 
-Such a part has a thousand binaries or two and takes some hundredths of a second, where the whole has tens of
+Such a part has a few thousand binaries and takes some tenths of a second, where the whole has tens of
 thousands. The parts are cut from the nodes in several orders, so that every two nodes meet sooner or later. What rules
 tie to other VMs stays where it is.
 """
@@ -17,19 +17,18 @@ from drover.planner.grid import Board, Floats
 from drover.planner.solver import Row, minimise
 from drover.planner.tables import Ints
 
-PART = 14  # nodes
+PART = 18  # nodes, about
 STRIDES = (1, 3, 7, 9, 11, 13)
 ROUNDS = 20  # of the solver, for one part
 
 
-def resettle(board: Board, enough: int) -> None:
-    """Better places on ``board`` for its VMs: never more moves, never more GiB with as many. As soon as there are
-    only ``enough`` moves, which cannot be beaten, GiB alone are looked at, once for all nodes."""
+def resettle(board: Board) -> None:
+    """Better places on ``board`` for its VMs: never more moves, never more GiB with as many."""
     for number, parts in enumerate(_cuts(len(board.grid.names))):
         before = _cost(board)
         for nodes in parts:
             _resettle(board, nodes)
-        if len(board.moved) <= enough or (number and _cost(board) == before):
+        if number and _cost(board) == before:
             return
 
 

@@ -59,7 +59,8 @@ class Spare:
             self.unsafe.add(lost)
             if not before:  # nothing that could be mended in return
                 break
-        self._recover(before, source)
+        strained = len(self.unsafe) > len(before)
+        self._recover(sorted({source} & before if strained else before), source)
         if len(self.unsafe) <= len(before):
             self._unbound()
             return True
@@ -94,11 +95,11 @@ class Spare:
         if target not in self.unsafe and not (self._find(target, vm) or self._anew(target)):
             yield target
 
-    def _recover(self, before: set[int], source: int) -> None:
+    def _recover(self, unsafe: list[int], source: int) -> None:
         """Nodes that the move has made safe are kept so from now on. With many of them unsafe only its source is asked:
         there is little to lose, and much to compute."""
         self._tries = AGAIN
-        for lost in sorted(before) if len(before) <= FEW else sorted({source} & before):
+        for lost in unsafe if len(unsafe) <= FEW else [one for one in unsafe if one == source]:
             vms = np.flatnonzero(self.board.where == lost).tolist()
             if self._anew(lost) or self._search(lost, self._large_first(vms)):
                 self.unsafe.discard(lost)
@@ -173,7 +174,9 @@ class Spare:
         for vm in np.flatnonzero(self.board.where == lost).tolist():
             if vm in vms and self._place[vm] != NONE:
                 self._release(lost, vm)
-        vms = [vm for vm in vms if not self._bound(lost, vm)]
+        return self._deeper(lost, [vm for vm in vms if not self._bound(lost, vm)])
+
+    def _deeper(self, lost: int, vms: list[int]) -> bool:
         if not vms:
             return True
         vm, rest = vms[0], vms[1:]
@@ -182,7 +185,7 @@ class Spare:
             if self._tries < 0:
                 return False
             self._hold(lost, vm, place)
-            if self._search(lost, rest):
+            if self._deeper(lost, rest):
                 return True
             self._release(lost, vm)
         return False
