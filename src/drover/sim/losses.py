@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from drover.api import names, scheme
 from drover.api.meta import name_of
 from drover.api.status import ApiError
+from drover.sim.parts import Dice
 from drover.sim.storm import Storm
 from drover.sim.world import CONTROLLERS, GROUP
 
@@ -35,6 +36,7 @@ _LONG_S = (9.0, 9.3, 12.0, 20.0, 45.0)
 _STALL_S = 40.0
 _SILENT_S = 45.0
 _WALL_STEP_S = 3600.0
+_RESTORES = 0.1  # chance that a world sees a backup restored
 PAUSE: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: ""}}}
 NO_PAUSE: Object = {"metadata": {"annotations": {names.FENCING_DISABLE_ANNOTATION: None}}}
 
@@ -67,6 +69,9 @@ class Losses(Storm):
         kinds = " ".join(kind.__name__.strip("_") for kind in self._kinds)
         self._world.note(f"losses: {self._at_steps:g} at steps, every {self._mean_s:g} s, {kinds}")
         self._spawn(self._set_mode("Watchdog", self._timeout))
+        dice = Dice(f"restores-{self._world.seed}")
+        if dice.happens(_RESTORES):
+            self._spawn(self._restore(dice))
         super().start()
 
     async def stop(self) -> None:
@@ -226,6 +231,13 @@ class Losses(Storm):
         """The API takes everything and answers nothing for 40 s; then all of it lands."""
         links = (*self._world.nodes, CONTROLLERS)
         await self._together(*(self.faults.clog_api(link, _STALL_S) for link in links))
+
+    async def _restore(self, dice: Dice) -> None:
+        """etcd is put back to what it was a while ago, whatever else goes on."""
+        await asyncio.sleep(dice.between(1.0, 12.0))
+        backup = self._world.api.store.backup()
+        await asyncio.sleep(dice.between(2.5, 12.0))
+        self.faults.restore(backup)
 
     async def _api_away(self, where: str) -> None:
         """From all but one."""

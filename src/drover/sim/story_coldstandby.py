@@ -45,6 +45,7 @@ class ColdStandbyStory(EvictStory):
 
     async def _afterwards(self, scenario: Scenario, judge: Judge) -> None:
         world = scenario.world
+        await scenario.until(lambda: not world.settling, "a restore is settled", ARMED_S)
         if len(world.nodes) < 2 or not self._dice.happens(FOR_GOOD):
             return
         await scenario.until(lambda: _ready_for_a_loss(scenario), "every node is armed", ARMED_S)
