@@ -30,6 +30,7 @@ WHO = {
 }
 ROLES = {"viewer": "view", "editor": "edit", "admin": "admin"}
 REVIEW = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+CLUSTER_WIDE = {kind.plural for kind in scheme.ALL if not kind.namespaced} | {"users"}
 GROUPS = {kind.plural: kind.group for kind in scheme.ALL}
 
 
@@ -37,7 +38,8 @@ async def may(cluster: Cluster, who: str, verb: str, resource: str) -> bool:
     user, groups = WHO[who]
     plural, _, subresource = resource.partition("/")
     attributes = {"verb": verb, "group": GROUPS.get(plural, ""), "resource": plural}
-    attributes |= {"subresource": subresource, "namespace": NAMESPACE}
+    attributes |= {"subresource": subresource}
+    attributes |= {} if plural in CLUSTER_WIDE else {"namespace": NAMESPACE}
     spec = {"user": user, "groups": [*groups, "system:authenticated"]}
     body: Object = {
         "apiVersion": "authorization.k8s.io/v1",
