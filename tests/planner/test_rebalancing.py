@@ -194,6 +194,21 @@ def test_the_impossible_is_explained_with_a_way_out() -> None:
     assert told.certain
 
 
+def test_rules_that_contradict_each_other_move_nothing_and_are_named() -> None:
+    """It must share a host with what it must not share a host with; and a selector that no node has."""
+    torn = vm("torn", "a", affinity=apart("db"), anti_affinity=apart("db"))
+    lost = vm("lost", "b", node_selector=(Requirement(ZONE, Operator.IN, ("nowhere",)),))
+    pods = [vm("db", "a", labels={"app": "db"}), torn, lost]
+    stays = [Vm(pod.key, GI, movable=pod is not pods[0]) for pod in pods]
+    nodes = [node("a"), node("b"), node("c")]
+    plan = rebalance(Cluster.of(nodes, pods), stays, CPU80)
+    assert plan.moves == ()
+    told = {one.subject: one for one in plan.impossible}
+    assert {"ns/torn", "ns/lost"} <= set(told)
+    assert all(one.blocked_by and one.change for one in told.values())
+    assert "node affinity/selector" in told["ns/lost"].blocked_by[0]
+
+
 def test_a_vm_larger_than_any_node_is_left_alone() -> None:
     plan = planned([node("a"), node("b")], [vm("giant", "a", 100)])
     assert plan.moves == ()
