@@ -14,6 +14,7 @@ from drover.api.kinds import nodefence
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vml as vmls
+from drover.api.kinds.nodefence import FencePhase
 from drover.api.meta import is_deleting, uid_of
 from drover.api.scheme import PRIORITYCLASS, key_of
 from drover.api.wire import Object
@@ -73,7 +74,16 @@ class Recovery:
         if lease is not None and not vmls.released(lease):
             return False  # it holds its dead node's lease still
         own = self._caches.pods.by_index("vm", key_of(vm))
-        return any(not pods.ended(pod) and not pods.deleting(pod) for pod in own)
+        dying = self._dying()
+        return any(
+            not pods.ended(pod) and not pods.deleting(pod) and pods.node_name(pod) not in dying
+            for pod in own
+        )
+
+    def _dying(self) -> set[str]:
+        """Nodes that are fenced, and whose Pods are about to be taken away one after the other."""
+        fences = self._caches.fences.all()
+        return {nodefence.node(f) for f in fences if nodefence.phase(f) is FencePhase.FENCED}
 
     def _rank(self, vm: Object) -> tuple[int, str, str]:
         found = self._priorities.get(vms.priority_class(vm) or names.VM_PRIORITY_CLASS)
