@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.vms import Vm, make
+from tests.e2e.test_migration import copying, start_evict
+from tests.e2e.vms import Vm, finished, make
 from tests.support.lab import RunningLab, a_lab, eventually
 
 from drover.lab import faults
@@ -28,6 +29,7 @@ TIMEOUT = "10s"  # a stall of the machine of some seconds must not cost a node i
 ARMED_S = 90.0
 ELSEWHERE_S = 150.0  # 13 s by the rule; then a Pod is made, placed and started
 REJOINED_S = 120.0
+SLOW_BYTES = 4 * 2**20  # a second: a copy takes long enough to be struck
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -187,6 +189,37 @@ def test_a_lost_node(fenced, fault):
     mend(fenced)
     told(fenced, lambda: whole(fenced), f"{old.node} is back", REJOINED_S)
     vm.assert_runs_once()
+    assert locks_refused(fenced) == []
+    vm.delete()
+
+
+# "target" is as good, and costs another minute.
+@pytest.mark.parametrize("lost", ["source"])
+def test_a_node_is_lost_while_a_vm_moves(fenced, lost):
+    """What the guest appends to its disk tells in which boots it ran, and that no two of them ran at once."""
+    vm = make(fenced, f"loses-its-{lost}")
+    vm.wait_booted()
+    boot = vm.begin_ledger()
+    (old,) = vm.guest.copies()
+    faults.slow(fenced.lab, old.node, SLOW_BYTES)
+    try:
+        start_evict(vm, f"to-lose-{lost}")
+        eventually(lambda: copying(vm, f"to-lose-{lost}"), 60, 0.05)
+        (target,) = [one.node for one in vm.guest.copies() if one.pid != old.pid]
+        faults.power_off(fenced.lab, old.node if lost == "source" else target)
+        if lost == "source":
+            vm.wait_new_boot(boot)
+            boots = [boot, vm.begin_ledger(anew=False)]
+        else:
+            finished(fenced, f"to-lose-{lost}", ELSEWHERE_S)
+            boots = [boot]
+    finally:
+        mend(fenced)
+        faults.slow(fenced.lab, old.node, None)
+    told(fenced, lambda: whole(fenced), "all nodes are back", REJOINED_S)
+    vm.assert_runs_once()
+    ledger = vm.ledger()
+    assert (ledger.boots, ledger.duplicates, ledger.missing) == (boots, 0, 0)
     assert locks_refused(fenced) == []
     vm.delete()
 

@@ -41,8 +41,8 @@ class Vm:
     def boot_id(self) -> str:
         return self.shell("cat /proc/sys/kernel/random/boot_id", LIMIT_S)
 
-    def begin_ledger(self) -> str:
-        return asyncio.run(self.guest.begin_ledger())
+    def begin_ledger(self, anew: bool = True) -> str:
+        return asyncio.run(self.guest.begin_ledger(anew))
 
     def ledger(self) -> Ledger:
         return asyncio.run(self.guest.ledger())

@@ -101,12 +101,13 @@ class Guest:
         """Until its shell answers and user data has run."""
         await self.shell("while pidof late >/dev/null; do sleep 0.1; done", limit_s)
 
-    async def begin_ledger(self) -> str:
-        """A new, empty ledger, written from now on. Returns the boot id."""
+    async def begin_ledger(self, anew: bool = True) -> str:
+        """A new, empty ledger, or what an earlier boot left, written from now on. Returns the boot id."""
+        empty = f"rm -f {LEDGER}" if anew else ":"
         stop = "kill $(cat /run/ledger.pid) 2>/dev/null"
         begin = f"(guest-tool ledger {LEDGER} {TICK_MS} </dev/null & echo $! >/run/ledger.pid)"
         wait = f"until [ $(wc -l <{LEDGER}) -gt 1 ]; do sleep 0.1; done"  # it is on the disk then
-        said = await self.shell(f"{stop}; rm -f {LEDGER}; {begin}; {wait}; {_BOOT}", 60)
+        said = await self.shell(f"{stop}; {empty}; {begin}; {wait}; {_BOOT}", 60)
         return said.split()[-1]
 
     async def ledger(self) -> Ledger:
