@@ -167,17 +167,21 @@ def test_exec_is_refused_with_a_way_out(lab, vm):
     assert said.code != 0
 
 
-@contextlib.contextmanager
-def serving(lab: RunningLab, *arguments: str) -> Iterator[list[dict[str, object]]]:
-    """A command that listens until it is ended; what it printed."""
-    command = subprocess.Popen(
-        lab.argv(*arguments, "-o", "json"),
+def started(lab: RunningLab, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        lab.argv(*arguments),
         cwd=CHECKOUT,
         env=lab.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
+
+
+@contextlib.contextmanager
+def serving(lab: RunningLab, *arguments: str) -> Iterator[list[dict[str, object]]]:
+    """A command that listens until it is ended; what it printed."""
+    command = started(lab, *arguments, "-o", "json")
     try:
         assert command.stdout is not None
         told = json.loads(command.stdout.readline())
@@ -198,14 +202,7 @@ def test_port_forward_reaches_the_guest(lab, vm):
 
 
 def test_kubectl_port_forwards_too(lab, vm):
-    command = subprocess.Popen(
-        lab.argv("k", "-n", NAMESPACE, "port-forward", value(lab, POD), ":22"),
-        cwd=CHECKOUT,
-        env=lab.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    command = started(lab, "k", "-n", NAMESPACE, "port-forward", value(lab, POD), ":22")
     try:
         assert command.stdout is not None
         found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+)", command.stdout.readline())
