@@ -218,6 +218,27 @@ def test_a_killed_agent_is_started_again(running):
     eventually(lambda: processes.agents(running.lab_id, "virtlab-pt-1") not in ([], [before]))
 
 
+def test_up_with_newer_code_starts_agents_and_controllers_anew(running):
+    def living() -> dict[str, object]:
+        agents = {n: processes.agents(running.lab_id, n) for n in ready_nodes(running)}
+        return {**processes.control_plane_parts(running.lab_id), **agents}
+
+    before, inits = living(), processes.inits(running.lab_id)
+    said = json.loads(running.home.code.read_text())
+    running.home.code.write_text(json.dumps({**said, "digest": "of older code"}))
+    up(running)
+    after = living()
+    renewed = {"controllers", "virtlab-pt-1", "virtlab-pt-2"}
+    assert {name for name, pids in after.items() if pids != before[name]} == renewed
+    assert processes.inits(running.lab_id) == inits
+    up(running)
+    assert living() == after
+    running.home.code.write_text(json.dumps({"source": "/elsewhere", "digest": "of older code"}))
+    up(running)  # only says so
+    assert living() == after
+    running.home.code.write_text(json.dumps(said))
+
+
 def test_faults_name_what_they_do_not_know(running):
     with pytest.raises(LabError, match="no node 'nope': there are virtlab-pt-1, virtlab-pt-2"):
         faults.power_off(running, "nope")

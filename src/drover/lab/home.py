@@ -98,6 +98,11 @@ class Home:
         """There while the API server knows our kinds; controllers and agents are started after it."""
         return self.run / "manifests-applied"
 
+    @property
+    def code(self) -> Path:
+        """Which code runs."""
+        return self.run / "code.json"
+
     def node(self, name: str) -> Path:
         return self.path / "nodes" / name
 

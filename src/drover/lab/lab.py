@@ -1,7 +1,8 @@
 """A whole lab: up, down, reset, what there is. Everything else in this room is a step of these.
 
-``up`` can be repeated: it starts what is missing and leaves what runs. A lab without its switch is no lab, so what is
-left of such a one is ended first. ``down`` pulls every plug; disks, images and the API's data stay in the home.
+``up`` can be repeated: it starts what is missing and leaves what runs, unless that is older code (``code``). A lab
+without its switch is no lab, so what is left of such a one is ended first. ``down`` pulls every plug; disks, images and
+the API's data stay in the home.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from drover.lab import links, processes
+from drover.lab import code, links, processes
 from drover.lab.errors import LabDown, LabError
 from drover.lab.home import Home, Settings, claim_index, release_index
 from drover.lab.processes import CONTROL_PLANE, SWITCH
@@ -96,8 +97,11 @@ class Lab:
                 start.start_parts(self.home, settings, progress)
                 from drover.lab.ready import wait_ready
 
+                if fresh:
+                    code.store(self.home)
                 nodes = self._worth_waiting_for(settings, progress)
                 asyncio.run(wait_ready(self.home, nodes, options.image, progress))
+                code.renew(self.home, settings, progress)
             except BaseException:
                 if fresh:
                     self._end_all(_silent)

@@ -18,6 +18,7 @@ from drover.base import config_file
 from drover.controllers.config import ControllersConfig
 from drover.lab import credentials, engine, links, processes, supervisor
 from drover.lab.bootstrap import NODE_GROUP
+from drover.lab.code import SOURCE
 from drover.lab.home import Home, Settings
 from drover.lab.processes import CONTROL_PLANE, SWITCH, Program
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 # Of its whole session, against those of the nodes: busy guests must not starve it.
 _CONTROL_PLANE_NICE = -5
-_SOURCE = Path(__file__).resolve().parents[2]
 BUILTIN_IMAGE_FILE = "drover-linux.qcow2"
 
 
@@ -191,4 +191,4 @@ def _once_there(file: Path) -> list[str]:
 
 def _python_path() -> dict[str, str]:
     """The parts run the same source as we do, whatever their working directory."""
-    return {"PYTHONPATH": str(_SOURCE)}
+    return {"PYTHONPATH": str(SOURCE)}
