@@ -38,6 +38,8 @@ from drover.controllers.vm.intents import (
 from drover.controllers.vm.power import CRASH_BACKOFF, DISCARDED, Happened, Power, advance
 from drover.controllers.vm.view import VmView, requests_of, status_power, stop_wish
 
+MOST_GONE = 8  # Pods that had their turn, remembered beyond those that are seen
+
 
 def decide(view: VmView) -> Decision:
     memory = Power.load(status_power(view.vm))
@@ -96,9 +98,8 @@ def _candidates(view: VmView, power: Power) -> list[Object]:
 
 
 def _choose_starter(view: VmView, power: Power) -> Power:
-    """Remember the lease and the Pod of the coming Acquire, and forget Pods that are gone."""
-    present = {uid_of(pod) for pod in view.pods}
-    starters = {uid: epoch for uid, epoch in power.starters.items() if uid in present}
+    """Remember the lease and the Pod of the coming Acquire, and forget Pods that are long gone."""
+    starters = _remembered(view, power.starters)
     lease = view.own_lease
     if not view.holder:
         # Never started: made anew from the spec as it is now. Its disks would not be those that are claimed.
@@ -116,6 +117,15 @@ def _choose_starter(view: VmView, power: Power) -> Power:
         if vmls.released(lease) and power.wanted and candidates:
             starters[uid_of(candidates[0])] = vmls.epoch(lease)
     return replace(power, starters=starters)
+
+
+def _remembered(view: VmView, starters: dict[str, int]) -> dict[str, int]:
+    """All that are there, and the last few others: a cache that is behind has not heard of a Pod yet, and whoever forgets
+    that it had its turn gives it another one."""
+    present = {uid_of(pod) for pod in view.pods}
+    others = sorted((epoch, uid) for uid, epoch in starters.items() if uid not in present)
+    kept = present | {uid for _, uid in others[-MOST_GONE:]}
+    return {uid: epoch for uid, epoch in starters.items() if uid in kept}
 
 
 def _of_the_past(view: VmView, lease: Object, starters: dict[str, int]) -> dict[str, int]:
