@@ -67,9 +67,11 @@ async def silent_review(cluster: Cluster, authority: bytes) -> AsyncIterator[Non
         yield
     finally:
         await cluster.admin.delete(_REVIEWS, name)
+        server.close()  # before what it has accepted: nobody may come after
         for writer in writers:
             writer.close()
-        server.close()
+        with suppress(ConnectionError):
+            await asyncio.gather(*(writer.wait_closed() for writer in writers))
         await server.wait_closed()
 
 
