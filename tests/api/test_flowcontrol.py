@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import gc
+import warnings
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,7 @@ from drover.runtime.client import Client
 from drover.runtime.http_transport import MOST_CONNECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable, Iterator
 
     from tests.support.cluster import Cluster
     from tests.support.engine import Engine
@@ -36,43 +38,60 @@ _REVIEWS = scheme.Kind(
 )  # fmt: skip
 
 
-@asynccontextmanager
-async def silent_review(cluster: Cluster, authority: bytes) -> AsyncIterator[None]:
-    """ConfigMaps that are made with the label ``flood`` are reviewed by somebody that never ends."""
-    writers: list[asyncio.StreamWriter] = []
+@pytest.fixture(autouse=True)
+def _swept() -> Iterator[None]:
+    """Of so many calls some are cut off half way. What asyncio has to say of their sockets is said of no later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
-    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
 
-    server = await asyncio.start_server(hold, "127.0.0.1", 0, backlog=1024)
-    port = server.sockets[0].getsockname()[1]
-    name = cluster.name("flood")
-    review: Object = {
-        "name": "flood.drover.test",
-        "clientConfig": {
-            "url": f"https://127.0.0.1:{port}/",
-            "caBundle": base64.b64encode(authority).decode(),
-        },
-        "rules": [
-            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
-        ],
-        "objectSelector": {"matchLabels": {"flood": "yes"}},
-        "sideEffects": "None",
-        "failurePolicy": "Fail",
-        "timeoutSeconds": LASTS_S,
-        "admissionReviewVersions": ["v1"],
-    }  # fmt: skip
-    await cluster.admin.create(_REVIEWS, {"metadata": {"name": name}, "webhooks": [review]})
-    try:
-        yield
-    finally:
-        await cluster.admin.delete(_REVIEWS, name)
-        server.close()  # before what it has accepted: nobody may come after
-        for writer in writers:
+class SilentReview:
+    """ConfigMaps that are made with the label ``flood`` are reviewed by somebody who takes the call and is silent."""
+
+    def __init__(self, cluster: Cluster, authority: bytes) -> None:
+        self._cluster = cluster
+        self._authority = authority
+        self._name = cluster.name("flood")
+        self._writers: list[asyncio.StreamWriter] = []
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._hold, "127.0.0.1", 0, backlog=1024)
+        port = self._server.sockets[0].getsockname()[1]
+        review: Object = {
+            "name": "flood.drover.test",
+            "clientConfig": {
+                "url": f"https://127.0.0.1:{port}/",
+                "caBundle": base64.b64encode(self._authority).decode(),
+            },
+            "rules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+            ],
+            "objectSelector": {"matchLabels": {"flood": "yes"}},
+            "sideEffects": "None",
+            "failurePolicy": "Fail",
+            "timeoutSeconds": LASTS_S,
+            "admissionReviewVersions": ["v1"],
+        }  # fmt: skip
+        made = {"metadata": {"name": self._name}, "webhooks": [review]}
+        await self._cluster.admin.create(_REVIEWS, made)
+
+    async def _hold(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+
+    async def hang_up(self) -> None:
+        """On those who wait, and whoever calls after: the API server refuses what they asked for."""
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
             writer.close()
-        with suppress(ConnectionError):
-            await asyncio.gather(*(writer.wait_closed() for writer in writers))
-        await server.wait_closed()
+        await self._server.wait_closed()
+
+    async def aclose(self) -> None:
+        await self.hang_up()
+        await self._cluster.admin.delete(_REVIEWS, self._name)
 
 
 async def answered(asked: Awaitable[Object]) -> bool:
@@ -103,10 +122,14 @@ async def test_the_controllers_are_heard_while_others_wait(
             transport = await engine.access(EDITOR).transport(clock)
             stack.push_async_callback(transport.aclose)
             crowd.append(Client(transport, timeout_s=LASTS_S))
-        await stack.enter_async_context(silent_review(cluster, authority))
+        review = SilentReview(cluster, authority)
+        await review.open()
+        stack.push_async_callback(review.aclose)
         async with TaskScope("flood") as flood:
-            for number in range(FLOOD):
+            pouring = [
                 flood.spawn(pour(crowd[number % len(crowd)], number), f"pour {number}")
+                for number in range(FLOOD)
+            ]
             root = (scheme.CONFIGMAP, "kube-root-ca.crt", NAMESPACE)
             async with asyncio.timeout(LASTS_S):
                 while await answered(cluster.editor.get(*root)):
@@ -115,3 +138,5 @@ async def test_the_controllers_are_heard_while_others_wait(
                 tries = [await answered(who.get(scheme.NODE, "node-a")) for _ in range(TRIES)]
                 assert tries[-1]  # the first ones share the machine with the calls that come in
             assert not await answered(cluster.editor.get(*root))  # it was a flood still
+            await review.hang_up()
+            await asyncio.wait(pouring, timeout=2 * LASTS_S)  # none is cut off half way
