@@ -120,8 +120,8 @@ def _choose_starter(view: VmView, power: Power) -> Power:
 
 
 def _remembered(view: VmView, starters: dict[str, int]) -> dict[str, int]:
-    """All that are there, and the last few others: a cache that is behind has not heard of a Pod yet, and whoever forgets
-    that it had its turn gives it another one."""
+    """All that are there, and the last few others: a cache that is behind has not heard of a Pod yet, and whoever
+    forgets that it had its turn gives it another one."""
     present = {uid_of(pod) for pod in view.pods}
     others = sorted((epoch, uid) for uid, epoch in starters.items() if uid not in present)
     kept = present | {uid for _, uid in others[-MOST_GONE:]}
