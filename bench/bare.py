@@ -71,6 +71,7 @@ class BareGuest:
             gateway=gateway,
             prefix=24,
             disks=(Disk("root", str(disk), "qcow2", boot_order=1),),
+            display=True,  # as every VM has one
         )
         self._moves = 0
         self._started: list[subprocess.Popen[bytes]] = []
@@ -189,7 +190,7 @@ async def _completed(events: EventListener) -> None:
 
 
 async def _quit(monitor: QMPClient, process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(QMPError, OSError):
+    with contextlib.suppress(QMPError, OSError, EOFError):  # QEMU may be faster, and hang up
         await monitor.execute("quit")
         await monitor.disconnect()
     try:
