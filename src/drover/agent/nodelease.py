@@ -58,9 +58,8 @@ class _Attempt:
 
 
 Heard = Callable[[float, Evidence], None]
-Report = dict[
-    str, str | int
-]  # a copy: ``vm``, ``pod``, and the ``epoch`` at which it held the lease last
+# A copy: ``vm``, ``pod``, and the ``epoch`` at which it held the lease last.
+Report = dict[str, str | int]
 
 
 class NodeLease:
@@ -95,9 +94,8 @@ class NodeLease:
         self.words: Callable[[], Words] = Words
         self.on_acked: list[Heard] = []
         self._acked_seq = 0
-        self.on_rewound: list[
-            Callable[[], None]
-        ] = []  # the API has forgotten an acknowledged renewal
+        # Called when the API has forgotten an acknowledged renewal.
+        self.on_rewound: list[Callable[[], None]] = []
 
     @property
     def incarnation(self) -> str:
@@ -205,9 +203,8 @@ class NodeLease:
                     self._acked()  # its acknowledgement was lost
             return lease
         if self._epoch is not None and there in self._followed:
-            self._rewound(
-                0
-            )  # we had taken its place, and it is dead for sure: a backup was restored
+            # We had taken its place, and it is dead for sure: a backup was restored.
+            self._rewound(0)
             return lease
         if self._epoch is not None:
             raise LifeEnded(f"another life of this node, {there}, has taken its place")

@@ -53,7 +53,7 @@ def renew(home: Home, settings: Settings, progress: Progress) -> None:
     old = _running(home.lab_id, settings)
     processes.send(old.values(), signal.SIGKILL)
     _wait_back(home.lab_id, settings, old)
-    store(home)
+    home.code.write_text(json.dumps(now))
 
 
 def _stored(home: Home) -> dict[str, str] | None:

@@ -101,7 +101,8 @@ class Lab:
                     code.store(self.home)
                 nodes = self._worth_waiting_for(settings, progress)
                 asyncio.run(wait_ready(self.home, nodes, options.image, progress))
-                code.renew(self.home, settings, progress)
+                if not fresh:
+                    code.renew(self.home, settings, progress)
             except BaseException:
                 if fresh:
                     self._end_all(_silent)
