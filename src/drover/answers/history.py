@@ -21,6 +21,7 @@ from drover.api.meta import name_of
 from drover.api.names import VmmPhase
 from drover.api.wire import Object
 from drover.base.clock import parse_rfc3339, rfc3339
+from drover.base.words import camel
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,5 @@ def _json(row: Move | Loss | Plan) -> dict[str, Any]:
                 {"vm": vm["vm"], "node": vm["node"], "outageS": vm["outage_s"]} for vm in value
             ]
         else:
-            first, *rest = name.split("_")
-            found[first + "".join(word.title() for word in rest)] = value
+            found[camel(name)] = value
     return found

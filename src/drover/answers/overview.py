@@ -28,6 +28,7 @@ from drover.api.kinds.vmop import VmopPhase
 from drover.api.meta import name_of
 from drover.api.scheme import key_of
 from drover.api.wire import Object
+from drover.base.words import camel
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +208,6 @@ class Overview:
 def rows_json(rows: Iterable[NodeRow | MoveRow | VmRow]) -> list[dict[str, Any]]:
     """With names as in the API (``cpuMilli``); what is not known is left out."""
     return [
-        {_camel(name): value for name, value in asdict(row).items() if value is not None}
+        {camel(name): value for name, value in asdict(row).items() if value is not None}
         for row in rows
     ]
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.title() for word in rest)

@@ -12,3 +12,9 @@ def some_of(names: Iterable[str]) -> str:
     found = list(names)
     more = len(found) - MOST_NAMED
     return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def camel(name: str) -> str:
+    """As the API spells it: ``cpu_milli`` is ``cpuMilli``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
