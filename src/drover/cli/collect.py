@@ -81,11 +81,12 @@ def command(
         raise click.ClickException(f"{file} exists already: name another file, or say --force")
     session.lab.settings()
     bundle = Bundle()
-    known, world = asyncio.run(_ask(session, bundle))
+    known, world, events = asyncio.run(_ask(session, bundle))
     blind = world is None or SECRETS in bundle.lacking
     redactor = Redactor(known, _names(world))
     if world is not None:
         _objects(bundle, redactor, world)
+        bundle.put_json("objects/Event.json", redactor.value(events))
     _logs(session, bundle, redactor, tail_kib * 1024, serial or not blind)
     _versions(session, bundle)
     _write(file, bundle)
@@ -102,8 +103,8 @@ def command(
     return 1 if bundle.lacking else 0
 
 
-async def _ask(session: Session, bundle: Bundle) -> tuple[list[str], World | None]:
-    """(texts that hold secrets, the objects). Events go into the bundle's objects by themselves."""
+async def _ask(session: Session, bundle: Bundle) -> tuple[list[str], World | None, list[Object]]:
+    """(texts that hold secrets, the objects, Events)."""
     from drover.api import scheme
     from drover.api.status import ApiError, Unanswered
     from drover.cli import why_world
@@ -122,15 +123,13 @@ async def _ask(session: Session, bundle: Bundle) -> tuple[list[str], World | Non
                 known += texts_of_secret(secret)
             world = await why_world.look(api)
             known += [text for vm in world.all(scheme.VM) if (text := _inline(vm))]
-            redactor = Redactor(known, _names(world))
             events, _ = await api.client.list(scheme.EVENT)
-            bundle.put_json("objects/Event.json", redactor.value(events))
-            return known, world
+            return known, world, events
     except TimeoutError:
         bundle.lacking["objects"] = f"the API did not answer within {API_S:.0f} s"
     except (LabError, ApiError, Unanswered) as error:
         bundle.lacking["objects"] = str(error)
-    return known, None
+    return known, None, []
 
 
 def _inline(vm: Object) -> str:
