@@ -60,10 +60,9 @@ def test_status_tells_only_troubles() -> None:
     assert world().troubles() == []
     assert world(a_fence("n1", "Rejoined")).troubles() == []
     braked = a_group("TooManyUnhealthy", "2 nodes are silent")
-    assert world(a_fence("n1", "Suspect", **WAITS), group=braked).troubles() == [
-        "n1 is Suspect: PeersNeeded: 0 of 2 peers",
-        "fencing of group worker: TooManyUnhealthy: 2 nodes are silent",
-    ]
+    lost = world(a_fence("n1", "Suspect", **WAITS), group=braked)
+    assert (lost.state("n1"), lost.why("n1")) == ("Suspect", "PeersNeeded: 0 of 2 peers")
+    assert lost.troubles() == ["fencing of group worker: TooManyUnhealthy: 2 nodes are silent"]
 
 
 def test_the_timeline_has_the_restarts_in_their_place() -> None:

@@ -19,8 +19,6 @@ from drover.api.wire import Object
 from drover.cli.connect import Api
 from drover.cli.session import PROGRAM
 
-_MOMENTS = ("lastSeen", "suspect", "condemned", "fenced", "released", "rejoined")
-
 
 @dataclass(frozen=True)
 class World:
@@ -83,16 +81,12 @@ class World:
         return lines or ["There is no NodeGroup, so nothing is fenced."]
 
     def troubles(self) -> list[str]:
-        """For `status`: what is lost, or keeps a group from being fenced though it should be."""
-        lines = [
-            f"{node} is {self.state(node)}" + (f": {self.why(node)}" if self.why(node) else "")
-            for node in self.nodes
-            if self.open_fence(node) is not None
+        """For `status`: what keeps a group from being fenced though it should be. Lost nodes it tells of itself."""
+        return [
+            f"fencing of group {name}: {held}"
+            for name, group in sorted(self.groups.items())
+            if (held := _held(group))
         ]
-        for name, group in sorted(self.groups.items()):
-            if held := _held(group):
-                lines.append(f"fencing of group {name}: {held}")
-        return lines
 
     def timeline(self, fence: Object) -> list[str]:
         status = fence.get("status") or {}
@@ -100,7 +94,7 @@ class World:
         head = f"{nodefence.node(fence)}, life {nodefence.incarnation(fence)[:8]}"
         evidence = f", {status['evidence']}" if status.get("evidence") else ""
         lines = [f"{head}: {nodefence.phase(fence)}{evidence}"]
-        happened = [(told[moment], MOMENT_WORDS[moment]) for moment in _MOMENTS if moment in told]
+        happened = [(told[name], words) for name, words in MOMENT_WORDS.items() if name in told]
         for vm in nodefence.lost_vms(fence):
             if "restarted" in vm:
                 name = f"{vm['namespace']}/{vm['name']}"

@@ -54,11 +54,9 @@ class Seen:
             found.append(_line("api", words, "the control plane decides, the nodes carry on", way))
         if self.overview is not None:
             found += [one.as_json() for one in self.overview.attention]
-        told = {one["says"] for one in found}
         rule = "a group's nodes are fenced only while its peers, roster and times allow it"
         ways = "`drover fence list` tells more"
-        group = [line for line in self.fencing if line.startswith("fencing of group")]
-        return found + [_line("fencing", line, rule, ways) for line in group if line not in told]
+        return found + [_line("fencing", line, rule, ways) for line in self.fencing]
 
     def as_json(self) -> dict[str, Any]:
         keys = ("name", "state", "address", "pid")
