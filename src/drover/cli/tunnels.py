@@ -83,7 +83,8 @@ class Tunnel:
                 async with TaskScope("tunnel") as scope:
                     into = scope.spawn(_into(reader, stream), "in")
                     out = scope.spawn(_out(stream, writer), "out")
-                    await wait_first(out) if await _ended(into, out) else None
+                    if await _ended(into, out):
+                        await wait_first(out)
                 if stream.failure:
                     _note(stream.failure)
         except click.ClickException as error:
