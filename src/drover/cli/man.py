@@ -27,8 +27,7 @@ def command(ctx: click.Context, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         count = 0
         for path, one in tree(root):
-            name = "-".join((NAME, *path))
-            (directory / f"{name}.1").write_text(page(path, one))
+            (directory / f"{_title(path)}.1").write_text(page(path, one))
             count += 1
     except OSError as error:
         raise click.ClickException(
@@ -44,20 +43,30 @@ def tree(
     yield path, root
     if isinstance(root, click.Group):
         with click.Context(root) as ctx:
-            for name in root.list_commands(ctx):
-                child = root.get_command(ctx, name)
-                if child is not None and not child.hidden:
-                    yield from tree(child, (*path, name))
+            for name, child in _shown(root, ctx):
+                yield from tree(child, (*path, name))
+
+
+def _shown(group: click.Group, ctx: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """The commands of a group that are not hidden."""
+    for name in group.list_commands(ctx):
+        child = group.get_command(ctx, name)
+        if child is not None and not child.hidden:
+            yield name, child
+
+
+def _title(path: tuple[str, ...]) -> str:
+    """The page's, such as drover-lab-kill."""
+    return "-".join((NAME, *path))
 
 
 def page(path: tuple[str, ...], one: click.Command) -> str:
     """The page of one command."""
     with click.Context(one, info_name=" ".join((NAME, *path))) as ctx:
-        title = "-".join((NAME, *path)).upper()
         # Without a date: the same commands give the same text.
-        lines = [f'.TH "{title}" 1 "" "drover {__version__}" "drover manual"']
+        lines = [f'.TH "{_title(path).upper()}" 1 "" "drover {__version__}" "drover manual"']
         brief = one.get_short_help_str(100).rstrip(".")
-        lines += [".SH NAME", f"{_text('-'.join((NAME, *path)))} \\- {_text(brief)}"]
+        lines += [".SH NAME", f"{_text(_title(path))} \\- {_text(brief)}"]
         usage = " ".join(one.collect_usage_pieces(ctx))
         lines += [".SH SYNOPSIS", f".B {_text(ctx.command_path)}", _text(usage)]
         lines += [".SH DESCRIPTION", *_prose(one.help or "")]
@@ -70,17 +79,15 @@ def page(path: tuple[str, ...], one: click.Command) -> str:
             lines += [".SH COMMANDS", *_children(path, one, ctx)]
         lines += _examples(one.epilog or "")
         if path:
-            lines += [".SH SEE ALSO", f".BR {_text('-'.join((NAME, *path[:-1])))} (1)"]
+            lines += [".SH SEE ALSO", f".BR {_text(_title(path[:-1]))} (1)"]
     return "\n".join(lines) + "\n"
 
 
 def _children(path: tuple[str, ...], group: click.Group, ctx: click.Context) -> list[str]:
     lines = []
-    for name in group.list_commands(ctx):
-        child = group.get_command(ctx, name)
-        if child is not None and not child.hidden:
-            page_name = "-".join((NAME, *path, name))
-            lines += [".TP", f".BR {_text(page_name)} (1)", _text(child.get_short_help_str(100))]
+    for name, child in _shown(group, ctx):
+        page_name = _title((*path, name))
+        lines += [".TP", f".BR {_text(page_name)} (1)", _text(child.get_short_help_str(100))]
     return lines
 
 
