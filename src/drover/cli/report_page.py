@@ -6,8 +6,8 @@ escaped: names are what users made them.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
+from html import escape as _e
 
 from drover.answers.history import History, Loss, Move
 from drover.base.clock import rfc3339
@@ -34,7 +34,7 @@ svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: currentColo
 
 def page(found: History) -> str:
     """The whole of it."""
-    title = f"drover: {_time(found.since_s)} to {_time(found.until_s)}"
+    title = f"drover: {rfc3339(found.since_s)} to {rfc3339(found.until_s)}"
     body = [f"<h1>{_e(title)}</h1>", _sums(found)]
     body += ["<h2>Moves</h2>", *_moves(found)]
     body += ["<h2>Lost nodes</h2>", *_losses(found.losses)]
@@ -74,7 +74,7 @@ def _moves(found: History) -> list[str]:
     )
     rows = [
         (
-            _time(one.began_s), one.vm, f"{one.source} → {one.target or '?'}", one.origin, one.result, _took(one),
+            rfc3339(one.began_s), one.vm, f"{one.source} → {one.target or '?'}", one.origin, one.result, _took(one),
             "" if one.downtime_ms is None else f"{one.downtime_ms} ms", one.why,
         )
         for one in found.moves
@@ -99,7 +99,7 @@ def _timeline(moves: tuple[Move, ...], until_s: float) -> str:
         parts.append(
             f'<line class="axis" x1="{x:.1f}" y1="20" x2="{x:.1f}" y2="{24 + _ROW * len(moves)}"/>'
         )
-        parts.append(f'<text x="{x:.1f}" y="14" text-anchor="middle">{_time(at_s)[11:19]}</text>')
+        parts.append(f'<text x="{x:.1f}" y="14" text-anchor="middle">{rfc3339(at_s)[11:19]}</text>')
     for row, one in enumerate(moves):
         x, y = _LEFT + (one.began_s - first) * scale, 26 + _ROW * row
         width = max(2.0, ((one.ended_s or until_s) - one.began_s) * scale)
@@ -141,7 +141,7 @@ def _losses(losses: tuple[Loss, ...]) -> list[str]:
         evidence = f", by {loss.evidence}" if loss.evidence else ""
         made.append(f"<h3>{_e(loss.node)}: {_e(loss.phase)}{_e(evidence)}</h3>")
         rows = [
-            (_time(at_s), MOMENT_WORDS.get(moment, moment), f"{at_s - loss.began_s:.1f} s")
+            (rfc3339(at_s), MOMENT_WORDS.get(moment, moment), f"{at_s - loss.began_s:.1f} s")
             for moment, at_s in loss.moments
         ]
         made.append(_table(("At", "What", "After"), rows, (2,)))
@@ -162,7 +162,7 @@ def _plans(found: History) -> list[str]:
         return ["<p>There was no plan.</p>"]
     rows = [
         (
-            _time(one.began_s),
+            rfc3339(one.began_s),
             one.name,
             one.phase,
             str(one.moves),
@@ -196,11 +196,3 @@ def _class(one: Move) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= 30 else f"{name[:29]}…"
-
-
-def _time(wall_s: float) -> str:
-    return rfc3339(wall_s)
-
-
-def _e(text: str) -> str:
-    return html.escape(text)
