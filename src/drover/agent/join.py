@@ -36,6 +36,7 @@ from drover.runtime.kubeconfig import Access, from_files
 
 CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 LIMIT_S = 30.0
+CONFIG_FILE = "agent.toml"
 USES = ("digital signature", "key encipherment")
 SERVES, ASKS = "server auth", "client auth"
 _TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
@@ -62,7 +63,7 @@ class Wanted:
 
     @property
     def config_file(self) -> Path:
-        return self.directory / "agent.toml"
+        return self.directory / CONFIG_FILE
 
     @property
     def pki(self) -> Path:

@@ -12,7 +12,7 @@ import click
 
 from drover.agent import service
 from drover.agent.config import AgentConfig
-from drover.agent.join import JoinError, Wanted, join
+from drover.agent.join import CONFIG_FILE, JoinError, Wanted, join
 from drover.base import config_file
 from drover.base.clock import RealClock
 from drover.cli.session import PROGRAM, say
@@ -76,8 +76,7 @@ def join_command(server: str, disks_dir: str, directory: str, **said: str) -> in
 @_directory
 def unit(directory: str) -> None:
     """Print the systemd unit that runs this host's agent."""
-    file = Path(directory) / "agent.toml"
-    config = config_file.load(file, AgentConfig)
+    file, config = _configuration(directory)
     click.echo(service.unit(file, config, sys.executable), nl=False)
 
 
@@ -85,14 +84,19 @@ def unit(directory: str) -> None:
 @_directory
 def check_command(directory: str) -> None:
     """Check the configuration and the files that it names."""
-    file = Path(directory) / "agent.toml"
-    config = config_file.load(file, AgentConfig)
+    file, config = _configuration(directory)
     faults = service.faults(config)
     for fault in faults:
         say(f"{file}: {fault}")
     if faults:
         raise click.ClickException(f"{len(faults)} faults in {file}")
     say(f"{file}: node {config.node} of {config.api_server}, nothing is wrong with it")
+
+
+def _configuration(directory: str) -> tuple[Path, AgentConfig]:
+    """Raises BadConfig."""
+    file = Path(directory) / CONFIG_FILE
+    return file, config_file.load(file, AgentConfig)
 
 
 def own_address(server: str) -> str:
