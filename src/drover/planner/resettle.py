@@ -1,8 +1,8 @@
 """Fewer moves, then fewer GiB: the VMs of some twenty nodes are placed anew by the exact solver, all others stay.
 
-Such a part has a few thousand binaries and takes some tenths of a second, where the whole has tens of
-thousands. The parts are cut from the nodes in several orders, so that every two nodes meet sooner or later. What rules
-tie to other VMs stays where it is.
+Such a part has a few thousand binaries and takes some tenths of a second, where the whole has tens of thousands. The
+parts are cut from the nodes in several orders, so that every two nodes meet sooner or later. What rules tie to other
+VMs stays where it is.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ be brought to the one node that it is meant for.
 
 Finding places is a packing problem: large VMs first, to the roomiest node, one exchange where that fails, and at
 first a search through all placements as far as it is short. A node counts as unsafe when that finds none, though a
-longer search might. Affinity and spreading of lost VMs are not
-looked at, and Pods that are no VMs are lost with their node.
+longer search might. Affinity and spreading of lost VMs are not looked at, and Pods that are no VMs are lost with their
+node.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Spare:
         for node, vms in enumerate(self._residents()):
             missing = [vm for vm in vms if self._place[vm] == NONE]
             placed = not missing or self._settle(node, missing) or self._anew(node)
-            if not placed and not self._search(node, self._large_first(vms)):
+            if not placed and not self._search(node):
                 self.unsafe.add(node)
         self._log.clear()
 
@@ -100,8 +100,7 @@ class Spare:
         there is little to lose, and much to compute."""
         self._tries = AGAIN
         for lost in unsafe if len(unsafe) <= FEW else [one for one in unsafe if one == source]:
-            vms = np.flatnonzero(self.board.where == lost).tolist()
-            if self._anew(lost) or self._search(lost, self._large_first(vms)):
+            if self._anew(lost) or self._search(lost):
                 self.unsafe.discard(lost)
 
     def _unbound(self) -> None:
@@ -163,18 +162,20 @@ class Spare:
 
     def _anew(self, lost: int) -> bool:
         """Forget the places of a node and find others."""
+        return self._settle(lost, self._forget(lost))
+
+    def _search(self, lost: int) -> bool:
+        """Go through the placements of all VMs of a node, as far as the tries last."""
+        vms = self._large_first(self._forget(lost))
+        return self._deeper(lost, [vm for vm in vms if not self._bound(lost, vm)])
+
+    def _forget(self, lost: int) -> list[int]:
+        """All VMs of a node, which have no places any more."""
         vms = np.flatnonzero(self.board.where == lost).tolist()
         for vm in vms:
             if self._place[vm] != NONE:
                 self._release(lost, vm)
-        return self._settle(lost, vms)
-
-    def _search(self, lost: int, vms: list[int]) -> bool:
-        """Go through the placements of all VMs of a node, as far as the tries last."""
-        for vm in np.flatnonzero(self.board.where == lost).tolist():
-            if vm in vms and self._place[vm] != NONE:
-                self._release(lost, vm)
-        return self._deeper(lost, [vm for vm in vms if not self._bound(lost, vm)])
+        return vms
 
     def _deeper(self, lost: int, vms: list[int]) -> bool:
         if not vms:
