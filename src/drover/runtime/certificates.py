@@ -1,4 +1,4 @@
-"""Getting a certificate from the cluster: make the request, wait for the answer, take it away again."""
+"""Getting a certificate from the cluster: make the request, wait for the answer. Kubernetes removes old requests."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class TooManyPages(Exception):
 
 
 class Line:
-    """To one open page. ``take`` waits until there is something to tell."""
+    """To one open page. ``wait`` until there is something to tell, then ``take`` it."""
 
     def __init__(self) -> None:
         self._changed: dict[tuple[str, str], Row | None] = {}
@@ -198,7 +198,7 @@ class Feed:
         return informer.get(key) if informer is not None else None
 
     @contextlib.contextmanager
-    def open(self) -> Any:
+    def open(self) -> Iterator[Line]:
         """A line for one page. Raises TooManyPages."""
         if len(self._lines) >= MOST_LINES:
             raise TooManyPages

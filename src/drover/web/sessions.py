@@ -2,9 +2,9 @@
 
 A session holds the credential of whoever logged in, in memory alone, and everything it does is done with it. It is
 known by two random words: the *key* in a cookie that scripts cannot read, and the *token* that each request that
-changes something must repeat in a header, which a foreign page cannot know. Both have 256 bits, and only their hashes
-are kept to look them up. A session ends after ``LONGEST_S``, after ``IDLE_S`` without a request or an open page, by
-log-out, or when the API no longer takes its credential.
+changes something must repeat in a header, which a foreign page cannot know. Both have 256 bits; sessions are found by
+the hash of their key, which itself is kept nowhere. A session ends after ``LONGEST_S``, after ``IDLE_S`` without a
+request or an open page, by log-out, or when the API no longer takes its credential.
 
 An invitation is a random code for one log-in with the credential of whoever started the server.
 """
