@@ -111,9 +111,7 @@ class Rig:
     @contextlib.asynccontextmanager
     async def browser(self, token: str = "", **more: str) -> AsyncIterator[Browser]:
         """One browser, logged in if it has a token."""
-        jar = aiohttp.CookieJar(unsafe=True)  # addresses have cookies too
-        async with aiohttp.ClientSession(self.base, cookie_jar=jar) as http:
-            browser = Browser(http, self.base)
+        async with browsing(self.base) as browser:
             if token:
                 status, told = await browser.login(token=token, **more)
                 assert status == 200, told
@@ -149,6 +147,14 @@ class Browser:
         async with self.http.get("/api/live") as answer:
             assert answer.status == 200, await answer.text()
             yield _events(answer)
+
+
+@contextlib.asynccontextmanager
+async def browsing(base: str) -> AsyncIterator[Browser]:
+    """A browser that nobody has logged in with."""
+    jar = aiohttp.CookieJar(unsafe=True)  # addresses have cookies too
+    async with aiohttp.ClientSession(base, cookie_jar=jar) as http:
+        yield Browser(http, base)
 
 
 async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any]]:
@@ -203,6 +209,19 @@ async def serving() -> AsyncIterator[Rig]:
     server.invite(upstream, codes.append)
     async with server.running() as port:
         yield Rig(server, api, clock, f"http://127.0.0.1:{port}", codes, revoked, gates, away)
+
+
+@contextlib.asynccontextmanager
+async def on_a_page() -> AsyncIterator[tuple[Rig, Browser, AsyncIterator[tuple[str, Any]]]]:
+    """The administrator's, open and told everything; all of it within ``LIMIT_S``."""
+    async with (
+        asyncio.timeout(LIMIT_S),
+        serving() as rig,
+        rig.browser(ADMIN) as browser,
+        browser.live() as events,
+    ):
+        await until(events, "end")
+        yield rig, browser, events
 
 
 def vm(name: str, **more: Any) -> Object:

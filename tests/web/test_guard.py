@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 import pytest
-from tests.web.rig import ADMIN, LIMIT_S, TENANT, VIEWER, VM, serving, until, vm
+from tests.web.rig import ADMIN, LIMIT_S, TENANT, VIEWER, VM, on_a_page, serving, until, vm
 
 from drover.web import sessions
 
@@ -189,13 +189,7 @@ async def test_a_log_in_ends_by_time(ahead_s: float) -> None:
 
 
 async def test_an_open_page_keeps_the_log_in_but_not_for_ever() -> None:
-    async with (
-        asyncio.timeout(LIMIT_S),
-        serving() as rig,
-        rig.browser(ADMIN) as browser,
-        browser.live() as events,
-    ):
-        await until(events, "end")
+    async with on_a_page() as (rig, browser, events):
         for step in range(1, 9):
             rig.clock.ahead_s = step * 0.9 * sessions.IDLE_S
             await asyncio.sleep(0.06)  # the sweep looks
@@ -206,22 +200,14 @@ async def test_an_open_page_keeps_the_log_in_but_not_for_ever() -> None:
 
 
 async def test_log_out_ends_open_pages() -> None:
-    async with asyncio.timeout(LIMIT_S), serving() as rig, rig.browser(ADMIN) as browser:
-        async with browser.live() as events:
-            await until(events, "end")
-            assert (await browser.post("/api/logout", {}))[0] == 200
-            assert (await until(events, "bye"))["why"]
+    async with on_a_page() as (_, browser, events):
+        assert (await browser.post("/api/logout", {}))[0] == 200
+        assert (await until(events, "bye"))["why"]
         assert (await browser.get("/api/session"))[0] == 401
 
 
 async def test_a_credential_that_is_revoked_ends_the_log_in() -> None:
-    async with (
-        asyncio.timeout(LIMIT_S),
-        serving() as rig,
-        rig.browser(ADMIN) as browser,
-        browser.live() as events,
-    ):
-        await until(events, "end")
+    async with on_a_page() as (rig, browser, events):
         rig.revoked.add(ADMIN)
         assert (await browser.act(act="start", namespace="default", name="one"))[0] == 401
         assert "no longer accepts" in (await until(events, "bye"))["why"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
-from tests.web.rig import Browser, everything, until, vm
+from tests.web.rig import browsing, everything, until, vm
 
 from drover.api import scheme
 from drover.base.clock import RealClock
@@ -17,6 +16,8 @@ from drover.runtime.client import Client
 from drover.web.server import Options, Server
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.support.engine import Engine
 
 pytestmark = [pytest.mark.engine]
@@ -66,8 +67,7 @@ async def test_rights_are_those_of_whoever_logs_in(engine: Engine) -> None:
 
 
 async def _viewer(base: str, token: str) -> None:
-    async with _browser(base) as http:
-        browser = Browser(http, base)
+    async with browsing(base) as browser:
         assert (await browser.login(token=token[:-4] + "AAAA"))[0] == 401
         status, told = await browser.login(token=token)
         assert (status, told["user"]) == (200, "system:serviceaccount:default:web-viewer")
@@ -81,18 +81,17 @@ async def _viewer(base: str, token: str) -> None:
         assert "virtualmachineoperations" in told["error"]
 
 
-async def _filled(events: object) -> object:
+async def _filled(events: AsyncIterator[tuple[str, Any]]) -> dict[tuple[str, str], Any]:
     """All rows, once something is there: the first telling may come before the first list."""
-    rows = await everything(events)  # type: ignore[arg-type]
+    rows = await everything(events)
     while (scheme.VM.kind, "default/web-one") not in rows:
-        changes = await until(events, "changes")  # type: ignore[arg-type]
+        changes = await until(events, "changes")
         rows.update({(kind, key): row for kind, key, row in changes})
     return rows
 
 
 async def _linked(base: str, code: str) -> None:
-    async with _browser(base) as http:
-        browser = Browser(http, base)
+    async with browsing(base) as browser:
         status, told = await browser.login(code=code)
         assert (status, told["user"]) == (200, "drover-admin")
         assert set(told["may"].values()) == {True}
@@ -100,7 +99,3 @@ async def _linked(base: str, code: str) -> None:
         assert status == 200, told
         name = told["said"].rpartition(" ")[2]
         assert (await browser.act(act="abort", namespace="default", name=name))[0] == 200
-
-
-def _browser(base: str) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(base, cookie_jar=aiohttp.CookieJar(unsafe=True))
