@@ -150,3 +150,25 @@ def test_a_life_that_began_after_the_backup_takes_its_place_again() -> None:
         )  # its Pod is unknown, so it will be shut down in order
 
     fenced_world(story)
+
+
+def test_backups_that_are_tried_one_after_the_other_are_settled_once() -> None:
+    """Every agent finds three times that the API has forgotten something, and one settlement stands above all."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a", guest=large())
+        backup = world.api.store.backup()
+        await s.finished(await s.evict("a"))
+        for _ in range(2):
+            stage.f.restore(backup)
+            await stage.pause(0.1)
+            stage.f.kill_controllers()
+            await stage.pause(15)
+        stage.f.restore(backup)
+        await settled(stage)
+        await stage.pause(60)
+        assert s.runs("a")
+        await s.finished(await s.evict("a"))
+
+    tell(story)

@@ -19,7 +19,7 @@ from drover.api.scheme import key_of
 from drover.api.wire import Object
 
 NODE_KEY = "node"
-_MARK = "epochs"
+_MARK, _RAISED_MARK = "epochs", "epochs-raised"
 MOST = 4096  # VMs; the one that was not heard of for longest is forgotten first
 
 
@@ -29,6 +29,8 @@ class Epochs:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._known: dict[str, int] = json.loads(journal.get(NODE_KEY, _MARK) or "{}")
+        # Those that were raised by a restore which is not settled yet.
+        self._raised: set[str] = set(json.loads(journal.get(NODE_KEY, _RAISED_MARK) or "[]"))
         self.on_leap: list[Callable[[], None]] = []  # a restore was settled
         self._held: dict[str, int] = {}  # copy -> the epoch at which it held the lease last
 
@@ -44,16 +46,30 @@ class Epochs:
         if before and epoch - before >= RESTORE_LEAP // 2:
             for tell in self.on_leap:
                 tell()
-        self._known.pop(vm, None)  # the newest are last
-        self._known[vm] = epoch
-        while len(self._known) > MOST:
-            del self._known[next(iter(self._known))]
-        self._journal.put(NODE_KEY, _MARK, json.dumps(self._known))
+        known = {one: at for one, at in self._known.items() if one != vm} | {vm: epoch}
+        for one in list(known)[:-MOST]:  # the newest are last
+            del known[one]
+        # A crash in between may raise it once too often, and never too seldom.
+        self._keep_raised(self._raised & known.keys() - {vm})
+        self._keep(known)
 
     def rewound(self) -> None:
-        """The API has forgotten what it knew: no lease of before says who may run, until it is settled anew."""
-        self._known = {vm: epoch + RESTORE_LEAP // 2 for vm, epoch in self._known.items()}
-        self._journal.put(NODE_KEY, _MARK, json.dumps(self._known))
+        """The API has forgotten what it knew: no lease of before says who may run, until it is settled anew. Once for
+        each settlement, however often this is found and however many backups were tried: raised further, they would
+        stand above what the settlement gives, for ever."""
+        raised = {vm: epoch + RESTORE_LEAP // 2 for vm, epoch in self._known.items()}
+        self._keep(raised | {vm: self._known[vm] for vm in self._raised & self._known.keys()})
+        self._keep_raised(set(self._known))
+
+    def _keep(self, known: dict[str, int]) -> None:
+        """On disk first: what the disk did not take is not known, at the next look neither."""
+        self._journal.put(NODE_KEY, _MARK, json.dumps(known))
+        self._known = known
+
+    def _keep_raised(self, raised: set[str]) -> None:
+        if raised != self._raised:
+            self._journal.put(NODE_KEY, _RAISED_MARK, json.dumps(sorted(raised)))
+            self._raised = raised
 
     def holds(self, copy: str, epoch: int) -> None:
         """The lease names this copy."""
