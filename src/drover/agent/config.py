@@ -20,6 +20,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     node: str
     address: str  # on the infra network; kubelet endpoints and migration listeners bind here
     api_server: str  # https://address:port
+    more_api_servers: list[
+        str
+    ] = []  # of the same cluster; what the cluster says later counts instead
     ca_file: str  # who signed the API server and its kubelet client
     client_cert_file: str  # CN=system:node:<node>, O=system:nodes
     client_key_file: str

@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from drover.agent.config import AgentConfig
+from drover.agent.servers import known
 from drover.api import names, scheme
 from drover.api.status import ApiError, Forbidden, NotFound, Unanswered, Unauthorized
 from drover.api.wire import Request
@@ -173,7 +174,8 @@ async def _rest(wanted: Wanted, clock: Clock) -> AgentConfig:
             cert = await certificates.obtain(client, clock, asked, LIMIT_S)
             pki.write_private(file, cert)
         try:
-            facts = await client.get(scheme.CONFIGMAP, "drover-cluster", "drover-system")
+            facts = await client.get(scheme.CONFIGMAP, "drover-cluster", names.SYSTEM_NAMESPACE)
+            servers = await known(client)
         except (NotFound, Forbidden) as error:
             raise JoinError(
                 "the cluster does not tell what its VMs share (ConfigMap drover-cluster in drover-system): do "
@@ -182,7 +184,7 @@ async def _rest(wanted: Wanted, clock: Clock) -> AgentConfig:
     finally:
         await transport.aclose()
     _place_migration(own / "migration", facts["data"]["migration-ca.crt"])
-    return config_of(wanted, facts["data"])
+    return config_of(wanted, facts["data"], servers)
 
 
 def _place_migration(directory: Path, ca: str) -> None:
@@ -195,11 +197,12 @@ def _place_migration(directory: Path, ca: str) -> None:
             link.symlink_to(f"{part}.pem")
 
 
-def config_of(wanted: Wanted, facts: dict[str, Any]) -> AgentConfig:
+def config_of(wanted: Wanted, facts: dict[str, Any], servers: tuple[str, ...] = ()) -> AgentConfig:
     return AgentConfig(
         node=wanted.node,
         address=wanted.address,
         api_server=wanted.server,
+        more_api_servers=[one for one in servers if one != wanted.server],
         ca_file=f"{wanted.pki}/ca.crt",
         client_cert_file=f"{wanted.pki}/client.crt",
         client_key_file=f"{wanted.pki}/client.key",

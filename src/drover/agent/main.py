@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from drover import __version__
+from drover.agent import servers
 from drover.agent.agent import Agent, Ports
 from drover.agent.config import AgentConfig
 from drover.agent.context import Limits
@@ -95,6 +96,7 @@ async def serve(config: AgentConfig) -> None:
         Path(config.ca_file),
         Path(config.client_cert_file),
         Path(config.client_key_file),
+        servers.remembered(config),
     )
     probed = await bundles.probe(config.qemu, config.more_qemus)
     for problem in probed.problems:
@@ -135,6 +137,8 @@ async def serve(config: AgentConfig) -> None:
             at = PeerSettings(config.address, config.peer_port, pki)
             scope.guard(PeerServer(at, agent.survival.asked).run(), "peers")
         scope.guard(_kubelet(config, agent, hypervisor, clock, scope).run(), "kubelet")
+        told = servers.Servers(config, ports.client, transport.use, clock, log)
+        scope.guard(told.keep(), "servers")
         if config.renew:
             scope.guard(Renewal(config, ports.client, clock, log).keep(), "renewal")
         scope.guard(agent.run(), "agent")

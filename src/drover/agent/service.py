@@ -32,6 +32,7 @@ RequiresMountsFor={disks_dir} {state_dir}
 
 [Service]
 Type=exec
+Environment=PYTHONPATH={source}
 ExecStart={python} -m drover.agent.nodeinit {socket} {python} -m drover.agent.main --config {file}
 RuntimeDirectory={runtime}
 StateDirectory={state}
@@ -66,6 +67,7 @@ def unit(file: Path, config: AgentConfig, python: str) -> str:
         node=config.node,
         disks_dir=config.disks_dir,
         state_dir=config.state_dir,
+        source=Path(__file__).resolve().parents[2],
         python=python,
         socket=config.nodeinit_socket,
         file=file,

@@ -77,6 +77,7 @@ COMPUTE_CONTAINER = "d8v-compute"
 POD_PREFIX = "d8v-vm-"
 NODE_LEASE_NAMESPACE = "kube-node-lease"
 SYSTEM_NAMESPACE = "drover-system"
+SERVERS = "drover-servers"  # ConfigMap there: URL of each server of the control plane, by name
 
 # Identities.
 CONTROLLERS_USER = "drover:controllers"

@@ -1,4 +1,9 @@
-"""The transport over HTTPS to any kube-apiserver.
+"""The transport over HTTPS to any kube-apiserver, or to several of one cluster.
+
+All servers of a cluster are equal, since all read and write the same etcd. One of them is asked
+until it does not answer, or fails (5xx); from then on the next one. A request that was never sent
+is asked of the others at once; one that may have been is not, since only its caller knows whether
+it may be repeated.
 
 It decides one delicate thing: ``Unanswered.sent``. A request whose connection was never made left
 nothing behind (False). Everything else - a time limit, a reset, half an answer - leaves the outcome
@@ -14,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -39,7 +45,7 @@ Events = AsyncGenerator[dict[str, Any], None]
 
 
 class HttpTransport:
-    """One API server. Make it inside a running loop, and ``aclose`` it."""
+    """One cluster. Make it inside a running loop, and ``aclose`` it. ``more`` are its further servers."""
 
     def __init__(
         self,
@@ -47,8 +53,10 @@ class HttpTransport:
         tls: ssl.SSLContext | None = None,
         token: Token | None = None,
         server_name: str | None = None,
+        more: Sequence[str] = (),
     ) -> None:
-        self._server = server.rstrip("/")
+        self._servers = [one.rstrip("/") for one in (server, *more)]
+        self._server = self._servers[0]
         self._token = token
         self._server_name = server_name  # that the certificate must name, if not the URL's host
         connector = aiohttp.TCPConnector(
@@ -64,13 +72,40 @@ class HttpTransport:
         )
         self._session._retry_connection = False  # see the header; held by a test
 
+    def use(self, servers: Sequence[str]) -> None:
+        """From now on these; the one that answers goes on to be asked when it is among them."""
+        self._servers = [one.rstrip("/") for one in servers]
+        if self._server not in self._servers:
+            self._server = self._servers[0]
+
+    def _leave(self, server: str) -> None:
+        """Ask the next one from now on, unless another request has seen to that."""
+        if server == self._server and server in self._servers:
+            at = self._servers.index(server) + 1
+            self._server = self._servers[at % len(self._servers)]
+
+    @contextmanager
+    def _leaving(self) -> Iterator[None]:
+        """Leave a server that does not answer; a caller that waits no longer has had no answer either."""
+        server = self._server
+        try:
+            yield
+        except (Unanswered, asyncio.CancelledError):
+            self._leave(server)
+            raise
+
     async def send(self, request: Request) -> Response:
         """One exchange within ``timeout_s``."""
-        try:
-            async with asyncio.timeout(request.timeout_s):
-                return await self._exchange(request)
-        except TimeoutError as error:
-            raise Unanswered(f"no answer in {request.timeout_s} s", sent=True) from error
+        with self._leaving():
+            server = self._server
+            try:
+                async with asyncio.timeout(request.timeout_s):
+                    answer = await self._exchange(request)
+            except TimeoutError as error:
+                raise Unanswered(f"no answer in {request.timeout_s} s", sent=True) from error
+            if answer.status >= 500:
+                self._leave(server)
+            return answer
 
     async def _exchange(self, request: Request) -> Response:
         for again in (request.method == "GET", False):
@@ -90,12 +125,15 @@ class HttpTransport:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """Decoded watch events, one line each."""
-        try:
-            async with asyncio.timeout(request.timeout_s):
-                answer = await self._open(request)
-        except TimeoutError as error:
-            raise Unanswered(f"no answer in {request.timeout_s} s", sent=True) from error
+        with self._leaving():
+            try:
+                async with asyncio.timeout(request.timeout_s):
+                    answer = await self._open(request)
+            except TimeoutError as error:
+                raise Unanswered(f"no answer in {request.timeout_s} s", sent=True) from error
         async with answer:
+            if answer.status >= 500:
+                self._leave(self._server)
             if answer.status != 200:
                 raise await self._refusal(answer, request.timeout_s)
             async with aclosing(_events(answer)) as events:
@@ -110,7 +148,18 @@ class HttpTransport:
             return error_from(answer.status, None)
 
     async def _open(self, request: Request) -> aiohttp.ClientResponse:
-        """The answer's head."""
+        """The answer's head, from the first server that takes the request."""
+        for others in reversed(range(len(self._servers))):
+            server = self._server
+            try:
+                return await self._ask(server, request)
+            except Unanswered as error:
+                if error.sent or not others:
+                    raise
+                self._leave(server)
+        raise AssertionError("unreachable")
+
+    async def _ask(self, server: str, request: Request) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {await self._token()}"
@@ -118,12 +167,12 @@ class HttpTransport:
         if request.body is not None:
             headers["Content-Type"] = request.content_type
             data = msgspec.json.encode(request.body)
-        # Ends before the limit of the whole, which could no longer tell that nothing was sent.
-        connect_s = min(CONNECT_S, 0.9 * request.timeout_s)
+        # All together end before the limit of the whole, which could no longer tell that nothing was sent.
+        connect_s = min(CONNECT_S, 0.9 * request.timeout_s / len(self._servers))
         try:
             return await self._session.request(
                 request.method,
-                self._server + request.path,
+                server + request.path,
                 params=request.query,
                 data=data,
                 headers=headers,
@@ -132,12 +181,25 @@ class HttpTransport:
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unanswered(f"no connection to {self._server}: {error}", sent=False) from error
+            raise Unanswered(f"no connection to {server}: {error}", sent=False) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unanswered(f"no answer from {self._server}: {error!r}", sent=True) from error
+            raise Unanswered(f"no answer from {server}: {error!r}", sent=True) from error
 
     async def aclose(self) -> None:
         await self._session.close()
+
+
+async def server_time(server: str) -> float | None:
+    """What the server's clock says, in seconds since 1970; None when it does not answer. Trusts nobody: for advice."""
+    limit = aiohttp.ClientTimeout(total=CONNECT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=limit, trust_env=False) as session,
+            session.get(f"{server}/readyz", ssl=False) as answer,
+        ):
+            return parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (aiohttp.ClientError, TimeoutError, OSError, KeyError, ValueError):
+        return None
 
 
 def _socket(info: Any) -> socket.socket:

@@ -64,6 +64,7 @@ class Access:
     insecure: bool = False
     server_name: str | None = None
     namespace: str = "default"
+    more_servers: tuple[str, ...] = ()  # of the same cluster, asked when the first does not answer
 
     async def transport(self, clock: Clock) -> HttpTransport:
         """A transport to close by the caller; runs the exec plugin once, if there is one."""
@@ -78,7 +79,8 @@ class Access:
         return self._connect(self.cert, self.key, token)
 
     def _connect(self, cert: bytes | None, key: bytes | None, token: Token | None) -> HttpTransport:
-        return HttpTransport(self.server, self._tls(cert, key), token, self.server_name)
+        tls = self._tls(cert, key)
+        return HttpTransport(self.server, tls, token, self.server_name, self.more_servers)
 
     def tls(self) -> ssl.SSLContext | None:
         """For a connection beside the transport's, such as a console. Exec plugins' certificates are not in it."""
@@ -193,9 +195,17 @@ async def _run(plugin: ExecPlugin) -> dict[str, Any]:
     return status
 
 
-def from_files(server: str, ca: Path, cert: Path, key: Path) -> Access:
+def from_files(
+    server: str, ca: Path, cert: Path, key: Path, more_servers: tuple[str, ...] = ()
+) -> Access:
     """A client certificate in PEM files."""
-    return Access(server, ca=ca.read_bytes(), cert=cert.read_bytes(), key=key.read_bytes())
+    return Access(
+        server,
+        ca=ca.read_bytes(),
+        cert=cert.read_bytes(),
+        key=key.read_bytes(),
+        more_servers=more_servers,
+    )
 
 
 def in_cluster(account: Path = ACCOUNT) -> Access:
