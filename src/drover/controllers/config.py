@@ -37,6 +37,9 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     closed_networks: list[
         str
     ] = []  # CIDRs that VirtualImages are not fetched from, besides this host itself
+    elect: bool = (
+        False  # there are several such processes: one at a time decides, all answer reviews
+    )
     # A restore of etcd, as it was declared: its id (empty: none), all nodes that there were, those that are off.
     restored_id: str = ""
     restored_nodes: tuple[str, ...] = ()

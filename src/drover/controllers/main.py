@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from drover.api import names
 from drover.api.machine import GuestNetwork
 from drover.base.clock import RealClock
 from drover.base.ids import RealIds
@@ -52,6 +53,7 @@ from drover.controllers.vmop.controller import wire as wire_vmop
 from drover.controllers.webhook import Page, Refusal, Rule, WebhookServer, WebhookSettings
 from drover.runtime import process
 from drover.runtime.client import Client
+from drover.runtime.election import Elector
 from drover.runtime.kubeconfig import from_files
 from drover.runtime.manager import Manager
 
@@ -125,10 +127,21 @@ async def serve(config: ControllersConfig) -> None:
 
 async def _controllers(manager: Manager, config: ControllersConfig, log: Log) -> None:
     """After a restore nothing is decided before it is settled (safety rule 10)."""
-    if config.restored_id:
-        restored = Restored(config.restored_id, config.restored_nodes, config.restored_off)
-        await Restorer(manager.client, manager.clock, log, restored).run()
-    await manager.run()
+
+    async def settle() -> None:
+        if config.restored_id:
+            restored = Restored(config.restored_id, config.restored_nodes, config.restored_off)
+            await Restorer(manager.client, manager.clock, log, restored).run()
+
+    elector = Elector(
+        manager.client,
+        manager.clock,
+        manager.ids,
+        log,
+        namespace=names.SYSTEM_NAMESPACE,
+        name="drover-controllers",
+    )
+    await manager.run(elector if config.elect else None, settle)
 
 
 def main() -> None:

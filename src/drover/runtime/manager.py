@@ -2,10 +2,14 @@
 
 Start: recorder, informers, wait until every informer has synced, controllers. Stop: the other way
 round. If anything that must not end ends, ``run`` raises its error and the process should stop.
+
+Of several equal processes all keep their caches, for whoever asks them, and the one that is elected
+runs its controllers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from drover.base.tasks import TaskScope
@@ -20,6 +24,11 @@ if TYPE_CHECKING:
     from drover.base.log import Log
     from drover.runtime.client import Client
     from drover.runtime.controller import Controller
+    from drover.runtime.election import Elector
+
+
+async def _nothing() -> None:
+    """There is nothing to wait for."""
 
 
 class Manager:
@@ -36,6 +45,7 @@ class Manager:
         self._informers: dict[tuple[Kind, str, str, str], Informer] = {}
         self._controllers: list[Controller] = []
         self._scope: TaskScope | None = None
+        self._leading: TaskScope | None = None  # while the controllers run
 
     def informer(
         self, kind: Kind, *, namespace: str = "", labels: str = "", fields: str = ""
@@ -54,25 +64,47 @@ class Manager:
         """Bind a controller and, once every informer has synced, run it."""
         controller.bind(self.clock, self.log)
         self._controllers.append(controller)
-        if self._scope is not None:
-            self._scope.spawn(self._start(self._scope, [controller]), f"start {controller.name}")
+        if self._leading is not None:
+            self._leading.spawn(
+                self._start(self._leading, [controller]), f"start {controller.name}"
+            )
 
     def unsettled(self) -> list[str]:
         """What its controllers have still to do now, or failed at: controller and key."""
         return [key for controller in self._controllers for key in controller.unsettled()]
 
-    async def run(self) -> None:
-        """Run until cancelled; raises what broke."""
+    async def run(
+        self, elector: Elector | None = None, before: Callable[[], Awaitable[None]] = _nothing
+    ) -> None:
+        """Run until cancelled; raises what broke, the loss of leadership too. The controllers run while ``elector``
+        says so, and once ``before`` has returned.
+        """
         async with TaskScope("manager") as scope:
             self._scope = scope
             try:
                 scope.guard(self.recorder.run(), "events")
                 for informer in list(self._informers.values()):
                     scope.guard(informer.run(), f"informer {informer.selection}")
-                scope.spawn(self._start(scope, list(self._controllers)), "start")
+                if elector is None:
+                    scope.spawn(self._begin(scope, before), "start")
+                else:
+                    scope.guard(elector.run(lambda: self._lead(before)), "election")
                 raise await scope.wait_broken()
             finally:
-                self._scope = None
+                self._scope = self._leading = None
+
+    async def _lead(self, before: Callable[[], Awaitable[None]]) -> None:
+        async with TaskScope("leader") as scope:
+            scope.spawn(self._begin(scope, before), "start")
+            try:
+                raise await scope.wait_broken()
+            finally:
+                self._leading = None
+
+    async def _begin(self, scope: TaskScope, before: Callable[[], Awaitable[None]]) -> None:
+        await before()
+        self._leading = scope
+        await self._start(scope, list(self._controllers))
 
     async def _start(self, scope: TaskScope, controllers: list[Controller]) -> None:
         for informer in list(self._informers.values()):
