@@ -36,8 +36,8 @@ _BRANCHES = (
 # Call -> (where it may stand, what to use instead).
 BANNED: dict[str, tuple[tuple[str, ...], str]] = {
     "time.time": (("base/clock.py",), "the Clock port"),
-    "time.monotonic": (("base/clock.py", "cli/", "lab/"), "the Clock port"),
-    "datetime.datetime.now": (("base/clock.py", "lab/", "cli/"), "the Clock port"),
+    "time.monotonic": (("base/clock.py", "cli/", "lab/", "server/"), "the Clock port"),
+    "datetime.datetime.now": (("base/clock.py", "lab/", "server/", "cli/"), "the Clock port"),
     "uuid.uuid4": (("base/ids.py",), "the Ids port"),
     "random.random": (("base/ids.py",), "the Ids port"),
     "random.choice": (("base/ids.py",), "the Ids port"),

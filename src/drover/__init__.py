@@ -1,7 +1,7 @@
 """drover keeps virtual machines running while their hosts are loaded, serviced and lost.
 
 The rooms of this package, top to bottom (imports go down only, checked by import-linter):
-``cli`` | ``lab`` ``sim`` | ``controllers`` ``agent`` | ``runtime`` ``planner`` | ``api`` | ``base``.
+``cli`` | ``lab`` ``sim`` | ``server`` | ``controllers`` ``agent`` | ``runtime`` ``planner`` | ``api`` | ``base``.
 ARCHITECTURE.md tells the whole story on one page.
 """
 

@@ -17,11 +17,11 @@ from tests.faults.story import NAMESPACE, Story
 
 from drover.api import scheme, status
 from drover.base.clock import RealClock
-from drover.lab.engine import find_engine
 from drover.lab.home import Home
 from drover.lab.lab import Lab, UpOptions
 from drover.runtime.client import Client
 from drover.runtime.kubeconfig import load
+from drover.server.parts import find_engine
 
 BOOT_LIMIT_S = 120.0
 

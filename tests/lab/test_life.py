@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
-from drover.lab import engine, faults, links, processes
-from drover.lab.engine import find_engine
+from drover.lab import faults, links, processes
 from drover.lab.errors import LabDown, LabError
 from drover.lab.home import Home
 from drover.lab.lab import CONTROL_PLANE_PARTS, Lab, UpOptions
 from drover.lab.topology import machine_link
+from drover.server import parts
+from drover.server.errors import ControlPlaneError
+from drover.server.parts import find_engine
 
 SOURCE = Path(processes.__file__).parents[2]
 
@@ -29,7 +31,7 @@ SOURCE = Path(processes.__file__).parents[2]
 def _engine() -> Path | None:
     try:
         return find_engine(os.environ)
-    except LabError:
+    except ControlPlaneError:
         return None
 
 
@@ -355,16 +357,16 @@ def test_an_engine_that_does_not_start_is_an_error_with_its_last_words(tmp_path)
 
 def test_controllers_that_do_not_start_are_an_error_with_their_last_words(place, monkeypatch):
     lab = Lab(Home.at(place / "without"))
-    whole = engine.control_plane_parts
+    whole = parts.control_plane_parts
 
-    def broken(*given: Any) -> list[engine.Part]:
+    def broken(*given: Any, **more: Any) -> list[parts.Part]:
         words = ("/bin/sh", "-c", 'echo "no controllers today" >&2; exit 1')
         return [
             dataclasses.replace(part, argv=words) if part.name == "controllers" else part
-            for part in whole(*given)
+            for part in whole(*given, **more)
         ]
 
-    monkeypatch.setattr(engine, "control_plane_parts", broken)
+    monkeypatch.setattr(parts, "control_plane_parts", broken)
     try:
         with pytest.raises(LabError, match="controllers does not start: no controllers today"):
             up(lab, 1)

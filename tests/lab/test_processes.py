@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from drover.lab import links, processes, supervisor
-from drover.lab.engine import Part
+from drover.lab import links, processes
 from drover.lab.errors import LabError
 from drover.lab.processes import Program
+from drover.server import supervisor
+from drover.server.parts import Part
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 SOURCE = str(Path(supervisor.__file__).parents[2])
@@ -52,7 +53,7 @@ def supervise(lab: str, tmp_path: Path, *parts: Part) -> int:
     (tmp_path / "log").mkdir()
     file = tmp_path / "parts.json"
     file.write_text(supervisor.encode(list(parts), tmp_path / "log"))
-    argv = (sys.executable, "-m", "drover.lab.supervisor", str(file))
+    argv = (sys.executable, "-m", "drover.server.supervisor", str(file))
     env = {"PYTHONPATH": SOURCE}
     return start(
         lab, Program("sup", argv, tmp_path / "log" / "sup.log", env=env, machine_netns=True)

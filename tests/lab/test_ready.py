@@ -7,9 +7,9 @@ import pytest
 from drover.api import names, scheme
 from drover.base.clock import rfc3339
 from drover.base.ids import SeededIds
-from drover.lab import bootstrap
-from drover.lab.errors import LabError
 from drover.runtime.client import Client
+from drover.server import bootstrap
+from drover.server.errors import ControlPlaneError
 from drover.sim.api import ApiModel
 from drover.sim.clock import SimClock
 from drover.sim.loop import run
@@ -30,7 +30,7 @@ def test_the_last_words_of_those_that_are_not_ready() -> None:
         good = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
         await client.patch(scheme.NODE, "n1", "", good, subresource="status")
         ready: list[str] = []
-        with pytest.raises(LabError) as raised:
+        with pytest.raises(ControlPlaneError) as raised:
             await bootstrap.wait_nodes(
                 client, clock, ["n1", "n2"], clock.wall(), ready.append, WORDS.__getitem__, 5.0
             )

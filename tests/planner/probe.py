@@ -24,9 +24,9 @@ from drover.api.status import NotFound
 from drover.api.wire import Object, Request
 from drover.base.clock import RealClock
 from drover.base.tasks import all_of
-from drover.lab.bootstrap import wait_api
 from drover.runtime.client import Client
 from drover.runtime.transport import Transport
+from drover.server.bootstrap import wait_api
 
 NAMESPACES: dict[str, dict[str, str]] = {
     "red": {"team": "sea", "env": "prod"},

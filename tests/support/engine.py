@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drover.base.clock import RealClock
-from drover.lab.bootstrap import apply_manifests, wait_api, wait_service_account
-from drover.lab.credentials import SERVICE_RANGE, write_kubeconfig
 from drover.runtime import kubeconfig
 from drover.runtime.client import Client
 from drover.runtime.pki import Leaf, ensure_authority, ensure_key, ensure_leaf
+from drover.server.bootstrap import apply_manifests, wait_api, wait_service_account
+from drover.server.credentials import SERVICE_RANGE, write_kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -25,9 +25,9 @@ import pytest
 from drover.cli.session import builtin_image
 from drover.lab import lab as labs
 from drover.lab import processes
-from drover.lab.engine import find_engine
-from drover.lab.errors import LabError
 from drover.lab.home import Home
+from drover.server.errors import ControlPlaneError
+from drover.server.parts import find_engine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND_LIMIT_S = 240.0
@@ -119,7 +119,7 @@ def a_lab(*options: str) -> Iterator[RunningLab]:
         pytest.skip("a lab needs root")
     try:
         find_engine(os.environ)
-    except LabError:
+    except ControlPlaneError:
         pytest.skip("there is no engine: run through ./test")
     if builtin_image() is None:
         pytest.skip("there is no guest image: run through ./test")

@@ -223,7 +223,7 @@ def _versions(session: Session, bundle: Bundle) -> None:
     from dataclasses import asdict
 
     from drover import __version__
-    from drover.lab.engine import engine_version
+    from drover.server.parts import engine_version
 
     told = {
         "drover": __version__,

@@ -27,7 +27,7 @@ class Api:
 @contextlib.asynccontextmanager
 async def connected(session: Session) -> AsyncIterator[Api]:
     """Open the door of the lab; says so when it does not run."""
-    session.lab.require_running()
+    session.require_running()
     clock = RealClock()
     access = load(session.home.kubeconfig)
     transport = await access.transport(clock)

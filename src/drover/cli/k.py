@@ -25,11 +25,11 @@ _OFFLINE = {"help", "--help", "-h", "completion", "options"}
 @click.pass_obj
 def command(session: Session, arguments: tuple[str, ...]) -> None:
     """kubectl on the lab: `drover k get nodes`."""
-    from drover.lab.engine import find_engine
+    from drover.server.parts import find_engine
 
     engine = find_engine(os.environ)
     if arguments and not _OFFLINE & set(arguments):
-        session.lab.require_running()
+        session.require_running()
     os.environ["KUBECONFIG"] = str(session.home.kubeconfig)
     os.environ["KUBECACHEDIR"] = str(session.home.kube_cache)
     # The engine takes its part from argv[1] and makes it kubectl's argv[0].

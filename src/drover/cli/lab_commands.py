@@ -11,7 +11,7 @@ import click
 from drover.cli.session import PROGRAM, Session, builtin_image, examples, say
 
 
-class _Progress:
+class Progress:
     """Prints a line per event, with the seconds since the start."""
 
     def __init__(self) -> None:
@@ -34,11 +34,11 @@ def up(session: Session, nodes: int | None) -> None:
     Can be repeated: what runs is left alone, what is missing is started, powered-off nodes too.
     """
     from drover.cli.accel import QEMU, accelerator, more_qemus
-    from drover.lab.engine import find_engine
     from drover.lab.home import cache_dir
     from drover.lab.lab import UpOptions
+    from drover.server.parts import find_engine
 
-    progress = _Progress()
+    progress = Progress()
     image = builtin_image()
     engine = find_engine(os.environ)
     accel = os.environ.get("DROVER_ACCEL") or accelerator(
@@ -66,7 +66,7 @@ def down(session: Session) -> None:
     Guests are switched off like a machine whose plug is pulled, after their disks are written. The
     next `up` starts them again by their runPolicy.
     """
-    done = session.lab.down(_Progress())
+    done = session.lab.down(Progress())
     say("The lab is down." if done else "The lab was not running.")
 
 
@@ -78,7 +78,7 @@ def reset(session: Session, yes: bool) -> None:
     home = session.home.path
     if not yes and home.exists():
         click.confirm(f"Remove all VMs, disks and settings in {home}?", abort=True)
-    session.lab.reset(_Progress())
+    session.lab.reset(Progress())
     say(f"{home} is removed.")
 
 
@@ -132,7 +132,7 @@ _outage("api-up", "api_up", "Let the API answer again.")
 @click.command(epilog=examples("version"))
 def version() -> None:
     """Show versions."""
-    from drover.lab.engine import engine_version
+    from drover.server.parts import engine_version
 
     say(f"drover      {_own_version()}")
     say(f"Kubernetes  {engine_version(os.environ)}")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from drover.cli.session import PROGRAM, Session
+from drover.cli.session import DEFAULT_HOME, PROGRAM, Session
 
 
 class Entry(NamedTuple):
@@ -56,6 +56,9 @@ COMMANDS = {
     "web": Entry("web", "command", "Serve the web page, with your own rights."),
     "demo": Entry("demo", "command", "Play the stories on real guests."),
     "token": Entry("tokens", "token", "Tokens with which hosts join the cluster."),
+    "server": Entry("server_commands", "server", "Make this machine a server: init, join, status."),
+    "backup": Entry("backup", "backup", "Write a backup of all objects to a file."),
+    "restore": Entry("backup", "restore", "Go back to a backup; no VM runs twice by it."),
     "agent": Entry("agent_commands", "agent", "Make this host a node: join, and its service."),
     "timing": Entry("timing", "command", "Show the times of fencing and their sums."),
     "doctor": Entry("doctor", "command", "Check what this machine offers."),
@@ -103,7 +106,7 @@ def _there(entry: Entry) -> bool:
     "--home",
     metavar="DIR",
     envvar="DROVER_HOME",
-    default="~/.drover",
+    default=DEFAULT_HOME,
     show_default=True,
     help="Directory of the lab ($DROVER_HOME).",
 )
@@ -112,7 +115,7 @@ def _there(entry: Entry) -> bool:
 def cli(ctx: click.Context, home: str, debug: bool) -> None:
     """drover keeps virtual machines running while the hosts under them are loaded, serviced and
     lost."""
-    ctx.obj = Session(home or "~/.drover", debug)
+    ctx.obj = Session(home or DEFAULT_HOME, debug)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -172,10 +175,10 @@ def _operating(error: Exception) -> bool:
     """Whether the error tells of the world and not of our code. Imported late: only errors pay."""
     from drover.api.status import ApiError, Unanswered
     from drover.base.config_file import BadConfig
-    from drover.lab.errors import LabError
     from drover.runtime.kubeconfig import BadKubeconfig
+    from drover.server.errors import ControlPlaneError
 
-    return isinstance(error, LabError | ApiError | Unanswered | BadKubeconfig | BadConfig)
+    return isinstance(error, ControlPlaneError | ApiError | Unanswered | BadKubeconfig | BadConfig)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # How users call us; the start script says so.
 PROGRAM = os.environ.get("DROVER_PROGRAM") or "./drover"
+DEFAULT_HOME = "~/.drover"
+SERVER_FILE = Path("/etc/drover/server.toml")
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,22 @@ class Session:
 
     @property
     def home(self) -> Home:
+        """Where the kubeconfig is. On a server without a lab, when none was named, the directory of its state."""
         from drover.lab.home import Home
 
-        return Home.at(self.home_path)
+        home = Home.at(self.home_path)
+        if self.home_path == DEFAULT_HOME and not home.path.exists() and SERVER_FILE.exists():
+            from drover.base.config_file import load
+            from drover.server.config import ServerConfig
+
+            return Home.at(load(SERVER_FILE, ServerConfig).state_dir)
+        return home
+
+    def require_running(self) -> None:
+        """Raises LabDown for a lab that does not run; what another cluster's kubeconfig leads to will be seen."""
+        home = self.home
+        if home.settings_file.exists() or not home.kubeconfig.exists():
+            self.lab.require_running()
 
     @property
     def lab(self) -> Lab:

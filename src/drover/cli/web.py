@@ -52,7 +52,7 @@ def command(session: Session, /, port: int | None, browser: str, link: bool, **g
 
     tls = _tls(given["address"], given["tls_cert"], given["tls_key"])
     if not given["kubeconfig"]:
-        session.lab.require_running()
+        session.require_running()
     access = load(given["kubeconfig"] or session.home.kubeconfig)
     options = Options(access, given["address"], PORT if port is None else port, given["names"], tls)
     return asyncio.run(_serve(options, port is None, link, browser == "yes"))

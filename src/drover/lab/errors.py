@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from drover.server.errors import ControlPlaneError
 
-class LabError(Exception):
+
+class LabError(ControlPlaneError):
     """Something about this machine or this home keeps the lab from doing what was asked."""
 
 

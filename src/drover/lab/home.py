@@ -17,12 +17,14 @@ from pathlib import Path
 
 from drover.lab.errors import LabBusy, LabError
 from drover.lab.topology import MOST_LABS, Topology, lab_id, node_name
+from drover.server.parts import Plane
 
 _LEAST_FREE_BYTES = 512 * 2**20  # etcd's log, an image, some disks
 # All that a lab makes in its home; `reset` removes this and nothing else.
 _OURS = {
-    ".lock", "builtin", "controllers.json", "disks", "etcd", "images", "kube-cache", "known_hosts", "kubeconfig",
-    "kubeconfig.part", "lab.json", "lab.part", "log", "nodes", "pki", "run",
+    ".lock", "builtin", "controllers.json", "disks", "etcd", "etcd.before", "etcd.part", "images", "kube-cache",
+    "known_hosts", "kubeconfig", "kubeconfig.part", "lab.json", "lab.part", "log", "nodes", "pki", "restored.json",
+    "run",
 }  # fmt: skip
 _TOO_LONG = 200  # characters of a home path: kernel and socket limits, with room for our own names
 
@@ -105,6 +107,10 @@ class Home:
 
     def node(self, name: str) -> Path:
         return self.path / "nodes" / name
+
+    def plane(self, settings: Settings) -> Plane:
+        """The lab's control plane, whose files are here."""
+        return Plane("drover", settings.topology.control_plane, self.path)
 
     def settings(self) -> Settings | None:
         """What the last ``up`` stored; None before the first."""

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from drover.base import config_file
 from drover.base.clock import Clock, RealClock
 from drover.controllers.config import ControllersConfig
-from drover.lab import bootstrap
 from drover.lab.errors import LabError
 from drover.lab.home import Home
 from drover.lab.start import builtin_image
-from drover.lab.webhooks import ensure_webhooks
 from drover.runtime import kubeconfig
 from drover.runtime.client import Client
+from drover.server import bootstrap
+from drover.server.errors import ControlPlaneError
+from drover.server.webhooks import ensure_webhooks
 
 if TYPE_CHECKING:
     from drover.lab.lab import Progress
@@ -93,7 +94,7 @@ async def wait_ready(home: Home, nodes: list[str], image: Path | None, progress:
         )
         await _wait_controllers(home, clock, watch)
         progress("controllers", "ready")
-    except LabError as error:
+    except ControlPlaneError as error:
         raise LabError(f"{error}. The logs are in {home.logs}") from error
     finally:
         await transport.aclose()

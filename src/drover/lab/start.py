@@ -16,11 +16,13 @@ from drover.agent.config import AgentConfig
 from drover.api import names
 from drover.base import config_file
 from drover.controllers.config import ControllersConfig
-from drover.lab import credentials, engine, links, processes, supervisor
-from drover.lab.bootstrap import NODE_GROUP
+from drover.lab import credentials, links, processes
 from drover.lab.code import SOURCE
 from drover.lab.home import Home, Settings
 from drover.lab.processes import CONTROL_PLANE, SWITCH, Program
+from drover.server import parts, supervisor
+from drover.server.bootstrap import NODE_GROUP
+from drover.server.config import key_files, with_declared
 
 if TYPE_CHECKING:
     from drover.lab.lab import Progress, UpOptions
@@ -33,10 +35,11 @@ BUILTIN_IMAGE_FILE = "drover-linux.qcow2"
 def write_files(home: Home, settings: Settings, options: UpOptions, now: datetime.datetime) -> None:
     """Certificates, configurations, the built-in image."""
     credentials.ensure_all(home, settings, now)
-    engine.write_configs(home)
-    parts = engine.control_plane_parts(home, settings.topology, options.engine)
-    (home.run / "control-plane.json").write_text(supervisor.encode(parts, home.logs))
-    config_file.save(home.path / "controllers.json", _controllers(home, settings))
+    plane = home.plane(settings)
+    parts.write_configs(plane)
+    supervised = parts.control_plane_parts(plane, options.engine, controllers_on_machine=True)
+    (home.run / "control-plane.json").write_text(supervisor.encode(supervised, home.logs))
+    config_file.save(plane.controllers_file, _controllers(home, settings))
     for number, node in enumerate(settings.node_names, start=1):
         (home.node(node) / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
         config_file.save(home.node(node) / "agent.json", _agent(home, settings, number, options))
@@ -60,11 +63,8 @@ def _place_image(source: Path, target: Path) -> None:
 
 def _controllers(home: Home, settings: Settings) -> ControllersConfig:
     topology = settings.topology
-    return ControllersConfig(
+    made = ControllersConfig(
         api_server=topology.api_server,
-        ca_file=f"{home.pki}/ca.crt",
-        client_cert_file=f"{home.pki}/controllers.crt",
-        client_key_file=f"{home.pki}/controllers.key",
         disks_dir=str(home.disks),
         images_dir=str(home.images),
         vm_cidr=topology.vm_cidr,
@@ -72,13 +72,10 @@ def _controllers(home: Home, settings: Settings) -> ControllersConfig:
         vm_last=topology.vm_last,
         vm_gateway=topology.vm_gateway,
         webhook_address=topology.machine,
-        webhook_cert_file=f"{home.pki}/webhook.crt",
-        webhook_key_file=f"{home.pki}/webhook.key",
-        webhook_client_ca_file=f"{home.pki}/ca.crt",
-        migration_ca_cert_file=f"{home.pki}/migration-ca.crt",
-        migration_ca_key_file=f"{home.pki}/migration-ca.key",
         closed_networks=[topology.infra_cidr],
+        **key_files(home.pki),
     )
+    return with_declared(made, home.plane(settings))
 
 
 def _agent(home: Home, settings: Settings, number: int, options: UpOptions) -> AgentConfig:
@@ -117,7 +114,7 @@ def start_parts(home: Home, settings: Settings, progress: Progress) -> None:
         progress("network", f"{settings.topology.infra_cidr}, {settings.topology.vm_cidr}")
     links.plug_machine(found[SWITCH], home.lab_id, settings.topology)
     if CONTROL_PLANE not in found:
-        _start_control_plane(home, settings, found[SWITCH])
+        start_control_plane(home, settings, found[SWITCH])
         progress("control plane", "starting")
     for number, node in enumerate(settings.node_names, start=1):
         if node not in found:
@@ -135,9 +132,9 @@ def _start_switch(home: Home) -> int:
     return pid
 
 
-def _start_control_plane(home: Home, settings: Settings, switch: int) -> None:
+def start_control_plane(home: Home, settings: Settings, switch: int) -> None:
     home.manifests_applied.unlink(missing_ok=True)
-    argv = (sys.executable, "-m", "drover.lab.supervisor", f"{home.run}/control-plane.json")
+    argv = (sys.executable, "-m", "drover.server.supervisor", f"{home.run}/control-plane.json")
     program = Program(
         CONTROL_PLANE,
         argv,

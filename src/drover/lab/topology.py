@@ -10,9 +10,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from drover.server.parts import API_PORT
+
 MOST_LABS = 200
 MOST_NODES = 100
-API_PORT = 6443
 NODE_PREFIX = "virtlab-pt-"
 
 

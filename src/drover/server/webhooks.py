@@ -10,8 +10,8 @@ from drover.api.scheme import VIRTUALIZATION
 from drover.api.wire import Object
 from drover.base.config_file import load
 from drover.controllers.config import ControllersConfig
-from drover.lab.bootstrap import upsert
 from drover.runtime.client import Client
+from drover.server.bootstrap import upsert
 
 NAME = "drover-controllers"
 

@@ -1,12 +1,12 @@
-"""PID 1 of the control plane: starts the parts, starts a crashed one again, reaps orphans, bounds the logs.
+"""Starts the parts of a control plane, starts a crashed one again, reaps orphans, bounds the logs.
 
-Run as ``python -m drover.lab.supervisor FILE``. Being PID 1 of a PID namespace, its death takes every part with it, so
-nothing outlives it. It bounds the nodes' logs too. It is a plain loop around ``sigtimedwait`` and has no threads: what
-must never fail should be short.
+In a lab it is run as ``python -m drover.server.supervisor FILE`` and is PID 1 of a PID namespace: its death takes every
+part with it. On a server it is the main process of a systemd unit, which does the same by the unit's cgroup. It is a
+plain loop around ``sigtimedwait`` and has no threads: what must never fail should be short.
 
 SIGTERM stops the parts and ends. A part that ends is started again after a delay that doubles from 0.2 s to 10 s and
-begins anew once the part has lived for 30 s. It does not promise that a part *works*, only that its process is there;
-readiness is asked of the API server.
+begins anew once the part has lived for 30 s; one whose work ends (``once``) and has succeeded is not. It does not
+promise that a part *works*, only that its process is there; readiness is asked of the API server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from drover.base.backoff import Backoff
-from drover.lab.engine import Part
+from drover.server.parts import Part
 
 _RESTART = Backoff(first_s=0.2, most_s=10.0)
 _GOOD_LIFE_S = 30.0
@@ -30,7 +30,7 @@ _STOP_LIMIT_S = 5.0
 _TICK_S = 0.1  # while a part waits for its file
 _IDLE_TICK_S = 5.0
 _LOG_LIMIT_BYTES = 8 * 2**20
-_MACHINE_NETNS = "/proc/self/fd/9"  # inherited from launch.py
+_MACHINE_NETNS = "/proc/self/fd/9"  # inherited from the lab's launch.py
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM}
 
 
@@ -42,6 +42,7 @@ class _Child:
     born_s: float = 0.0
     failures: int = 0
     due_s: float = 0.0  # when to start it; meaningful while pid is 0
+    done: bool = False
 
 
 def encode(parts: list[Part], logs: Path) -> str:
@@ -77,7 +78,7 @@ class Supervisor:
     def _start_due(self) -> None:
         now = time.monotonic()
         for child in self._children:
-            if child.pid or child.due_s > now:
+            if child.pid or child.done or child.due_s > now:
                 continue
             if child.part.after and not Path(child.part.after).exists():
                 continue
@@ -88,7 +89,7 @@ class Supervisor:
         waits = [_IDLE_TICK_S]
         now = time.monotonic()
         for child in self._children:
-            if not child.pid:
+            if not child.pid and not child.done:
                 waits.append(max(_TICK_S, child.due_s - now))
         return min(waits)
 
@@ -108,10 +109,13 @@ class Supervisor:
     def _ended(self, child: _Child, status: int) -> None:
         now = time.monotonic()
         child.pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        if child.part.once and code == 0:
+            child.done = True
+            return
         child.failures = 1 if now - child.born_s >= _GOOD_LIFE_S else child.failures + 1
         delay_s = _RESTART.delay_s(child.failures)
         child.due_s = now + delay_s
-        code = os.waitstatus_to_exitcode(status)
         how = f"signal {-code}" if code < 0 else f"code {code}"
         _say(f"{child.part.name} ended with {how}, starts again in {delay_s:.1f} s")
 

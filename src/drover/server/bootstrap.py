@@ -11,15 +11,16 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from drover import __version__
 from drover.api import manifest_files, names, scheme
 from drover.api.scheme import Kind
 from drover.api.status import AlreadyExists, ApiError, Conflict, NotFound, Unanswered
 from drover.api.wire import Object, Request
 from drover.base.clock import Clock, parse_rfc3339
 from drover.base.tasks import all_of
-from drover.lab.errors import LabError
 from drover.runtime.client import Client
 from drover.runtime.transport import Transport
+from drover.server.errors import ControlPlaneError
 
 BUILTIN_IMAGE = "drover-linux"
 NODE_GROUP = "worker"
@@ -31,7 +32,7 @@ _KINDS = {(kind.api_version, kind.kind): kind for kind in scheme.ALL}
 async def until(
     clock: Clock, limit_s: float, what: str, check: Callable[[], Awaitable[bool]]
 ) -> None:
-    """Poll until ``check`` holds; refusals and silence count as "not yet". Raises LabError."""
+    """Poll until ``check`` holds; refusals and silence count as "not yet". Raises ControlPlaneError."""
     deadline = clock.monotonic() + limit_s
     last = ""
     while clock.monotonic() < deadline:
@@ -42,7 +43,7 @@ async def until(
         except (ApiError, Unanswered) as error:
             last = f": {error}"
         await clock.sleep(_POLL_S)
-    raise LabError(f"{what} within {limit_s:.0f} s{last}")
+    raise ControlPlaneError(f"{what} within {limit_s:.0f} s{last}")
 
 
 async def wait_api(
@@ -68,9 +69,13 @@ async def wait_service_account(client: Client, clock: Clock, limit_s: float) -> 
 
 
 async def apply_manifests(client: Client, clock: Clock) -> bool:
-    """Put every manifest: kinds first, then what uses them. True when there was something to do."""
+    """Put every manifest: kinds first, then what uses them. True when there was something to do.
+
+    Those of a later version stay: servers are upgraded one after the other, and an old one may start meanwhile.
+    """
     digest = _manifests_digest()
-    if await _noted(client) == digest:
+    noted = await _noted(client)
+    if noted.get("sha256") == digest or _release(noted.get("version", "")) > _release(__version__):
         return False
     objects = manifest_files.load()
     kinds = [obj for obj in objects if obj["kind"] == scheme.CRD.kind]
@@ -83,7 +88,7 @@ async def apply_manifests(client: Client, clock: Clock) -> bool:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": _NOTE, "namespace": "kube-system"},
-        "data": {"sha256": digest},
+        "data": {"sha256": digest, "version": __version__},
     }
     await upsert(client, note)
     return True
@@ -97,12 +102,17 @@ def _manifests_digest() -> str:
     return digest.hexdigest()
 
 
-async def _noted(client: Client) -> str:
+async def _noted(client: Client) -> dict[str, str]:
     try:
         note = await client.get(scheme.CONFIGMAP, _NOTE, "kube-system")
     except NotFound:
-        return ""
-    return str(note.get("data", {}).get("sha256", ""))
+        return {}
+    return dict(note.get("data") or {})
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """To compare by; of what is no version nothing is later."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 async def _established(client: Client, kinds: Iterable[Object]) -> bool:
@@ -148,7 +158,7 @@ async def upsert(client: Client, obj: Object) -> None:
             return
         except (Conflict, NotFound):
             continue
-    raise LabError(f"{kind.kind} {meta['name']} is changed by somebody else all the time")
+    raise ControlPlaneError(f"{kind.kind} {meta['name']} is changed by somebody else all the time")
 
 
 def kind_of(obj: Object) -> Kind:
@@ -212,8 +222,8 @@ async def wait_nodes(
     last_words: Callable[[str], str],
     limit_s: float,
 ) -> None:
-    """Until every node is Ready and has renewed its Lease after ``since_wall_s``. Raises LabError with the last words
-    of those that are not.
+    """Until every node is Ready and has renewed its Lease after ``since_wall_s``. Raises ControlPlaneError with the
+    last words of those that are not.
 
     The Ready condition alone proves nothing after a restart: it is what the last life left behind.
     """
@@ -231,9 +241,9 @@ async def wait_nodes(
 
     try:
         await until(clock, limit_s, "nodes are not ready", all_ready)
-    except LabError as error:
+    except ControlPlaneError as error:
         words = "; ".join(f"{name} says: {last_words(name)}" for name in sorted(left))
-        raise LabError(f"{', '.join(sorted(left))}: {error}. {words}") from error
+        raise ControlPlaneError(f"{', '.join(sorted(left))}: {error}. {words}") from error
 
 
 def _renewed(lease: Object) -> float:

@@ -1,0 +1,255 @@
+"""``drover server``: on a machine that is to run the control plane, alone or with others."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from drover.base import config_file
+from drover.base.clock import RealClock
+from drover.cli.agent_commands import DIRECTORY, own_address
+from drover.cli.session import PROGRAM, examples, say, say_table
+from drover.runtime.client import Client
+from drover.runtime.http_transport import server_time
+from drover.runtime.kubeconfig import load
+from drover.server import backup as backups
+from drover.server import config as configs
+from drover.server import joining, service
+from drover.server.config import CONFIG_FILE, ServerConfig
+from drover.server.errors import ControlPlaneError
+from drover.server.etcd import Etcd
+from drover.server.parts import API_PORT, find_engine
+from drover.server.prepare import announce
+
+STATE = "/var/lib/drover-server"
+MOST_CLOCK_OFF_S = 60.0
+_directory = click.option(
+    "--directory", default=DIRECTORY, show_default=True, metavar="DIR", help="Of server.toml."
+)
+_name = click.option("--name", default="", help="Of this server; else the machine's name.")
+_state = click.option(
+    "--state-dir", default=STATE, show_default=True, metavar="DIR", help="Of data and keys."
+)
+
+
+@click.group(epilog=examples("server init --help", "server status"))
+def server() -> None:
+    """This machine as a server of the control plane."""
+
+
+@server.command(
+    epilog=examples(
+        "server init --address 10.0.0.1 --disks-dir /srv/drover/disks --vm-cidr 10.66.0.0/24",
+        "server init ... --backup /mnt/backup.tar    # the keys of a cluster that is lost",
+    )
+)
+@click.option("--address", required=True, help="Of this machine, for hosts and other servers.")
+@click.option("--disks-dir", required=True, help="The directory of disks that all hosts share.")
+@click.option("--images-dir", default="", help="Of imported images; else `images` beside it.")
+@click.option("--vm-cidr", required=True, help="The network of the VMs.")
+@click.option("--vm-gateway", default="", help="Of the VMs; else the last address.")
+@click.option("--vm-first", default="", help="First address for VMs; else the tenth.")
+@click.option(
+    "--vm-last", default="", help="Last address for VMs; else the one before the gateway."
+)
+@click.option("--also", multiple=True, metavar="NAME", help="Another name of the API server.")
+@click.option("--backup", default="", metavar="FILE", help="Take the keys of a lost cluster.")
+@_name
+@_state
+@_directory
+def init(directory: str, state_dir: str, also: tuple[str, ...], backup: str, **said: str) -> None:
+    """Make this machine the first server of a new cluster."""
+    disks = Path(said["disks_dir"])
+    images = Path(said["images_dir"] or disks.parent / "images")
+    if disks.is_dir() and not said["images_dir"]:
+        images.mkdir(exist_ok=True)
+    guests = configs.guest_addresses(
+        said["vm_cidr"], said["vm_first"], said["vm_last"], said["vm_gateway"]
+    )
+    config = ServerConfig(
+        name=said["name"] or _own_name(),
+        address=said["address"],
+        engine=str(find_engine(os.environ)),
+        disks_dir=str(disks),
+        images_dir=str(images),
+        vm_cidr=said["vm_cidr"],
+        vm_first=guests.first,
+        vm_last=guests.last,
+        vm_gateway=guests.gateway,
+        state_dir=state_dir,
+        more_names=list(also),
+    )
+    joining.require_new(Path(directory))
+    if backup:
+        backups.take_keys(Path(backup), config.plane.pki)
+    joining.init(Path(directory), config, _now())
+    say(f"{Path(directory) / CONFIG_FILE}: this machine is server {config.name} of a new cluster.")
+    if backup:
+        say(f"Next: `{PROGRAM} restore {backup}`, then start the unit.")
+    _say_unit(directory)
+
+
+@server.command(epilog=examples("server invite /root/invitation"))
+@click.argument("file")
+@_directory
+def invite(file: str, directory: str) -> None:
+    """Write an invitation for further servers to FILE. It holds the cluster's secrets."""
+    config = _configuration(directory)
+    joining.invite(config, Path(file), _etcd(config))
+    say(
+        f"{file} holds the cluster's secrets: copy it to the new server by a safe way, say scp, and there"
+    )
+    say()
+    say(f"  {PROGRAM} server join {file} --address ITS-ADDRESS")
+    say()
+    say("Remove it when all servers have joined.")
+
+
+@server.command("join", epilog=examples("server join /root/invitation --address 10.0.0.2"))
+@click.argument("file")
+@click.option(
+    "--address", default="", help="Of this machine; else the one that reaches the others."
+)
+@_name
+@_state
+@_directory
+def join_command(file: str, address: str, name: str, state_dir: str, directory: str) -> None:
+    """Make this machine one more server, by the invitation FILE of another."""
+    joining.require_new(Path(directory))
+    invitation = joining.read(Path(file))
+    others = [f"https://{at}:{API_PORT}" for at in invitation.servers.values()]
+    asyncio.run(_check_clock(others))
+    config = joining.config_of(
+        invitation, name or _own_name(), address or own_address(others[0]), state_dir
+    )
+    joining.join(Path(directory), invitation, config, _now(), say)
+    say(f"{Path(directory) / CONFIG_FILE}: this machine is server {config.name} from now on.")
+    _say_unit(directory)
+
+
+@server.command(epilog=examples("server unit > /etc/systemd/system/drover-server.service"))
+@_directory
+def unit(directory: str) -> None:
+    """Print the systemd unit of this server."""
+    config = _configuration(directory)
+    click.echo(service.unit(Path(directory) / CONFIG_FILE, config, sys.executable), nl=False)
+
+
+@server.command(epilog=examples("server check"))
+@_directory
+def check(directory: str) -> None:
+    """Check the configuration, what it names, and the room that etcd has."""
+    config, file = _configuration(directory), Path(directory) / CONFIG_FILE
+    faults = configs.faults(config)
+    for fault in faults:
+        say(f"{file}: {fault}")
+    if faults:
+        raise click.ClickException(f"{len(faults)} faults in {file}")
+    say(f"{file}: server {config.name} at {config.address}, nothing is wrong with it")
+
+
+@server.command("status", epilog=examples("server status"))
+@_directory
+def status_command(directory: str) -> int:
+    """Show the servers of the cluster, as this one sees them. Exits with 1 when one does not serve."""
+    config = _configuration(directory)
+    members = _etcd(config).members()
+    times = asyncio.run(_times([f"https://{one.address}:{API_PORT}" for one in members]))
+    rows = ["SERVER               ADDRESS          ETCD      API"]
+    for one, time_s in zip(members, times, strict=True):
+        etcd = "new" if not one.name else "learner" if one.learner else "member"
+        api = "answers" if time_s is not None else "silent"
+        rows.append(f"{one.name or '-':<20} {one.address:<16} {etcd:<9} {api}")
+    say_table(rows)
+    for fault in configs.room_faults(Path(config.state_dir)):
+        say(fault)
+    return 0 if all(time_s is not None for time_s in times) else 1
+
+
+@server.command(epilog=examples("server remove server-2"))
+@click.argument("name")
+@_directory
+def remove(name: str, directory: str) -> None:
+    """Remove a server that is lost for good, or stopped; from another one."""
+    config = _configuration(directory)
+    if name == config.name:
+        raise click.ClickException(f"{name} is this machine: say it on another server")
+    etcd = _etcd(config)
+    found = [one for one in etcd.members() if name in (one.name, one.address)]
+    if not found:
+        raise click.ClickException(
+            f"there is no server {name}; `{PROGRAM} server status` shows all"
+        )
+    etcd.remove(found[0])
+    asyncio.run(_withdraw(config, found[0].name))
+    say(f"{name} is no server any more. Hosts forget it within a minute or two.")
+
+
+def _configuration(directory: str) -> ServerConfig:
+    """Raises BadConfig, ControlPlaneError."""
+    file = Path(directory) / CONFIG_FILE
+    if not file.exists():
+        raise ControlPlaneError(
+            f"{file} is not there: this machine is no server; `drover server init` or `join` makes it one"
+        )
+    return config_file.load(file, ServerConfig)
+
+
+def _etcd(config: ServerConfig) -> Etcd:
+    return Etcd(Path(config.engine), config.plane)
+
+
+def _own_name() -> str:
+    return socket.gethostname().partition(".")[0].lower()
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _say_unit(directory: str) -> None:
+    where = "" if directory == DIRECTORY else f" --directory {directory}"
+    if not shutil.which("systemctl"):
+        say(
+            f"Next: run `{sys.executable} -m drover.server.main --config {directory}/{CONFIG_FILE}`."
+        )
+        return
+    say("Next:")
+    say(f"  {PROGRAM} server unit{where} > /etc/systemd/system/drover-server.service")
+    say("  systemctl daemon-reload && systemctl enable --now drover-server")
+
+
+async def _withdraw(config: ServerConfig, name: str) -> None:
+    transport = await load(config.plane.kubeconfig).transport(RealClock())
+    try:
+        await announce(Client(transport), name, None)
+    finally:
+        await transport.aclose()
+
+
+async def _times(servers: list[str]) -> list[float | None]:
+    return [await server_time(one) for one in servers]
+
+
+async def _check_clock(servers: list[str]) -> None:
+    """Certificates and tokens go by it. Raises ControlPlaneError."""
+    for one, theirs_s in zip(servers, await _times(servers), strict=True):
+        if theirs_s is None:
+            continue
+        off_s = _now().timestamp() - theirs_s
+        if abs(off_s) > MOST_CLOCK_OFF_S:
+            raise ControlPlaneError(
+                f"the clock of this machine is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} that of "
+                f"{one}: set it right (timedatectl set-ntp true), then join again"
+            )
+        return
+    raise ControlPlaneError(
+        f"none of the servers answers ({', '.join(servers)}): start one, and look at what is between"
+    )

@@ -1,0 +1,136 @@
+"""etcd's own tools, etcdctl and etcdutl, which are subcommands of the engine: members, snapshots, restores.
+
+A new member begins as a *learner*: it copies everything and has no vote, so that one which never starts costs the
+others nothing. ``prepare`` promotes it when etcd says that it has caught up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drover.server.errors import ControlPlaneError
+from drover.server.parts import ETCD_PORT, Plane, peer_url
+
+_LIMIT_S = 120.0
+# More than can have been written since any backup: versions of the time after it never come back.
+REVISION_BUMP = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Member:
+    """One etcd, as the others know it. ``name`` is empty until it has started for the first time."""
+
+    id: str
+    name: str
+    address: str
+    learner: bool
+
+
+class Etcd:
+    """The tools with one server's certificate. ``enter`` are words before each command, to get where etcd listens."""
+
+    def __init__(
+        self,
+        engine: Path,
+        plane: Plane,
+        addresses: Sequence[str] = (),
+        enter: Sequence[str] = (),
+    ) -> None:
+        """``addresses``: whom to ask; else this machine's own."""
+        self._engine = engine
+        self._plane = plane
+        self._enter = tuple(enter)
+        urls = [f"https://{address}:{ETCD_PORT}" for address in addresses]
+        self._endpoints = ",".join(urls or [plane.etcd_url])
+
+    def members(self) -> list[Member]:
+        found = json.loads(self._ctl("member", "list", "--write-out=json"))["members"]
+        return [_member(one) for one in found]
+
+    def add(self, name: str, address: str) -> None:
+        """As a learner."""
+        self._ctl("member", "add", name, "--learner", f"--peer-urls={peer_url(address)}")
+
+    def promote(self, member: Member) -> None:
+        """Raises ControlPlaneError while it has not caught up."""
+        self._ctl("member", "promote", member.id)
+
+    def remove(self, member: Member) -> None:
+        self._ctl("member", "remove", member.id)
+
+    def save(self, file: Path) -> dict[str, Any]:
+        """A snapshot of all that is there now, from one member; what it holds."""
+        self._ctl("snapshot", "save", str(file))
+        return snapshot_status(self._engine, file)
+
+    def _ctl(self, *words: str) -> str:
+        pki = self._plane.pki
+        secure = (
+            f"--cacert={pki}/etcd-ca.crt",
+            f"--cert={pki}/etcd-client.crt",
+            f"--key={pki}/etcd-client.key",
+        )
+        where = (f"--endpoints={self._endpoints}", "--dial-timeout=3s", "--command-timeout=20s")
+        return _said([*self._enter, str(self._engine), "etcdctl", *words, *where, *secure])
+
+
+def snapshot_status(engine: Path, file: Path) -> dict[str, Any]:
+    """Hash, revision, number of keys. Raises ControlPlaneError for what is no snapshot."""
+    words = ("snapshot", "status", str(file), "--write-out=json")
+    found: dict[str, Any] = json.loads(_said([str(engine), "etcdutl", *words]))
+    return found
+
+
+def restore(
+    engine: Path, plane: Plane, file: Path, servers: Mapping[str, str], data: Path, token: str
+) -> None:
+    """Make ``data`` of a snapshot, as a member of a new cluster of these servers, addresses by name. ``token`` tells it
+    from the cluster that was: a server that was not restored is no member."""
+    cluster = ",".join(f"{name}={peer_url(address)}" for name, address in servers.items())
+    words = (
+        "snapshot",
+        "restore",
+        str(file),
+        f"--data-dir={data}",
+        f"--name={plane.name}",
+        f"--initial-cluster={cluster}",
+        f"--initial-cluster-token={token}",
+        f"--initial-advertise-peer-urls={peer_url(servers[plane.name])}",
+        f"--bump-revision={REVISION_BUMP}",
+        "--mark-compacted",
+    )
+    _said([str(engine), "etcdutl", *words])
+
+
+def _member(found: dict[str, Any]) -> Member:
+    url = found["peerURLs"][0]
+    return Member(
+        id=format(int(found["ID"]), "x"),
+        name=found.get("name", ""),
+        address=url.removeprefix("https://").rpartition(":")[0],
+        learner=bool(found.get("isLearner")),
+    )
+
+
+def _said(argv: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT_S,
+            env={**os.environ, "ETCDCTL_API": "3"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ControlPlaneError(f"etcd's tool did not end well: {error}") from error
+    if done.returncode != 0:
+        words = [line for line in done.stderr.strip().splitlines() if line]
+        raise ControlPlaneError(f"etcd: {words[-1][-400:] if words else done.returncode}")
+    return done.stdout
