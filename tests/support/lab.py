@@ -1,7 +1,8 @@
 """One lab for a whole test session: three nodes, real QEMU, torn down at the end whatever happened.
 
 Tests that want the fixture ``lab`` carry the marker ``e2e``; they are skipped without root, an engine or the built-in
-image. ``Lab.k`` and ``Lab.drover`` run the commands as a user would and hand back what these said. Tests share the lab,
+image. ``drover`` and ``k`` run the commands as a user would and hand back what these said; ``k`` begins where
+``./drover k`` has become kubectl. ``get`` asks the API itself: most looks are of those who wait. Tests share the lab,
 so each makes its own VMs, in a namespace of its own where names matter, and removes them.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.look import look
 
 from drover.cli.session import builtin_image
 from drover.lab import lab as labs
@@ -80,15 +81,23 @@ class RunningLab:
         return Said(done.returncode, done.stdout, done.stderr)
 
     def k(self, *arguments: str, stdin: str = "", limit_s: float = COMMAND_LIMIT_S) -> Said:
-        return self.drover("k", *arguments, stdin=stdin, limit_s=limit_s)
+        where = {"KUBECONFIG": str(self.home.kubeconfig), "KUBECACHEDIR": str(self.home.kube_cache)}
+        done = subprocess.run(
+            ["kubectl", "kubectl", *arguments],
+            executable=find_engine(os.environ),
+            cwd=CHECKOUT,
+            env={**self.environment, **where},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
 
     def get(self, *what: str) -> Any:
-        """An object or a list as JSON; None when there is none."""
-        said = self.k("get", *what, "-o", "json")
-        if said.code != 0 and "NotFound" in said.err:
-            return None
-        assert said.code == 0, said.err
-        return json.loads(said.out)
+        """An object or a list, named as kubectl's ``get`` would have it; None when there is none."""
+        return look(self.home.kubeconfig, *what)
 
     def apply(self, manifest: str) -> None:
         said = self.k("apply", "-f", "-", stdin=manifest)
