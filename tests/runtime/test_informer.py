@@ -269,3 +269,20 @@ def test_indices_follow_every_change() -> None:
         assert [obj["metadata"]["name"] for obj in informer.by_index("node", "n2")] == ["a", "c"]
 
     play(story)
+
+
+def test_objects_are_kept_without_the_fields_that_nobody_reads() -> None:
+    async def story(api: FakeApi, informer: Informer) -> None:
+        for name, version in (("a", 101), ("b", 102)):
+            made = pod(name, version)
+            made["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+            api.emit("ADDED", made)
+        answer = pod("a", 103)
+        answer["metadata"]["managedFields"] = [{"manager": "us"}]
+        await asyncio.sleep(1)
+        informer.observe(answer)
+        assert names(informer) == ["a", "b"]
+        assert all("managedFields" not in obj["metadata"] for obj in informer.all())
+        assert answer["metadata"]["managedFields"]  # the caller's own stays as it was
+
+    play(story)

@@ -245,3 +245,83 @@ def test_informers_and_controllers_may_join_a_running_manager() -> None:
             assert seen == ["default/a"]
 
     run(main())
+
+
+def labelled(name: str, label: str, **data: str) -> Object:
+    made = config(name, **data)
+    return {**made, "metadata": {**made["metadata"], "labels": {"kind": label}}}
+
+
+def test_a_part_of_a_kind_follows_the_whole_and_has_its_objects_once() -> None:
+    async def main() -> None:
+        manager = new_manager()
+        part = manager.informer(CONFIGMAP, labels="kind=ours")
+        whole = manager.informer(CONFIGMAP)
+        changes: list[tuple[str, str]] = []
+
+        def note(old: Object | None, new: Object | None) -> None:
+            changes.append(tuple((obj or {}).get("data", {}).get("x", "") for obj in (old, new)))  # type: ignore[arg-type]
+
+        part.add_handler(note)
+        await manager.client.create(CONFIGMAP, labelled("mine", "ours", x="1"))
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            await part.wait_synced()
+            await manager.client.create(CONFIGMAP, labelled("other", "theirs"))
+            answer = await manager.client.patch(CONFIGMAP, "mine", "default", {"data": {"x": "2"}})
+            part.observe(answer)
+            assert part.get("default/mine") == answer
+            await asyncio.sleep(1)
+            assert [key_of(obj) for obj in part.all()] == ["default/mine"]
+            assert part.get("default/mine") is whole.get("default/mine")
+            assert len(whole.all()) == 2
+            unlabelled = {"metadata": {"labels": {"kind": None}}}
+            await manager.client.patch(CONFIGMAP, "mine", "default", unlabelled)
+            await asyncio.sleep(1)
+            assert (part.all(), len(whole.all())) == ([], 2)
+            await manager.client.patch(
+                CONFIGMAP, "mine", "default", {"metadata": {"labels": {"kind": "ours"}}}
+            )
+            await asyncio.sleep(1)
+            await manager.client.delete(CONFIGMAP, "mine", "default")
+            await asyncio.sleep(1)
+            assert part.all() == []
+            assert changes == [("", "1"), ("1", "2"), ("2", ""), ("", "2"), ("2", "")]
+            assert scope.failure is None
+        assert await left_over() == []
+
+    run(main())
+
+
+def test_only_the_part_that_a_pass_reads_wakes_it_and_waits_are_counted() -> None:
+    async def main() -> None:
+        manager, woken = new_manager(), []
+
+        async def reconcile(key: str) -> Outcome:
+            woken.append(now())
+            await asyncio.sleep(0.3)
+            return Done()
+
+        controller = Controller("maps", reconcile)
+        maps = manager.informer(CONFIGMAP)
+        controller.watch(maps, lambda _: ["a", "b"], lambda obj: obj["data"].get("x"))
+        manager.add(controller)
+        async with TaskScope("test") as scope:
+            scope.guard(manager.run(), "manager")
+            await manager.client.create(CONFIGMAP, config("one", x="1"))
+            await asyncio.sleep(2)
+            assert len(woken) == 2
+            await manager.client.patch(CONFIGMAP, "one", "default", {"data": {"heartbeat": "7"}})
+            await asyncio.sleep(2)
+            assert len(woken) == 2
+            await manager.client.patch(CONFIGMAP, "one", "default", {"data": {"x": "2"}})
+            await asyncio.sleep(2)
+            await manager.client.delete(CONFIGMAP, "one", "default")
+            await asyncio.sleep(2)
+            assert len(woken) == 6
+            waits = dict(controller.waited.buckets())
+            assert (waits["0.2"], waits["0.5"], waits["+Inf"]) == (3, 6, 6)
+            assert controller.worked.total == pytest.approx(6 * 0.3, abs=0.01)
+            assert scope.failure is None
+
+    run(main())

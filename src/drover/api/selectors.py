@@ -7,6 +7,7 @@ equals the empty text.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,11 @@ class Requirement:
         return found is self.wanted
 
 
-def parse(text: str) -> list[Requirement]:
+@functools.lru_cache(maxsize=1024)
+def parse(text: str) -> tuple[Requirement, ...]:
     """All requirements, which must hold together. Raises BadSelector."""
     parts = re.split(r",(?![^(]*\))", text)
-    return [_requirement(part.strip()) for part in parts if part.strip()]
+    return tuple(_requirement(part.strip()) for part in parts if part.strip())
 
 
 def _requirement(part: str) -> Requirement:

@@ -67,6 +67,6 @@ def wire(manager: Manager, label: str, companion: Companion) -> None:
     """Register a controller of this companion under that name."""
     made = Companions(manager, companion)
     controller = Controller(label, made.reconcile)
-    controller.watch(made.vms, lambda vm: [namespace_of(vm)])
+    controller.watch(made.vms, lambda vm: [namespace_of(vm)], is_deleting)
     controller.watch(made.found, lambda found: [namespace_of(found)])
     manager.add(controller)

@@ -17,7 +17,8 @@ from drover.api.status import ApiError, Conflict, Unanswered
 from drover.api.wire import Object
 from drover.base.checks import require
 from drover.base.tasks import TaskScope
-from drover.runtime.workqueue import WorkQueue
+from drover.runtime.histogram import Histogram
+from drover.runtime.workqueue import BOUNDS_S, WorkQueue
 
 if TYPE_CHECKING:
     from drover.base.clock import Clock
@@ -43,6 +44,7 @@ class After:
 Outcome = Done | After
 Reconcile = Callable[[str], Awaitable[Outcome]]
 Keys = Callable[[Object], list[str]]
+Part = Callable[[Object], object]
 
 
 class Controller:
@@ -52,24 +54,36 @@ class Controller:
         self.name = name
         self._reconcile = reconcile
         self._workers = workers
-        self._watches: list[tuple[Informer, Keys]] = []
+        self._watches: list[tuple[Informer, Keys, Part | None]] = []
         self._queue: WorkQueue | None = None
         self._log: Log | None = None
+        self._clock: Clock | None = None
+        self.worked = Histogram(BOUNDS_S)
 
-    def watch(self, informer: Informer, keys: Keys) -> None:
-        """Changes of the informer's objects wake ``keys(obj)``, of the old and of the new state."""
+    @property
+    def waited(self) -> Histogram:
+        """For how long keys waited for their turn."""
+        return self._bound()[0].waited
+
+    def watch(self, informer: Informer, keys: Keys, part: Part | None = None) -> None:
+        """Changes of the informer's objects wake ``keys(obj)``, of the old and of the new state.
+
+        ``part``: all that the pass reads of such an object. Then only changes of that wake: where one object wakes
+        many keys, or a pass looks at many objects, a heartbeat would cost as much as a change.
+        """
         if self._queue is None:
-            self._watches.append((informer, keys))
+            self._watches.append((informer, keys, part))
         else:
-            self._subscribe(informer, keys)
+            self._subscribe(informer, keys, part)
 
     def bind(self, clock: Clock, log: Log) -> None:
         """Give the controller its queue; called once."""
         require(self._queue is None, f"controller {self.name} is bound twice")
         self._queue = WorkQueue(clock)
+        self._clock = clock
         self._log = log.bind(controller=self.name)
-        for informer, keys in self._watches:
-            self._subscribe(informer, keys)
+        for informer, keys, part in self._watches:
+            self._subscribe(informer, keys, part)
 
     def add(self, key: str) -> None:
         """Wake a key by hand."""
@@ -92,11 +106,15 @@ class Controller:
 
     async def _work(self) -> None:
         queue, _ = self._bound()
+        assert self._clock is not None
+        clock = self._clock
         while True:
             key = await queue.get()
+            began_s = clock.monotonic()
             try:
                 await self._one(key)
             finally:
+                self.worked.observe(clock.monotonic() - began_s)
                 queue.done(key)
 
     async def _one(self, key: str) -> None:
@@ -122,10 +140,12 @@ class Controller:
             if isinstance(outcome, After):
                 queue.add_after(key, outcome.delay_s)
 
-    def _subscribe(self, informer: Informer, keys: Keys) -> None:
+    def _subscribe(self, informer: Informer, keys: Keys, part: Part | None) -> None:
         queue, _ = self._bound()
 
         def wake(old: Object | None, new: Object | None) -> None:
+            if part is not None and old is not None and new is not None and part(old) == part(new):
+                return
             for obj in (old, new):
                 for key in keys(obj) if obj is not None else []:
                     queue.add(key)

@@ -27,6 +27,10 @@ class Index:
         for value in self._values(new) if new is not None else []:
             self._keys.setdefault(value, {})[key] = None
 
+    def counts(self) -> dict[str, int]:
+        """How many objects there are of each value that any has."""
+        return {value: len(keys) for value, keys in self._keys.items()}
+
     def keys(self, value: str) -> list[str]:
         """In key order."""
         return sorted(self._keys.get(value, ()))

@@ -1,7 +1,11 @@
 """A cache of one collection, fed by a watch and by the answers of our own writes.
 
 Handlers hear of every change as ``(old, new)``, synchronously; they should do no more than add keys
-to queues. Objects are shared: treat them as read-only.
+to queues. Objects are shared: treat them as read-only. They are kept without ``managedFields``, half
+of an object that nobody here reads; a write that does not bring them leaves the server's alone.
+
+An informer of a part of a kind (a label) follows the informer of the whole kind where the process
+has one: one watch, and each object once in memory.
 
 Versions decide what is newer. The watch has told everything up to ``_told``, so:
 - an event that is not newer than the cached object is old news (our own write was already
@@ -52,9 +56,14 @@ class Informer:
         self._handlers: list[Handler] = []
         self._told = 0
         self._synced = asyncio.Event()
+        self._whole: Informer | None = None  # who tells us, instead of a watch of our own
+        self._parts: list[Informer] = []  # whom we tell
 
     def get(self, key: str) -> Object | None:
         return self._objects.get(key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._objects
 
     def all(self) -> list[Object]:
         """In key order."""
@@ -65,6 +74,10 @@ class Informer:
     def by_index(self, index: str, value: str) -> list[Object]:
         """In key order. KeyError for an index that was never added."""
         return [self._objects[key] for key in self._indices[index].keys(value)]
+
+    def index_counts(self, index: str) -> dict[str, int]:
+        """How many objects have each value of an index. KeyError for one that was never added."""
+        return self._indices[index].counts()
 
     def add_index(self, name: str, values: Callable[[Object], list[str]]) -> None:
         """Adding a name twice replaces the index."""
@@ -81,6 +94,9 @@ class Informer:
 
     def observe(self, obj: Object) -> None:
         """Take the answer of an own write, so that the next reconcile sees it."""
+        if self._whole is not None:
+            self._whole.observe(obj)
+            return
         chosen = self.selection
         inside = not chosen.namespace or obj["metadata"].get("namespace") == chosen.namespace
         if not inside or version_of(obj) <= self._told:
@@ -100,6 +116,20 @@ class Informer:
         """Follow the collection for ever."""
         await self._reflector.run()
 
+    def follow(self, whole: Informer) -> None:
+        """Be told by the informer of the whole kind, instead of ``run``."""
+        self._whole = whole
+        whole.add_handler(self._part)
+        whole._parts.append(self)
+        if whole.synced:
+            self._synced.set()
+
+    def _part(self, old: Object | None, new: Object | None) -> None:
+        if new is not None and matches_labels(self.selection.labels, new):
+            self._put(key_of(new), new)
+        elif (gone := new or old) is not None and key_of(gone) in self._objects:
+            self._put(key_of(gone), None, last=old if new is None else None)
+
     # What the reflector tells.
 
     def replaced(self, items: list[Object], version: int) -> None:
@@ -117,11 +147,12 @@ class Informer:
             # and its revision raised.
             other = present is not None and version_of(item) < version_of(present) <= version
             if other:
-                self._put(key, item)
+                self._put(key, _lean(item))
             else:
                 self._newer(item)
         self._told = max(self._told, version)
-        self._synced.set()
+        for informer in (self, *self._parts):
+            informer._synced.set()
 
     def changed(self, event: str, obj: Object) -> None:
         if event != "DELETED":
@@ -138,7 +169,7 @@ class Informer:
         key = key_of(obj)
         present = self._objects.get(key)
         if present is None or version_of(present) < version_of(obj):
-            self._put(key, obj)
+            self._put(key, _lean(obj))
 
     def _put(self, key: str, new: Object | None, last: Object | None = None) -> None:
         """The one place that changes the cache. ``last`` is the final state of an object that
@@ -153,3 +184,10 @@ class Informer:
             index.move(key, old, new)
         for handler in self._handlers:
             handler(last or old, new)
+
+
+def _lean(obj: Object) -> Object:
+    meta = obj["metadata"]
+    if "managedFields" not in meta:
+        return obj
+    return {**obj, "metadata": {k: v for k, v in meta.items() if k != "managedFields"}}

@@ -57,8 +57,17 @@ class Manager:
             informer = Informer(self.client, self.clock, self.ids, self.log, selection)
             self._informers[chosen] = informer
             if self._scope is not None:
-                self._scope.guard(informer.run(), f"informer {selection}")
+                self._follow(self._scope, informer)
         return self._informers[chosen]
+
+    def _follow(self, scope: TaskScope, informer: Informer) -> None:
+        """A watch of its own, or none where the whole kind is watched anyway."""
+        chosen = informer.selection
+        whole = self._informers.get((chosen.kind, "", "", ""))
+        if chosen.labels and whole is not None and not chosen.namespace and not chosen.fields:
+            informer.follow(whole)
+        else:
+            scope.guard(informer.run(), f"informer {chosen}")
 
     def add(self, controller: Controller) -> None:
         """Bind a controller and, once every informer has synced, run it."""
@@ -68,6 +77,10 @@ class Manager:
             self._leading.spawn(
                 self._start(self._leading, [controller]), f"start {controller.name}"
             )
+
+    @property
+    def controllers(self) -> tuple[Controller, ...]:
+        return tuple(self._controllers)
 
     def unsettled(self) -> list[str]:
         """What its controllers have still to do now, or failed at: controller and key."""
@@ -84,7 +97,7 @@ class Manager:
             try:
                 scope.guard(self.recorder.run(), "events")
                 for informer in list(self._informers.values()):
-                    scope.guard(informer.run(), f"informer {informer.selection}")
+                    self._follow(scope, informer)
                 if elector is None:
                     scope.spawn(self._begin(scope, before), "start")
                 else:

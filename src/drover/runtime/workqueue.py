@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 from drover.base.backoff import Backoff
 from drover.base.tasks import TaskScope
+from drover.runtime.histogram import Histogram
 
 if TYPE_CHECKING:
     from drover.base.clock import Clock
 
 RETRY = Backoff(first_s=0.005, most_s=30.0)
+BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class WorkQueue:
@@ -36,6 +38,8 @@ class WorkQueue:
         self._due_s: dict[str, float] = {}  # delayed keys
         self._timers: dict[str, asyncio.Task[None]] = {}  # exactly one for each of _due_s
         self._failures: dict[str, int] = {}
+        self._ready_s: dict[str, float] = {}  # since when the keys of _ready are there
+        self.waited = Histogram(BOUNDS_S)
         self._scope = TaskScope("queue")
 
     def add(self, key: str) -> None:
@@ -43,7 +47,11 @@ class WorkQueue:
             return
         self._dirty.add(key)
         if key not in self._processing:
-            self._ready.put_nowait(key)
+            self._make_ready(key)
+
+    def _make_ready(self, key: str) -> None:
+        self._ready_s[key] = self._clock.monotonic()
+        self._ready.put_nowait(key)
 
     def add_after(self, key: str, delay_s: float) -> None:
         if delay_s <= 0:
@@ -80,12 +88,13 @@ class WorkQueue:
         key = await self._ready.get()
         self._dirty.discard(key)
         self._processing.add(key)
+        self.waited.observe(self._clock.monotonic() - self._ready_s.pop(key))
         return key
 
     def done(self, key: str) -> None:
         self._processing.discard(key)
         if key in self._dirty:
-            self._ready.put_nowait(key)
+            self._make_ready(key)
 
     async def aclose(self) -> None:
         """Stop the timers."""

@@ -12,8 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.controllers.rebalance.objects import node, pod
 
 from drover.api.wire import Object
+from drover.base.log import Log
 from drover.controllers.metrics.exposition import Objects, families, render
 from drover.controllers.metrics.moves import Finished
+from drover.runtime.controller import Controller, Done, Outcome
+from drover.sim.clock import SimClock
 
 PAPER = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 NOW_S = 1_767_225_600.0 + 3600  # 2026-01-01T01:00:00Z
@@ -36,6 +39,19 @@ def obj(name: str, namespace: str = "users", **parts: object) -> Object:
 
 def condition(kind: str, status: str = "True", reason: str = "", at: str = AT) -> Object:
     return {"type": kind, "status": status, "reason": reason, "lastTransitionTime": at}
+
+
+def worked() -> Controller:
+    """One whose keys have waited for 3 ms once, and were worked on for 40 ms."""
+
+    async def reconcile(_: str) -> Outcome:
+        return Done()
+
+    made = Controller("vm", reconcile)
+    made.bind(SimClock(), Log(SimClock(), lambda _: None))
+    made.waited.observe(0.003)
+    made.worked.observe(0.04)
+    return made
 
 
 VM = obj(
@@ -194,6 +210,7 @@ OBJECTS = Objects(
         ),
     ],
 )
+WORKED = [worked()]
 
 
 def documented() -> dict[str, set[str]]:
@@ -209,7 +226,7 @@ def documented() -> dict[str, set[str]]:
 
 
 def test_the_papers_name_every_metric_and_its_labels() -> None:
-    made = families(OBJECTS, Finished(), NOW_S)
+    made = families(OBJECTS, Finished(), NOW_S, WORKED)
     paper = documented()
     assert sorted(family.name for family in made) == sorted(paper)
     for family in made:
@@ -227,7 +244,9 @@ def samples(objects: Objects = ONE_NODE) -> dict[tuple[str, str], float]:
     """By name and the labels that are not its object's base, through the text and back."""
     found = {}
     base = {"namespace", "uid", "node"}
-    for family in text_string_to_metric_families(render(objects, Finished(), NOW_S).decode()):
+    for family in text_string_to_metric_families(
+        render(objects, Finished(), NOW_S, WORKED).decode()
+    ):
         for sample in family.samples:
             labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()) if k not in base)
             assert (sample.name, labels) not in found
@@ -324,6 +343,15 @@ def test_how_a_rebalancing_goes() -> None:
     calm = samples(replace(ONE_NODE, deschedulers=[balanced], plans=[]))
     assert calm["drover_rebalance_seconds_since_balanced", ""] == 0
     assert ("drover_rebalance_plan_age_seconds", "") not in calm
+
+
+def test_how_soon_controllers_act() -> None:
+    found = samples()
+    for name, most_s, sum_s in (("wait", 0.005, 0.003), ("work", 0.05, 0.04)):
+        family = f"drover_controller_{name}_seconds"
+        assert found[(f"{family}_bucket", f"controller=vm,le={most_s}")] == 1
+        assert found[(f"{family}_bucket", f"controller=vm,le={most_s / 5}")] == 0
+        assert found[(f"{family}_sum", "controller=vm")] == pytest.approx(sum_s)
 
 
 def test_the_queue_and_the_backlog() -> None:

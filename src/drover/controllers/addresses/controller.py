@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from drover.api import conditions as cond
 from drover.api import names
 from drover.api.kinds import ip as ips
@@ -32,6 +34,7 @@ from drover.controllers.addresses.decide import (
 )
 from drover.controllers.writes import Writer
 from drover.runtime.controller import After, Controller, Done, Outcome
+from drover.runtime.informer import Informer
 from drover.runtime.manager import Manager
 
 FULL_RETRY_S = 30.0  # a lease may end its retention meanwhile
@@ -100,8 +103,7 @@ class Addresses:
         found_taken: set[str] = set()
         for _ in range(MOST_TRIES):
             own = self.leases.by_index("address-claim", key_of(claim))
-            taken = {name_of(lease) for lease in self.leases.all()} | found_taken
-            verdict = choose(claim, own, taken, self._range)
+            verdict = choose(claim, own, _Taken(self.leases, found_taken), self._range)
             match verdict:
                 case Refuse():
                     return verdict
@@ -199,19 +201,35 @@ class Addresses:
         return True
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """Names of leases that exist. A set of them would be made anew for every claim that is looked at."""
+
+    leases: Informer
+    found: set[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.found or (isinstance(name, str) and name in self.leases)
+
+
 def claim_key_of(vm: Object) -> str:
     return f"{namespace_of(vm)}/{vms.ip_claim_name(vm) or name_of(vm)}"
+
+
+def _of_claim(vm: Object) -> object:
+    """What claims depend on of a VM."""
+    return uid_of(vm), is_deleting(vm), vms.ip_claim_name(vm)
 
 
 def wire(manager: Manager, addresses: Range) -> None:
     """Register the addresses controllers."""
     made = Addresses(manager, addresses)
     of_vms = Controller("address-claims", made.reconcile_vm)
-    of_vms.watch(made.vms, lambda vm: [key_of(vm)])
+    of_vms.watch(made.vms, lambda vm: [key_of(vm)], _of_claim)
     of_vms.watch(made.claims, lambda claim: [key_of(claim)])
     of_claims = Controller("addresses", made.reconcile_claim)
     of_claims.watch(made.claims, lambda claim: [key_of(claim)])
-    of_claims.watch(made.vms, lambda vm: [claim_key_of(vm)])
+    of_claims.watch(made.vms, lambda vm: [claim_key_of(vm)], _of_claim)
     of_leases = Controller("address-leases", made.reconcile_lease)
     of_leases.watch(made.leases, lambda lease: [key_of(lease)])
     of_leases.watch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drover.api import conditions as cond
 from drover.api import names
+from drover.api.kinds import node as nodes
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmclass as classes
 from drover.api.kinds.vmclass import ClassCondition, ClassReason
@@ -78,11 +79,16 @@ class Classes:
         return [named] if named else self.all_keys()
 
 
+def _of_node(node: Object) -> object:
+    """What classes depend on of a node."""
+    return nodes.is_vm_node(node), nodes.labels(node), nodes.allocatable(node)
+
+
 def wire(manager: Manager) -> None:
     """Register the classes controller."""
     made = Classes(manager)
     controller = Controller("classes", made.reconcile)
     controller.watch(made.classes, lambda vmclass: [name_of(vmclass)])
-    controller.watch(made.vms, made.of_vm)
-    controller.watch(made.nodes, lambda node: made.all_keys())
+    controller.watch(made.vms, made.of_vm, vms.class_name)
+    controller.watch(made.nodes, lambda node: made.all_keys(), _of_node)
     manager.add(controller)

@@ -52,6 +52,8 @@ class FencingReconciler:
         self.configs = manager.informer(MODULECONFIG)
         self.sight = Sight(manager.clock)
         self.leases.add_handler(self.sight.changed)
+        self._holders: dict[str, Holder] = {}  # kept in step: there are as many as VMs
+        self.vmls.add_handler(self._lease_changed)
         self._actor = Actor(manager, self.fences, self.rosters)
         self._writer = Writer(manager.client, manager.clock, self.groups)
         self._ready_since: dict[str, tuple[str, float]] = {}  # node -> (life, since when Ready)
@@ -72,6 +74,12 @@ class FencingReconciler:
             await self._try(view, intent)
         await self._say(group, decision)
         return After(LOOK_S) if self.busy(group) else Done()
+
+    def _lease_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is not None and vmls.holder(new):
+            self._holders[key_of(new)] = Holder(vmls.node(new), vmls.incarnation(new))
+        elif old is not None:
+            self._holders.pop(key_of(old), None)
 
     def busy(self, group: Object) -> bool:
         """Fenced, or a node of it is being dealt with all the same: a person's word, or what began before."""
@@ -125,7 +133,12 @@ class FencingReconciler:
             problems = (f"spec.fencing.watchdog.timeout: {bad}",)
         obj = self.rosters.get(name)
         roster = nodefence.roster(obj) if obj is not None else None
-        members = tuple(self._node(node, now_s) for node in self._members(name))
+        fences: dict[str, list[Object]] = {}
+        for fence in self.fences.all():
+            fences.setdefault(nodefence.node(fence), []).append(fence)
+        members = tuple(
+            self._node(node, now_s, fences.get(node, [])) for node in self._members(name)
+        )
         generation = roster.generation if roster is not None else 0
         return GroupView(
             name=name,
@@ -144,11 +157,7 @@ class FencingReconciler:
                 if node.armed is not None and not node.proved_dead
             ),
             gathering_s=self._gathering_s(name, roster is None and any(n.armed for n in members)),
-            holders={
-                key_of(vml): Holder(vmls.node(vml), vmls.incarnation(vml))
-                for vml in self.vmls.all()
-                if vmls.holder(vml)
-            },
+            holders=self._holders,
             storm_s=self._storms[name].left_s(now_s, timing.suspect_s)
             if name in self._storms
             else 0,
@@ -195,11 +204,10 @@ class FencingReconciler:
             known |= {*nodefence.roster(obj).names}
         return (present is None or not nodegroup.group_of(present)) and node not in known
 
-    def _node(self, name: str, now_s: float) -> NodeView:
+    def _node(self, name: str, now_s: float, fences: list[Object]) -> NodeView:
         seen = self.sight.seen.get(name)
         node = self.nodes.get(name)
         life = seen.incarnation if seen is not None else ""
-        fences = [fence for fence in self.fences.all() if nodefence.node(fence) == name]
         fences.sort(key=lambda fence: str(fence["metadata"].get("creationTimestamp", "")))
         return NodeView(
             name=name,

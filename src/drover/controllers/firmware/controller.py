@@ -12,7 +12,7 @@ from drover.api import conditions as cond
 from drover.api import names, scheme
 from drover.api.firmware import ROLLED_OUT
 from drover.api.kinds import vmop as vmops
-from drover.api.meta import generation_of
+from drover.api.meta import annotations_of, generation_of
 from drover.api.status import AlreadyExists, Forbidden
 from drover.api.wire import Object
 from drover.base.ids import derived_suffix
@@ -44,9 +44,15 @@ def wire(manager: Manager, picture: ClusterPicture) -> None:
     caches = made.caches
     controller = Controller("firmware", made.reconcile)
     controller.watch(caches.settings.informer, lambda mc: [KEY] if is_settings(mc) else [])
-    for informer in (caches.vms, caches.vmops, caches.nodes):
+    for informer in (caches.vms, caches.vmops):
         controller.watch(informer, lambda _: [KEY])
+    controller.watch(caches.nodes, lambda _: [KEY], _of_node)
     manager.add(controller)
+
+
+def _of_node(node: Object) -> object:
+    """Of a node: not its heartbeats."""
+    return node["metadata"].get("labels"), annotations_of(node), node.get("spec")
 
 
 class FirmwareController:

@@ -37,6 +37,7 @@ class Caches:
         self.vms = manager.informer(scheme.VM)
         self.vmops = manager.informer(scheme.VMOP)
         self._classes = manager.informer(scheme.VMCLASS)
+        self.vms.add_index("firmware-alive", _alive)
         self.vmops.add_index("unfinished-of-vm", _unfinished)
         self.vmops.add_index("firmware-rollout", _rollout_of)
 
@@ -59,11 +60,12 @@ class Caches:
         )
         if not view.wanted or not view.begun or rollout is None:
             return view
-        alive = [vm for vm in self.vms.all() if vms.phase(vm) in _ALIVE and _version(vm)]
-        outdated = [vm for vm in alive if _version(vm) != view.wanted]
+        counts = self.vms.index_counts("firmware-alive")
+        others = sorted(version for version in counts if version != view.wanted)
+        outdated = [vm for version in others for vm in self.vms.by_index("firmware-alive", version)]
         return replace(
             view,
-            current=len(alive) - len(outdated),
+            current=counts.get(view.wanted, 0),
             outdated=tuple(
                 self._outdated(vm, view.wanted) for vm in sorted(outdated, key=scheme.key_of)
             ),
@@ -143,6 +145,12 @@ def machine_type_of(pod: Object) -> str:
 
 def _version(vm: Object) -> str:
     return str((vms.status(vm).get("versions") or {}).get("qemu", ""))
+
+
+def _alive(vm: Object) -> list[str]:
+    """The version that its guest runs on; nothing of one that does not run."""
+    version = _version(vm)
+    return [version] if version and vms.phase(vm) in _ALIVE else []
 
 
 def _unfinished(vmop: Object) -> list[str]:

@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from drover.api import scheme
 from drover.api.wire import Object
-from drover.controllers.metrics import moves, nodes, operations, others, rebalancing, vms
+from drover.controllers.metrics import moves, nodes, operations, others, rebalancing, vms, work
+from drover.runtime.controller import Controller
 from drover.runtime.manager import Manager
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -41,7 +42,12 @@ class Objects:
     fences: Sequence[Object] = ()
 
 
-def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[Metric]:
+def families(
+    objects: Objects,
+    finished: moves.Finished,
+    now_s: float,
+    controllers: Sequence[Controller] = (),
+) -> list[Metric]:
     """In the order in which they are shown."""
     return [
         *vms.families(objects.vms),
@@ -56,6 +62,7 @@ def families(objects: Objects, finished: moves.Finished, now_s: float) -> list[M
         *finished.families(objects.moves),
         *rebalancing.families(objects.deschedulers, objects.plans, now_s),
         *nodes.families(objects.nodes, objects.pods, objects.fences),
+        *work.families(controllers),
     ]
 
 
@@ -63,6 +70,7 @@ class Exposition:
     """One per process; reads the caches when it is asked."""
 
     def __init__(self, manager: Manager) -> None:
+        self._manager = manager
         self._clock = manager.clock
         self._informers = [
             manager.informer(kind)
@@ -81,12 +89,18 @@ class Exposition:
         async with self._one_at_a_time:
             objects = Objects(*(informer.all() for informer in self._informers))
             now_s = self._clock.wall()
-            return await asyncio.to_thread(render, objects, self._finished, now_s)
+            controllers = self._manager.controllers
+            return await asyncio.to_thread(render, objects, self._finished, now_s, controllers)
 
 
-def render(objects: Objects, finished: moves.Finished, now_s: float) -> bytes:
+def render(
+    objects: Objects,
+    finished: moves.Finished,
+    now_s: float,
+    controllers: Sequence[Controller] = (),
+) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Given(families(objects, finished, now_s)))
+    registry.register(_Given(families(objects, finished, now_s, controllers)))
     return generate_latest(registry)
 
 

@@ -18,6 +18,7 @@ from drover.api.names import VmmPhase
 from drover.api.wire import Object
 from drover.controllers.metrics.series import PREFIX as REFERENCE_PREFIX
 from drover.controllers.metrics.series import Gauges, seconds
+from drover.runtime.histogram import Histogram
 
 PREFIX = "drover_"
 DURATIONS_S = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
@@ -99,8 +100,8 @@ class Finished:
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
-        self._durations = {phase: _Histogram(DURATIONS_S) for phase in VmmPhase.FINAL}
-        self._downtimes = _Histogram(DOWNTIMES_S)
+        self._durations = {phase: Histogram(DURATIONS_S) for phase in VmmPhase.FINAL}
+        self._downtimes = Histogram(DOWNTIMES_S)
 
     def families(self, moves: Sequence[Object]) -> list[Metric]:
         finished = [move for move in moves if vmms.phase(move) in VmmPhase.FINAL]
@@ -130,24 +131,3 @@ class Finished:
         downtime_ms = (status.get("source") or {}).get("downtimeMs")
         if vmms.phase(move) == VmmPhase.SUCCEEDED and downtime_ms is not None:
             self._downtimes.observe(downtime_ms / 1000)
-
-
-class _Histogram:
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        place = next((i for i, most in enumerate(self._bounds) if value <= most), len(self._bounds))
-        self._counts[place] += 1
-        self.total += value
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative, as Prometheus wants them."""
-        found: list[tuple[str, float]] = []
-        so_far = 0
-        for bound, count in zip((*self._bounds, None), self._counts, strict=True):
-            so_far += count
-            found.append(("+Inf" if bound is None else str(float(bound)), so_far))
-        return found

@@ -21,7 +21,7 @@ from drover.api.meta import (
 from drover.api.scheme import MODULECONFIG, VM, key_of
 from drover.api.wire import Object
 from drover.controllers.current import CurrentSettings
-from drover.controllers.settings import is_settings
+from drover.controllers.settings import is_settings, read
 from drover.controllers.vm import moves, status
 from drover.controllers.vm.act import Actor, Settings
 from drover.controllers.vm.decide import decide
@@ -140,6 +140,9 @@ def wire(manager: Manager, settings: Settings) -> None:
     controller.watch(
         manager.informer(MODULECONFIG),
         lambda found: [key_of(vm) for vm in caches.vms.all()] if is_settings(found) else [],
+        lambda found: (
+            read(found).firmware_version
+        ),  # not the word on a rollout, which each move changes
     )
     manager.add(controller)
 
