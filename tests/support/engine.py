@@ -39,13 +39,16 @@ START_S = 120.0
 class Engine:
     """One running control plane."""
 
-    def __init__(self, binary: Path, directory: Path) -> None:
+    def __init__(self, binary: Path, directory: Path, node_grace_s: int = 6) -> None:
+        """``node_grace_s``: so long after its last renewal a Node becomes Unknown."""
         self._binary = binary
+        self._node_grace_s = node_grace_s
         self.directory = directory
         self._pki = directory / "pki"
         self._children: list[subprocess.Popen[bytes]] = []
         self._etcd_port, self._peer_port, self._api_port = _free_ports(3)
         self.server = f"https://127.0.0.1:{self._api_port}"
+        self.etcd = f"http://127.0.0.1:{self._etcd_port}"
         self._authority = ensure_authority(self._pki, "ca", _now())
         self._leaves: dict[str, kubeconfig.Access] = {}
 
@@ -55,6 +58,18 @@ class Engine:
         self._spawn("etcd", [f"--config-file={self._write_etcd_config()}"])
         self._spawn("apiserver", self._apiserver_flags())
         asyncio.run(self._wait_ready())
+
+    def leave_etcd(self) -> None:
+        """Stop all parts but etcd, whose content may be changed then; ``again`` starts them."""
+        for child in reversed(self._children[1:]):
+            child.kill()
+            child.wait()
+        del self._children[1:]
+
+    async def again(self) -> None:
+        """Start what ``leave_etcd`` has stopped."""
+        self._spawn("apiserver", self._apiserver_flags())
+        await self._wait_ready()
 
     async def _wait_ready(self) -> None:
         clock = RealClock()
@@ -81,11 +96,28 @@ class Engine:
         organizations = tuple(groups)
         key = "_".join((user, *organizations)).replace(":", "-").replace("/", "-")
         if key not in self._leaves:
-            cert, pem = self._pki / f"{key}.crt", self._pki / f"{key}.key"
-            organization = organizations[0] if organizations else ""
-            ensure_leaf(self._authority, Leaf(cert, pem, user, organization, client=True), _now())
-            self._leaves[key] = kubeconfig.from_files(self.server, self._pki / "ca.crt", cert, pem)
+            cert, pem = self.files(user, organizations)
+            self._leaves[key] = kubeconfig.from_files(self.server, self.ca, cert, pem)
         return self._leaves[key]
+
+    @property
+    def ca(self) -> Path:
+        return self._pki / "ca.crt"
+
+    def files(self, user: str, groups: Iterable[str] = (), server: str = "") -> tuple[Path, Path]:
+        """Certificate and key of an identity, or of a server with that name or address."""
+        organizations = tuple(groups)
+        key = "_".join((user, *organizations)).replace(":", "-").replace("/", "-")
+        cert, pem = self._pki / f"{key}.crt", self._pki / f"{key}.key"
+        organization = organizations[0] if organizations else ""
+        names = (server,) if server else ()
+        leaf = Leaf(cert, pem, user, organization, names, server=bool(server), client=not server)
+        ensure_leaf(self._authority, leaf, _now())
+        return cert, pem
+
+    def pids(self) -> dict[str, int]:
+        """Of its living parts."""
+        return {str(child.args[1]): child.pid for child in self._children}  # type: ignore[index]
 
     def stop(self) -> None:
         """Kill what was started, last first, and reap it. Nothing of it is kept, so none may
@@ -133,7 +165,7 @@ class Engine:
         return Leaf(cert, key, common_name, names=names, server=server, client=client)
 
     def _write_etcd_config(self) -> Path:
-        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{self._peer_port}"
+        client, peer = self.etcd, f"http://127.0.0.1:{self._peer_port}"
         config = {
             "name": "drover",
             "data-dir": str(self.directory / "etcd"),
@@ -143,6 +175,8 @@ class Engine:
             "initial-advertise-peer-urls": peer,
             "initial-cluster": f"drover={peer}",
             "log-level": "warn",
+            # Nanoseconds; without it a configuration *file* means 0, and every request is logged.
+            "warning-unary-request-duration": 300_000_000,
         }
         path = self.directory / "etcd.yaml"
         path.write_text(json.dumps(config))
@@ -151,7 +185,7 @@ class Engine:
     def _apiserver_flags(self) -> list[str]:
         pki = self._pki
         return [
-            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--etcd-servers={self.etcd}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             f"--secure-port={self._api_port}",
@@ -181,9 +215,9 @@ class Engine:
             f"--root-ca-file={pki}/ca.crt",
             f"--cluster-signing-cert-file={pki}/ca.crt",
             f"--cluster-signing-key-file={pki}/ca.key",
-            # A node whose Lease is not renewed becomes Unknown after 6 s, found within 1 s.
+            # A node whose Lease is not renewed becomes Unknown, found within 1 s.
             "--node-monitor-period=1s",
-            "--node-monitor-grace-period=6s",
+            f"--node-monitor-grace-period={self._node_grace_s}s",
         ]
 
     def logs(self) -> str:
