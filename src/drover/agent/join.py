@@ -34,6 +34,7 @@ from drover.runtime import certificates, csr, pki
 from drover.runtime.client import Client
 from drover.runtime.http_transport import HttpTransport
 from drover.runtime.kubeconfig import Access, from_files
+from drover.runtime.server_clock import clock_fault, server_time
 
 CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 LIMIT_S = 30.0
@@ -102,6 +103,9 @@ def check(wanted: Wanted) -> None:
 async def join(wanted: Wanted, clock: Clock, progress: Progress) -> AgentConfig:
     """Raises JoinError."""
     check(wanted)
+    theirs_s = await server_time(wanted.server)
+    if theirs_s is not None and (fault := clock_fault(wanted.server, theirs_s, clock.wall())):
+        raise JoinError(fault)
     try:
         ca = await _authority(wanted)
         progress("the cluster's authority is the one with that hash")

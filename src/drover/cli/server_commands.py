@@ -17,8 +17,8 @@ from drover.base.clock import RealClock
 from drover.cli.agent_commands import DIRECTORY, own_address
 from drover.cli.session import PROGRAM, examples, say, say_table
 from drover.runtime.client import Client
-from drover.runtime.http_transport import server_time
 from drover.runtime.kubeconfig import load
+from drover.runtime.server_clock import clock_fault, server_time
 from drover.server import backup as backups
 from drover.server import config as configs
 from drover.server import joining, service
@@ -29,7 +29,6 @@ from drover.server.parts import API_PORT, find_engine
 from drover.server.prepare import announce
 
 STATE = "/var/lib/drover-server"
-MOST_CLOCK_OFF_S = 60.0
 _directory = click.option(
     "--directory", default=DIRECTORY, show_default=True, metavar="DIR", help="Of server.toml."
 )
@@ -160,7 +159,13 @@ def check(directory: str) -> None:
 def status_command(directory: str) -> int:
     """Show the servers of the cluster, as this one sees them. Exits with 1 when one does not serve."""
     config = _configuration(directory)
-    members = _etcd(config).members()
+    try:
+        members = _etcd(config).members()
+    except ControlPlaneError as error:
+        raise ControlPlaneError(
+            f"{error}. Does drover-server run here, and on more than half of the servers? Its log is in "
+            f"{config.plane.logs}"
+        ) from error
     times = asyncio.run(_times([f"https://{one.address}:{API_PORT}" for one in members]))
     rows = ["SERVER               ADDRESS          ETCD      API"]
     for one, time_s in zip(members, times, strict=True):
@@ -239,16 +244,13 @@ async def _times(servers: list[str]) -> list[float | None]:
 
 
 async def _check_clock(servers: list[str]) -> None:
-    """Certificates and tokens go by it. Raises ControlPlaneError."""
-    for one, theirs_s in zip(servers, await _times(servers), strict=True):
+    """By that of the first that answers. Raises ControlPlaneError."""
+    for one in servers:
+        theirs_s = await server_time(one)
         if theirs_s is None:
             continue
-        off_s = _now().timestamp() - theirs_s
-        if abs(off_s) > MOST_CLOCK_OFF_S:
-            raise ControlPlaneError(
-                f"the clock of this machine is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} that of "
-                f"{one}: set it right (timedatectl set-ntp true), then join again"
-            )
+        if fault := clock_fault(one, theirs_s, _now().timestamp()):
+            raise ControlPlaneError(fault)
         return
     raise ControlPlaneError(
         f"none of the servers answers ({', '.join(servers)}): start one, and look at what is between"

@@ -21,7 +21,6 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -187,19 +186,6 @@ class HttpTransport:
 
     async def aclose(self) -> None:
         await self._session.close()
-
-
-async def server_time(server: str) -> float | None:
-    """What the server's clock says, in seconds since 1970; None when it does not answer. Trusts nobody: for advice."""
-    limit = aiohttp.ClientTimeout(total=CONNECT_S)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=limit, trust_env=False) as session,
-            session.get(f"{server}/readyz", ssl=False) as answer,
-        ):
-            return parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    except (aiohttp.ClientError, TimeoutError, OSError, KeyError, ValueError):
-        return None
 
 
 def _socket(info: Any) -> socket.socket:

@@ -48,13 +48,12 @@ async def serve(config: ServerConfig) -> None:
 
 
 async def promote(config: ServerConfig, clock: Clock) -> None:
-    """Until this server is no learner. Asks the others, since a learner answers no questions."""
+    """Until this server is no learner. A learner answers no such question: then the others are asked, who may not be
+    those any more that there were when it joined."""
     others = [at for name, at in config.servers.items() if name != config.name]
-    if not config.joins or not others:
-        return
-    etcd = Etcd(Path(config.engine), config.plane, others)
     limit_s = clock.monotonic() + _PROMOTE_LIMIT_S
-    while True:
+    etcd = Etcd(Path(config.engine), config.plane, others)
+    while config.joins and others and not _answers(config):
         own = [one for one in etcd.members() if one.address == config.address]
         if not own:
             raise ControlPlaneError(f"{config.name} is no member of etcd: it was removed")
@@ -66,6 +65,13 @@ async def promote(config: ServerConfig, clock: Clock) -> None:
             if clock.monotonic() > limit_s:
                 raise
             await clock.sleep(_POLL_S)
+
+
+def _answers(config: ServerConfig) -> bool:
+    try:
+        return bool(Etcd(Path(config.engine), config.plane).members())
+    except ControlPlaneError:
+        return False
 
 
 async def announce(client: Client, server: str, url: str | None) -> None:
