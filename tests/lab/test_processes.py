@@ -234,6 +234,14 @@ def test_logs_are_bounded_and_go_on(tmp_path):
     assert (tmp_path / "a.log.1").read_bytes() == b"x" * 100
 
 
+def test_work_that_has_succeeded_is_not_begun_again(lab, tmp_path):
+    log = tmp_path / "begun"
+    supervise(lab, tmp_path, shell("work", f"echo x >> {log}; [ $(wc -l < {log}) = 2 ]", once=True))
+    eventually(lambda: len(lines(log)) == 2)  # it failed once
+    time.sleep(1.0)  # longer than until the next start would be
+    assert len(lines(log)) == 2
+
+
 def test_parts_survive_their_file(tmp_path):
     parts = [Part("a", ("x", "y"), after="f", on_machine=True), Part("b", ("z",), orderly=True)]
     assert supervisor.decode(supervisor.encode(parts, tmp_path).encode()) == (parts, tmp_path)

@@ -41,10 +41,14 @@ class Session:
             return Home.at(load(SERVER_FILE, ServerConfig).state_dir)
         return home
 
+    @property
+    def elsewhere(self) -> bool:
+        """There is a kubeconfig and no lab: it leads to another cluster, such as that of this machine's server."""
+        return self.home.kubeconfig.exists() and not self.home.settings_file.exists()
+
     def require_running(self) -> None:
         """Raises LabDown for a lab that does not run; what another cluster's kubeconfig leads to will be seen."""
-        home = self.home
-        if home.settings_file.exists() or not home.kubeconfig.exists():
+        if not self.elsewhere:
             self.lab.require_running()
 
     @property

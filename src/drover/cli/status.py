@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ def command(session: Session, output: str) -> int:
 
 async def look(session: Session) -> Seen:
     """Both views. Raises LabError when there is no lab."""
-    parts = session.lab.status()
+    parts = [] if session.elsewhere else session.lab.status()
     off = {part.name for part in parts if part.state == "Off"} & {"apiserver", "etcd"}
     if off:
         return Seen(parts, silent=f"{' and '.join(sorted(off))} is off")
@@ -152,7 +152,9 @@ def _show(seen: Seen) -> None:
         say(f"  and {len(attention) - MOST_TOLD} more: `{PROGRAM} status -o json` lists them")
 
 
-def _parts(parts: Iterable[PartStatus]) -> None:
+def _parts(parts: Sequence[PartStatus]) -> None:
+    if not parts:
+        return
     say(f"{'PART':<18} {'STATE':<10} {'ADDRESS':<15} PID", bold=True)
     for part in parts:
         state = _painted(f"{part.state:<10}", part.state == "Running")
