@@ -92,7 +92,7 @@ async def refused(wanted: Wanted) -> str:
 @pytest.fixture
 async def site(engine: Engine, cluster: Cluster, tmp_path: Path) -> AsyncIterator[Site]:
     pki = tmp_path / "pki"
-    ensure_authority(pki, "migration-ca", datetime.datetime.now(datetime.UTC))
+    authority = ensure_authority(pki, "migration-ca", datetime.datetime.now(datetime.UTC))
     config = ControllersConfig(
         api_server=engine.server,
         ca_file="",
@@ -105,14 +105,12 @@ async def site(engine: Engine, cluster: Cluster, tmp_path: Path) -> AsyncIterato
         vm_last="",
         vm_gateway="10.66.0.254",
         webhook_address="",
-        migration_ca_cert_file=f"{pki}/migration-ca.crt",
-        migration_ca_key_file=f"{pki}/migration-ca.key",
     )
     hosts = tmp_path / "hosts"
     hosts.mkdir()
     log = Log(RealClock())
     manager = Manager(cluster.controllers, RealClock(), RealIds(), log, component="joining")
-    wire(manager, config)
+    wire(manager, authority, engine.server, config)
     async with TaskScope("controllers") as scope:
         running = scope.spawn(manager.run(), "manager")
         yield Site(engine, cluster, hosts)

@@ -86,7 +86,7 @@ class Script:
 
     def set_up_by_hand(self) -> None:
         """A finished set-up, in which Python only says what it was started with."""
-        self.environment["DROVER_ENGINE"] = "/bin/true"
+        self.environment["DROVER_ENGINE"] = self.environment["DROVER_CHART"] = "/bin/true"
         venv, image, firmware = self.told('locate; echo "$venv $image $firmware"').split()
         Path(image).mkdir(parents=True)
         Path(firmware).mkdir(parents=True)

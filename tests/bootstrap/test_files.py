@@ -15,6 +15,8 @@ SHELL = [
     "tools/bootstrap/firmware.sh",
     "tools/bootstrap/prometheus.sh",
     "tools/bootstrap/browser.sh",
+    "tools/bootstrap/chart.sh",
+    "engine/versions/build",
     *(
         "tools/bootstrap/uninstall.sh",
         "tools/bootstrap/kube-from-assets",

@@ -159,7 +159,7 @@ async def hands(engine: Engine, tmp_path: Path) -> AsyncIterator[Hands]:
             stack.push_async_callback(transport.aclose)
             clients[who] = Client(transport)
         manager = Manager(clients[names.CONTROLLERS_USER], clock, RealIds(), Log(clock))
-        wire_all(manager, config)
+        wire_all(manager, config, engine.server, None)
         scope = await stack.enter_async_context(TaskScope("controllers"))
         scope.guard(manager.run(), "manager")
         made = Hands(

@@ -65,8 +65,10 @@ def test_the_elected_one_decides_and_the_other_follows_when_it_ends() -> None:
             b.settled.set()
             await asyncio.sleep(1)
             assert seen == [("a", "default/x")]
+            assert (a.manager.leading, b.manager.leading, b.manager.synced) == (True, False, True)
             leader.cancel()
             await asyncio.sleep(20)
+            assert (a.manager.leading, b.manager.leading) == (False, True)
             assert scope.failure is None
         return seen
 

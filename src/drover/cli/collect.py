@@ -79,7 +79,7 @@ def command(
     """
     if file.exists() and not force:
         raise click.ClickException(f"{file} exists already: name another file, or say --force")
-    session.lab.settings()
+    session.parts()
     bundle = Bundle()
     known, world, events = asyncio.run(_ask(session, bundle))
     blind = world is None or SECRETS in bundle.lacking
@@ -191,6 +191,8 @@ def _log_files(session: Session) -> Iterator[tuple[str, Path]]:
     """(name in the bundle, where it is): control plane and agents; serial and QEMU's own; QMP events of living ones."""
     from drover.lab import processes
 
+    if session.given_kubeconfig:
+        return
     home = session.home
     for path in sorted(home.logs.glob("*.log")):
         yield f"logs/{path.name}", path
@@ -235,7 +237,7 @@ def _versions(session: Session, bundle: Bundle) -> None:
         "processors": os.cpu_count(),
     }
     bundle.put_json("versions.json", told)
-    bundle.put_json("parts.json", [asdict(part) for part in session.lab.status()])
+    bundle.put_json("parts.json", [asdict(part) for part in session.parts()])
 
 
 def _write(file: Path, bundle: Bundle) -> None:

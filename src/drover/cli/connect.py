@@ -1,4 +1,4 @@
-"""One way to the API for all commands: the lab's kubeconfig, the user's own rights."""
+"""One way to the API for all commands: the kubeconfig that was named or the lab's, the user's own rights."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ class Api:
 
 @contextlib.asynccontextmanager
 async def connected(session: Session) -> AsyncIterator[Api]:
-    """Open the door of the lab; says so when it does not run."""
-    session.require_running()
+    """Open the door of the cluster; says so when a lab was meant and does not run."""
     clock = RealClock()
-    access = load(session.home.kubeconfig)
+    access = load(session.kubeconfig())
     transport = await access.transport(clock)
     try:
         yield Api(Client(transport), clock)

@@ -66,7 +66,7 @@ async def _run(session: Session, vm: Target, timeout_s: float, linger_s: float) 
     assert this is not None
     async with connected(session) as api:
         with ended_by_signals(this):
-            console = Console(api, load(session.home.kubeconfig), vm, Keyboard(), linger_s)
+            console = Console(api, load(session.kubeconfig()), vm, Keyboard(), linger_s)
             return await console.run(timeout_s)
 
 

@@ -29,8 +29,7 @@ def command(session: Session, arguments: tuple[str, ...]) -> None:
 
     engine = find_engine(os.environ)
     if arguments and not _OFFLINE & set(arguments):
-        session.require_running()
-    os.environ["KUBECONFIG"] = str(session.home.kubeconfig)
+        os.environ["KUBECONFIG"] = str(session.kubeconfig())
     os.environ["KUBECACHEDIR"] = str(session.home.kube_cache)
     # The engine takes its part from argv[1] and makes it kubectl's argv[0].
     os.execv(engine, ["kubectl", "kubectl", *arguments])

@@ -110,12 +110,19 @@ def _there(entry: Entry) -> bool:
     show_default=True,
     help="Directory of the lab ($DROVER_HOME).",
 )
+@click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    envvar="DROVER_KUBECONFIG",
+    default="",
+    help="Another cluster than the lab, before the command ($DROVER_KUBECONFIG).",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 @click.pass_context
-def cli(ctx: click.Context, home: str, debug: bool) -> None:
+def cli(ctx: click.Context, home: str, kubeconfig: str, debug: bool) -> None:
     """drover keeps virtual machines running while the hosts under them are loaded, serviced and
     lost."""
-    ctx.obj = Session(home or DEFAULT_HOME, debug)
+    ctx.obj = Session(home or DEFAULT_HOME, debug, kubeconfig)
 
 
 def main(argv: list[str] | None = None) -> int:

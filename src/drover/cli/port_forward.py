@@ -73,7 +73,7 @@ async def _run(
 
     wanted = target(vm, namespace)
     async with connected(session) as api, contextlib.AsyncExitStack() as stack:
-        access = load(session.home.kubeconfig)
+        access = load(session.kubeconfig())
         told = []
         for pair in pairs:
 

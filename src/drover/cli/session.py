@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from drover.lab.home import Home
-    from drover.lab.lab import Lab
+    from drover.lab.lab import Lab, PartStatus
 
 # How users call us; the start script says so.
 PROGRAM = os.environ.get("DROVER_PROGRAM") or "./drover"
@@ -27,6 +27,7 @@ class Session:
 
     home_path: str
     debug: bool
+    given_kubeconfig: str = ""  # of another cluster than the lab
 
     @property
     def home(self) -> Home:
@@ -43,7 +44,9 @@ class Session:
 
     @property
     def elsewhere(self) -> bool:
-        """There is a kubeconfig and no lab: it leads to another cluster, such as that of this machine's server."""
+        """Another cluster was named, or there is a kubeconfig and no lab, as on a server."""
+        if self.given_kubeconfig:
+            return True
         return self.home.kubeconfig.exists() and not self.home.settings_file.exists()
 
     def require_running(self) -> None:
@@ -51,11 +54,22 @@ class Session:
         if not self.elsewhere:
             self.lab.require_running()
 
+    def kubeconfig(self) -> Path:
+        """The cluster's that was named, else the lab's, which has to run then. Raises LabDown."""
+        if self.given_kubeconfig:
+            return Path(self.given_kubeconfig).expanduser()
+        self.require_running()
+        return self.home.kubeconfig
+
     @property
     def lab(self) -> Lab:
         from drover.lab.lab import Lab
 
         return Lab(self.home)
+
+    def parts(self) -> list[PartStatus]:
+        """Of the lab; none of another cluster. Raises LabDown when there has never been a lab."""
+        return [] if self.elsewhere else self.lab.status()
 
 
 def colours() -> bool:

@@ -101,7 +101,7 @@ def command(session: Session, output: str) -> int:
 
 async def look(session: Session) -> Seen:
     """Both views. Raises LabError when there is no lab."""
-    parts = [] if session.elsewhere else session.lab.status()
+    parts = session.parts()
     off = {part.name for part in parts if part.state == "Off"} & {"apiserver", "etcd"}
     if off:
         return Seen(parts, silent=f"{' and '.join(sorted(off))} is off")

@@ -63,7 +63,7 @@ def token() -> None:
 def create(session: Session, ttl: str, description: str) -> None:
     """Make a token and show the command that a host joins with."""
     ttl_s = seconds(ttl)
-    access = load(session.home.kubeconfig)
+    access = load(session.kubeconfig())
 
     async def work(api: Api) -> str:
         assert access.ca is not None

@@ -45,7 +45,7 @@ async def _run(
 
     wanted = target(vm, namespace)
     async with connected(session) as api:
-        access = load(session.home.kubeconfig)
+        access = load(session.kubeconfig())
 
         def open_stream(pod: str) -> Any:
             return screen(access, api.clock, wanted.namespace, pod, COMPUTE_CONTAINER)

@@ -51,9 +51,7 @@ def command(session: Session, /, port: int | None, browser: str, link: bool, **g
     from drover.web.server import Options
 
     tls = _tls(given["address"], given["tls_cert"], given["tls_key"])
-    if not given["kubeconfig"]:
-        session.require_running()
-    access = load(given["kubeconfig"] or session.home.kubeconfig)
+    access = load(given["kubeconfig"] or session.kubeconfig())
     options = Options(access, given["address"], PORT if port is None else port, given["names"], tls)
     return asyncio.run(_serve(options, port is None, link, browser == "yes"))
 

@@ -1,6 +1,6 @@
-"""What the controllers are told at their start: one JSON file, written by the lab (or the chart).
+"""What the controllers are told at their start: one JSON file, written by the lab or by the chart.
 
-Unknown and missing fields are refused by name. It holds paths of keys, never keys.
+Unknown and missing fields are refused by name. It holds paths of keys and names of Secrets, never keys.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ WEBHOOK_PORT = 9443
 class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One process of controllers."""
 
-    api_server: str  # https://address:port
-    ca_file: str
-    client_cert_file: str  # CN=drover:controllers, O=drover:controllers
-    client_key_file: str
+    # https://address:port; empty: as a Pod, with its service account, and then the next three are empty too
+    api_server: str = ""
+    ca_file: str = ""
+    client_cert_file: str = ""  # CN=drover:controllers, O=drover:controllers
+    client_key_file: str = ""
     disks_dir: str  # shared with all nodes: VirtualDisks
     images_dir: str  # imported images; controllers alone write here
     vm_cidr: str  # the VM network
@@ -27,6 +28,8 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     webhook_port: int = WEBHOOK_PORT
     webhook_cert_file: str = ""
     webhook_key_file: str = ""
+    # NAME.NAMESPACE.svc; its certificate is then made here, and the API server told whom to trust
+    webhook_service: str = ""
     webhook_client_ca_file: str = (
         ""  # who signed the API server's own certificate; empty: anybody may ask
     )
@@ -34,6 +37,7 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         ""  # signs migration streams of hosts that join; empty: none can join
     )
     migration_ca_key_file: str = ""
+    migration_ca_secret: str = ""  # or in this Secret of drover-system, which is made when missing
     closed_networks: list[
         str
     ] = []  # CIDRs that VirtualImages are not fetched from, besides this host itself

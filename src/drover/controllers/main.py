@@ -3,14 +3,17 @@
     python -m drover.controllers.main --config FILE
 
 One process holds all controllers: they share the caches and the connection. It keeps nothing on disk that the API does
-not know; killed at any point it goes on from the API's truth.
+not know; killed at any point it goes on from the API's truth. Of several processes (``elect``) one leads; the others
+keep their caches, answer reviews as it does, and have no metrics.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import tempfile
 import urllib.parse
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from drover.base.clock import RealClock
 from drover.base.ids import RealIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
+from drover.controllers import authority
 from drover.controllers.access import wire as wire_access
 from drover.controllers.addresses.controller import wire as wire_addresses
 from drover.controllers.addresses.decide import Range
@@ -44,6 +48,7 @@ from drover.controllers.pictures import ClusterPicture
 from drover.controllers.placement.controller import wire as wire_placement
 from drover.controllers.rebalance.controller import wire as wire_rebalance
 from drover.controllers.restoring.restorer import Restored, Restorer
+from drover.controllers.serving import ServingCertificate
 from drover.controllers.standby.controller import wire as wire_standby
 from drover.controllers.storage import FileStorage
 from drover.controllers.vm.act import Settings as VmSettings
@@ -51,20 +56,26 @@ from drover.controllers.vm.controller import wire as wire_vm
 from drover.controllers.vm.review import Reviewer as VmReviewer
 from drover.controllers.vmop.controller import wire as wire_vmop
 from drover.controllers.webhook import Page, Refusal, Rule, WebhookServer, WebhookSettings
-from drover.runtime import process
+from drover.runtime import pki, process
 from drover.runtime.client import Client
 from drover.runtime.election import Elector
-from drover.runtime.kubeconfig import from_files
+from drover.runtime.kubeconfig import Access, from_files, in_cluster
 from drover.runtime.manager import Manager
 
 
-def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
-    """Register every controller; gives the admission rules of the webhook by path."""
+def wire_all(
+    manager: Manager,
+    config: ControllersConfig,
+    api_server: str,
+    migration_ca: pki.Authority | None,
+) -> dict[str, Rule]:
+    """Register every controller; gives the admission rules of the webhook by path. No host joins without an authority
+    of migration streams."""
     network = ipaddress.IPv4Network(config.vm_cidr)
     guests = GuestNetwork(config.vm_gateway, network.prefixlen)
     wire_classes(manager)
     storage = FileStorage(Path(config.disks_dir), Path(config.images_dir))
-    cluster = urllib.parse.urlsplit(config.api_server).hostname or ""
+    cluster = urllib.parse.urlsplit(api_server).hostname or ""
     guard = Guard([cluster], config.closed_networks)
     wire_images(manager, storage, UrlFetcher(closed=(Path(config.disks_dir),), guard=guard))
     wire_disks(manager, storage)
@@ -72,7 +83,8 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     wire_vm(manager, VmSettings(guests, config.disks_dir, config.images_dir))
     operations = wire_vmop(manager)
     wire_migration(manager)
-    wire_joining(manager, config)
+    if migration_ca is not None:
+        wire_joining(manager, migration_ca, api_server, config)
     wire_gc(manager)
     wire_fencing(manager)
     wire_moduleconfig(manager)
@@ -93,36 +105,70 @@ def wire_all(manager: Manager, config: ControllersConfig) -> dict[str, Rule]:
     return {"/vmop": vmop_rule, "/vm": VmReviewer(manager).review, "/evict": reviewer.review}
 
 
+def access_of(config: ControllersConfig) -> Access:
+    """Raises BadKubeconfig, OSError."""
+    if not config.api_server:
+        return in_cluster()
+    ca, cert = Path(config.ca_file), Path(config.client_cert_file)
+    return from_files(config.api_server, ca, cert, Path(config.client_key_file))
+
+
+def make_directories(config: ControllersConfig) -> None:
+    """On storage that is new nobody has made them."""
+    for directory in (config.disks_dir, config.images_dir):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+
+
+async def migration_ca(manager: Manager, config: ControllersConfig) -> pki.Authority | None:
+    if config.migration_ca_secret:
+        return await authority.kept(manager.client, manager.clock, config.migration_ca_secret)
+    if config.migration_ca_cert_file:
+        files = (config.migration_ca_cert_file, config.migration_ca_key_file)
+        return pki.load_authority(*(Path(file) for file in files))
+    return None
+
+
 async def serve(config: ControllersConfig) -> None:
     """Run the controllers; raises what broke them."""
     clock = RealClock()
     log = Log(clock)
-    access = from_files(
-        config.api_server,
-        Path(config.ca_file),
-        Path(config.client_cert_file),
-        Path(config.client_key_file),
-    )
-    transport = await access.transport(clock)
-    try:
+    access = access_of(config)
+    async with AsyncExitStack() as stack:
+        transport = await access.transport(clock)
+        stack.push_async_callback(transport.aclose)
         manager = Manager(Client(transport), clock, RealIds(), log, component="drover-controllers")
-        rules = wire_all(manager, config)
-        exposition = Exposition(manager)
-        async with TaskScope("controllers") as scope:
-            if config.webhook_cert_file:
-                settings = WebhookSettings(
-                    config.webhook_address,
-                    config.webhook_port,
-                    config.webhook_cert_file,
-                    config.webhook_key_file,
-                    config.webhook_client_ca_file,
-                )
-                pages = {"/metrics": Page(exposition.text, CONTENT_TYPE)}
-                scope.guard(WebhookServer(settings, rules, pages).run(), "webhook")
-            scope.guard(_controllers(manager, config, log), "manager")
-            raise await scope.wait_broken()
-    finally:
-        await transport.aclose()
+        make_directories(config)
+        rules = wire_all(manager, config, access.server, await migration_ca(manager, config))
+        scope = await stack.enter_async_context(TaskScope("controllers"))
+        if config.webhook_service:
+            keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drover-")))
+            own = ServingCertificate(manager.client, clock, log, config.webhook_service, keys)
+            await own.make()
+            server = _webhook(manager, config, (str(own.cert_file), str(own.key_file)), rules)
+            scope.guard(server.run(), "webhook")
+            scope.guard(own.keep(server.reload), "webhook's certificate")
+        elif config.webhook_cert_file:
+            files = (config.webhook_cert_file, config.webhook_key_file)
+            scope.guard(_webhook(manager, config, files, rules).run(), "webhook")
+        scope.guard(_controllers(manager, config, log), "manager")
+        raise await scope.wait_broken()
+
+
+def _webhook(
+    manager: Manager, config: ControllersConfig, pair: tuple[str, str], rules: Mapping[str, Rule]
+) -> WebhookServer:
+    """Reviews and pages, with the certificate and key of ``pair``."""
+    at = (config.webhook_address, config.webhook_port)
+    settings = WebhookSettings(*at, *pair, config.webhook_client_ca_file)
+
+    async def ready() -> bytes | None:
+        return b"ok\n" if manager.synced else None
+
+    pages = {
+        "/metrics": Page(Exposition(manager).text, CONTENT_TYPE),
+        "/readyz": Page(ready, "text/plain"),
+    }
+    return WebhookServer(settings, rules, pages)
 
 
 async def _controllers(manager: Manager, config: ControllersConfig, log: Log) -> None:

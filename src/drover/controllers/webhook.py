@@ -48,9 +48,9 @@ Rule = Callable[[Mapping[str, Any]], Awaitable[Refusal | Caution | None]]
 
 @dataclass(frozen=True)
 class Page:
-    """What a GET gives to everybody who reaches the port."""
+    """What a GET gives to everybody who reaches the port; None: nothing yet (503)."""
 
-    text: Callable[[], Awaitable[bytes]]
+    text: Callable[[], Awaitable[bytes | None]]
     content_type: str
 
 
@@ -64,7 +64,10 @@ class WebhookSettings:
 
 
 class WebhookServer:
-    """Serves ``rules`` and ``pages`` by path, for example ``/vmop`` and ``/metrics``."""
+    """Serves ``rules`` and ``pages`` by path, for example ``/vmop`` and ``/metrics``.
+
+    ``reload`` takes a renewed certificate for connections that begin from then on.
+    """
 
     def __init__(
         self,
@@ -75,6 +78,12 @@ class WebhookServer:
         self._settings = settings
         self._rules = rules
         self._pages = pages or {}
+        self._tls: ssl.SSLContext | None = None
+
+    def reload(self) -> None:
+        """Read certificate and key again."""
+        if self._tls is not None:
+            self._tls.load_cert_chain(self._settings.cert_file, self._settings.key_file)
 
     async def run(self) -> None:
         """Serve for ever."""
@@ -87,7 +96,8 @@ class WebhookServer:
         await runner.setup()
         try:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(self._settings.cert_file, self._settings.key_file)
+            self._tls = context
+            self.reload()
             if self._settings.client_ca_file:
                 context.load_verify_locations(self._settings.client_ca_file)
                 context.verify_mode = ssl.CERT_OPTIONAL  # pages are read without
@@ -110,8 +120,10 @@ def _handler(rule: Rule, only_the_api_server: bool) -> Callable[[web.Request], A
 
 def _reader(page: Page) -> Callable[[web.Request], Any]:
     async def read(_: web.Request) -> web.Response:
-        headers = {"Content-Type": page.content_type}
-        return web.Response(body=await page.text(), headers=headers)
+        text = await page.text()
+        if text is None:
+            raise web.HTTPServiceUnavailable()
+        return web.Response(body=text, headers={"Content-Type": page.content_type})
 
     return read
 

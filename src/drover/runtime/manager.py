@@ -82,6 +82,16 @@ class Manager:
     def controllers(self) -> tuple[Controller, ...]:
         return tuple(self._controllers)
 
+    @property
+    def leading(self) -> bool:
+        """Whether its controllers run."""
+        return self._leading is not None
+
+    @property
+    def synced(self) -> bool:
+        """Whether its caches hold everything."""
+        return all(informer.synced for informer in self._informers.values())
+
     def unsettled(self) -> list[str]:
         """What its controllers have still to do now, or failed at: controller and key."""
         return [key for controller in self._controllers for key in controller.unsettled()]

@@ -68,7 +68,7 @@ def ensure_authority(directory: Path, name: str, now: datetime.datetime) -> Auth
             return Authority(cert, key)
     except (OSError, ValueError):
         pass
-    authority = _new_authority(f"drover {name}", now)
+    authority = new_authority(f"drover {name}", now)
     write_private(key_file, key_pem(authority.key))
     write_private(cert_file, cert_pem(authority.cert))
     return authority
@@ -95,7 +95,8 @@ def ensure_key(path: Path) -> None:
     write_private(public, key.public_key().public_bytes(serialization.Encoding.PEM, form))
 
 
-def _new_authority(name: str, now: datetime.datetime) -> Authority:
+def new_authority(name: str, now: datetime.datetime) -> Authority:
+    """In memory alone."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     own_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -154,11 +155,22 @@ def issue(
 
 def load_authority(cert_file: Path, key_file: Path) -> Authority:
     """Raises OSError, ValueError."""
-    cert = x509.load_pem_x509_certificate(cert_file.read_bytes())
-    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    return read_authority(cert_file.read_bytes(), key_file.read_bytes())
+
+
+def read_authority(cert_pem: bytes, key_pem: bytes) -> Authority:
+    """Raises ValueError."""
+    cert = x509.load_pem_x509_certificate(cert_pem)
+    key = serialization.load_pem_private_key(key_pem, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not _pair(cert, key):
-        raise ValueError(f"{key_file} is not the key of {cert_file}")
+        raise ValueError("the key is not that of the certificate")
     return Authority(cert, key)
+
+
+def lasts(authority: Authority, now: datetime.datetime) -> bool:
+    """Whether it outlives what it signs now."""
+    left = authority.cert.not_valid_after_utc - now
+    return left > datetime.timedelta(days=_LEAF_DAYS) and authority.cert.not_valid_before_utc <= now
 
 
 def _good(authority: Authority, leaf: Leaf, now: datetime.datetime) -> bool:

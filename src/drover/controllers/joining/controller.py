@@ -7,7 +7,6 @@ import datetime
 import ipaddress
 import urllib.parse
 from dataclasses import replace
-from pathlib import Path
 
 from drover.api import names, scheme
 from drover.api.meta import annotations_of, name_of
@@ -143,11 +142,13 @@ def wish_of(request: Object) -> Wish:
 class Facts:
     """Keeps the ConfigMap with what a new host has to know."""
 
-    def __init__(self, manager: Manager, config: ControllersConfig) -> None:
+    def __init__(
+        self, manager: Manager, authority: pki.Authority, config: ControllersConfig
+    ) -> None:
         self._client = manager.client
         network = ipaddress.IPv4Network(config.vm_cidr)
         self._data = {
-            "migration-ca.crt": Path(config.migration_ca_cert_file).read_text(),
+            "migration-ca.crt": pki.cert_pem(authority.cert).decode(),
             "vm-cidr": str(network),
             "vm-gateway": config.vm_gateway,
         }
@@ -166,18 +167,15 @@ class Facts:
         return Done()
 
 
-def wire(manager: Manager, config: ControllersConfig) -> None:
-    """Register both, where the configuration names the authority of migration streams."""
-    if not config.migration_ca_cert_file:
-        return
-    authority = pki.load_authority(
-        Path(config.migration_ca_cert_file), Path(config.migration_ca_key_file)
-    )
-    made = Joining(manager, authority, config.api_server)
+def wire(
+    manager: Manager, authority: pki.Authority, api_server: str, config: ControllersConfig
+) -> None:
+    """Register both. ``authority`` signs migration streams."""
+    made = Joining(manager, authority, api_server)
     controller = Controller("joining", made.reconcile)
     controller.watch(made.requests, lambda request: [name_of(request)])
     manager.add(controller)
-    facts = Facts(manager, config)
+    facts = Facts(manager, authority, config)
     told = Controller("cluster-facts", facts.reconcile)
     told.watch(
         facts.maps, lambda _: [CLUSTER]

@@ -48,8 +48,9 @@ def families(
     now_s: float,
     controllers: Sequence[Controller] = (),
 ) -> list[Metric]:
-    """In the order in which they are shown."""
+    """Of the process that leads, in the order in which they are shown."""
     return [
+        *others.leading_families(True),
         *vms.families(objects.vms),
         *operations.families(objects.vmops),
         *others.class_families(objects.classes),
@@ -85,7 +86,10 @@ class Exposition:
         self._one_at_a_time = asyncio.Lock()
 
     async def text(self) -> bytes:
-        """A scrape before the caches have synced finds nothing yet."""
+        """A scrape before the caches have synced finds nothing yet. A process that does not lead tells that alone: its
+        series would be counted twice."""
+        if not self._manager.leading:
+            return rendered(others.leading_families(False))
         async with self._one_at_a_time:
             objects = Objects(*(informer.all() for informer in self._informers))
             now_s = self._clock.wall()
@@ -99,8 +103,12 @@ def render(
     now_s: float,
     controllers: Sequence[Controller] = (),
 ) -> bytes:
+    return rendered(families(objects, finished, now_s, controllers))
+
+
+def rendered(found: Iterable[Metric]) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Given(families(objects, finished, now_s, controllers)))
+    registry.register(_Given(found))
     return generate_latest(registry)
 
 

@@ -1,4 +1,4 @@
-"""Gauges of classes, disks, images and node groups. Pure."""
+"""Gauges of the controllers themselves, classes, disks, images and node groups. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from drover.api.kinds.image import ImagePhase
 from drover.api.kinds.vmclass import ClassPhase
 from drover.api.wire import Object
 from drover.controllers.metrics.series import PREFIX, Gauges, Labels, flag, prefixed
+
+
+def leading_families(leads: bool) -> list[Metric]:
+    gauges = Gauges("drover_controllers_")
+    gauges.declare("leading", "1 for the process that leads.")
+    gauges.add("leading", {}, float(leads))
+    return gauges.families()
 
 
 def class_families(classes: Iterable[Object]) -> list[Metric]:
