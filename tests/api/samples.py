@@ -63,7 +63,7 @@ topologySpreadConstraints:
   whenUnsatisfiable: ScheduleAnyway
   labelSelector: *selector
 osType: Generic
-bootloader: BIOS
+bootloader: EFI
 enableParavirtualization: true
 networks: [{type: Main, id: 1}]
 """,
@@ -233,7 +233,6 @@ _REFUSED: dict[str, list[tuple[str, str]]] = {
             "[{type: Main, virtualMachineMACAddressName: m}]",
         ),
         ("networks[].ipAddressName", "[{type: Main, ipAddressName: m}]"),
-        ("bootloader", "EFI"),
         ("bootloader", "EFIWithSecureBoot"),
         ("osType", "Windows"),
         ("osType", "Legacy"),

@@ -36,6 +36,8 @@ REFUSED: list[tuple[Kind, str, str, str]] = [
     (scheme.VM, "blockDeviceRefs",
      "[{kind: VirtualDisk, name: a, bootOrder: 1}, {kind: VirtualDisk, name: b, bootOrder: 1}]",
      "bootOrder twice"),
+    (scheme.VM, "blockDeviceRefs", "[{kind: ClusterVirtualImage, name: iso}]",
+     "spec.bootloader EFI needs a VirtualDisk"),
     (scheme.VM, "provisioning", "{type: UserData}", "has userData"),
     (scheme.VM, "provisioning", "{type: UserDataRef, userData: x}", "has userData"),
     (scheme.VM, "provisioning", "{type: UserData, userData: '" + "x" * 2049 + "'}", "2048"),

@@ -51,6 +51,15 @@ async def test_a_blank_disk_is_made_once(rig: Rig) -> None:
     await rig.storage.remove_disk("u1")
 
 
+async def test_what_a_vm_kept_beside_its_disk_goes_with_it(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path, tmp_path)
+    await storage.create_disk("u1", 8 * MI)
+    for name in ("u1.efivars", ".part-u1.efivars", "u11.efivars"):
+        (tmp_path / name).touch()
+    await storage.remove_disk("u1")
+    assert [path.name for path in tmp_path.iterdir()] == ["u11.efivars"]
+
+
 async def test_an_image_becomes_a_disk_of_its_size_or_larger(rig: Rig) -> None:
     seen: list[int] = []
     path, info = await rig.storage.import_image("i1", rig.fetched("i1"), seen.append)

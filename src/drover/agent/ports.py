@@ -89,6 +89,7 @@ class MachineSpec:
     seed_secret: str = ""  # Secret with key userData; empty: no user data
     grace_s: int = 60
     display: bool = False  # a VGA adapter, shown by VNC
+    uefi_vars: str = ""  # the file with the guest's EFI variables; empty: it boots by BIOS
 
 
 class RunState(enum.StrEnum):

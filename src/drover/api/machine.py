@@ -18,15 +18,17 @@ from drover.api.kinds import vm as vms
 from drover.api.kinds import vmclass as classes
 from drover.api.scheme import key_of
 from drover.api.wire import Object
+from drover.base.checks import require
 
 FIELDS = (
     "vm", "vm_uid", "cores", "memory_bytes", "mac", "ip", "gateway", "prefix", "disks",
-    "cpu_model", "machine_type", "firmware", "seed_secret", "grace_s", "display",
+    "cpu_model", "machine_type", "firmware", "seed_secret", "grace_s", "display", "uefi_vars",
 )  # fmt: skip
 DISK_FIELDS = ("name", "path", "format", "read_only", "boot_order")
 # Fields that Pods of earlier versions lack, and what that means for their guests.
-LATER: dict[str, Any] = {"display": False}
+LATER: dict[str, Any] = {"display": False, "uefi_vars": ""}
 
+UEFI_VARS_SUFFIX = ".efivars"  # beside a disk's own file
 MACHINE_TYPE = "pc-q35-7.2"  # versioned: a move between QEMUs needs one and the same
 
 
@@ -93,7 +95,8 @@ def machine_of(
     network: GuestNetwork,
     seed_secret: str,
 ) -> dict[str, Any]:
-    """The machine spec of a VM for its next start."""
+    """The machine spec of a VM for its next start. One that boots by EFI has a disk that can be written (the CRD
+    demands it)."""
     return {
         "vm": key_of(vm),
         "vm_uid": vm["metadata"]["uid"],
@@ -110,4 +113,14 @@ def machine_of(
         "seed_secret": seed_secret,
         "grace_s": vms.grace_s(vm),
         "display": True,
+        "uefi_vars": uefi_vars_path(disks) if vms.boots_by_efi(vm) else "",
     }
+
+
+def uefi_vars_path(disks: list[dict[str, Any]]) -> str:
+    """Where a guest's EFI variables are kept: beside the first disk in boot order that it may write to. So they are on
+    storage that every node has, are held with the disk by one VM, and go when the disk goes."""
+    own = [disk for disk in disks if not disk["read_only"]]
+    require(bool(own), "EFI without a disk for its variables")
+    first = min(own, key=lambda disk: disk["boot_order"] or len(disks) + 1)
+    return str(first["path"]).removesuffix(".qcow2") + UEFI_VARS_SUFFIX

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from drover.api.machine import UEFI_VARS_SUFFIX
+
 Progress = Callable[[int], None]  # percent
 
 MI = 2**20
@@ -69,7 +71,7 @@ class Storage(Protocol):
         ...
 
     async def remove_disk(self, uid: str) -> None:
-        """Idempotent."""
+        """With the EFI variables that a VM kept beside it. Idempotent."""
         ...
 
     async def import_image(
@@ -138,7 +140,9 @@ class FileStorage:
         return name, wanted
 
     async def remove_disk(self, uid: str) -> None:
-        _remove(self._part(self._disks, uid), self._disks / f"{uid}.qcow2")
+        variables = uid + UEFI_VARS_SUFFIX
+        _remove(self._part(self._disks, uid), self._part(self._disks, variables))
+        _remove(self._disks / variables, self._disks / f"{uid}.qcow2")
 
     async def import_image(
         self, uid: str, source: Path, progress: Progress

@@ -80,6 +80,17 @@ def test_disks_are_locked_and_named_by_json() -> None:
     assert "bootindex" not in devices(build())["vd1"]
 
 
+def test_a_guest_boots_by_efi_from_flash_whose_variables_are_locked() -> None:
+    assert not any("pflash" in word or "uefi" in word for word in build())
+    argv = build(replace(SPEC, uefi_vars="/disks/a,b=c.efivars"))
+    assert values(argv, "-machine")[0].endswith(",pflash0=uefi-code,pflash1=uefi-vars")
+    code, variables = (json.loads(text) for text in values(argv, "-blockdev")[:2])
+    assert (code["read-only"], variables["read-only"]) == (True, False)
+    assert variables["file"]["filename"] == "/disks/a,b=c.efivars"
+    assert variables["file"]["locking"] == "on"
+    assert devices(argv) == devices(build())
+
+
 def test_commas_of_names_are_data() -> None:
     argv = build(replace(SPEC, vm="a/b,process=x"))
     assert values(argv, "-name") == ["guest=a/b,,process=x,debug-threads=on"]

@@ -99,13 +99,25 @@ def test_the_machine() -> None:
         "vm": "default/linux-vm", "vm_uid": VM["metadata"]["uid"], "cores": 2, "memory_bytes": 4 * 2**30,
         "mac": machines.mac_of(VM["metadata"]["uid"]), "ip": "10.66.10.14", "gateway": "10.66.10.254",
         "prefix": 24, "disks": DISKS, "cpu_model": "Nehalem", "machine_type": "pc-q35-7.2", "firmware": "",
-        "seed_secret": "", "grace_s": 30, "display": True,
+        "seed_secret": "", "grace_s": 30, "display": True, "uefi_vars": "",
     }  # fmt: skip
 
 
 def test_a_guest_of_an_earlier_version_keeps_its_hardware() -> None:
-    earlier = {field: value for field, value in machine().items() if field != "display"}
-    assert machines.decode(json.dumps(earlier)) == {**earlier, "display": False}
+    later = ("display", "uefi_vars")
+    earlier = {field: value for field, value in machine().items() if field not in later}
+    assert machines.decode(json.dumps(earlier)) == {**earlier, "display": False, "uefi_vars": ""}
+
+
+def test_efi_variables_are_kept_beside_the_first_disk_that_can_be_written() -> None:
+    vm = {**VM, "spec": {**VM["spec"], "bootloader": "EFI"}}
+    image = machines.disk("vi-a", "/i/i.qcow2", read_only=True, boot_order=1)
+    data, root = machines.disk("vd-b", "/d/b.qcow2"), machines.disk("vd-r", "/d/r.qcow2")
+    made = machines.machine_of(vm, CLASS, "10.66.10.14", [image, data, root], NETWORK, "")
+    assert made["uefi_vars"] == "/d/b.efivars"
+    root = {**root, "boot_order": 2}
+    made = machines.machine_of(vm, CLASS, "10.66.10.14", [image, data, root], NETWORK, "")
+    assert made["uefi_vars"] == "/d/r.efivars"
 
 
 def test_metadata() -> None:

@@ -9,6 +9,9 @@ Choices: ``reboot=shutdown`` and the two pauses keep a guest that ended around, 
 agent can still ask why. ``locking=on`` is the second guard against two writers and is not
 configurable. TCG gets one thread per CPU.
 
+A guest that boots by EFI has two flash chips: the firmware's code, read only, and its variables, whose file is opened
+and locked as a disk is: by the copy that runs.
+
        addr  0x01 display   0x02 network   0x03 entropy   0x04 guest agent   0x05 panic notifier
        0x08... disks in spec order
 """
@@ -22,7 +25,7 @@ from typing import Any
 
 from drover.agent.ports import Disk, HypervisorError, MachineSpec
 from drover.agent.qemu.files import CopyFiles
-from drover.agent.qemu.settings import QemuSettings
+from drover.agent.qemu.settings import QemuSettings, Uefi
 
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[a-z0-9._-]+(=(on|off))?)*")
 _MACHINE = re.compile(r"[a-z0-9.-]+")
@@ -50,6 +53,7 @@ def build(
     argv = [bundle.binary, "-name", f"guest={_comma(spec.vm)},debug-threads=on"]
     argv += ["-L", bundle.rom_dir] if bundle.rom_dir else []
     argv += _platform(spec, settings)
+    argv += _flash(spec, settings.uefi) if spec.uefi_vars else []
     argv += _channels(files)
     argv += _display(files) if spec.display else []
     argv += _devices(copy, spec, settings)
@@ -71,9 +75,11 @@ def _check(spec: MachineSpec) -> None:
 def _platform(spec: MachineSpec, settings: QemuSettings) -> list[str]:
     accel = "tcg,thread=multi" if settings.accel == "tcg" else settings.accel
     identity = f"type=1,manufacturer=drover,product=VirtualMachine,serial={_comma(spec.vm_uid)}"
+    machine = f"{spec.machine_type},graphics=off,vmport=off,dump-guest-core=off"
+    machine += ",pflash0=uefi-code,pflash1=uefi-vars" if spec.uefi_vars else ""
     return [
         *("-nodefaults", "-no-user-config", "-S"),
-        *("-machine", f"{spec.machine_type},graphics=off,vmport=off,dump-guest-core=off"),
+        *("-machine", machine),
         *("-accel", accel, "-cpu", spec.cpu_model),
         *("-smp", f"cpus={spec.cores},sockets=1,cores={spec.cores},threads=1"),
         *("-m", f"size={_ram_bytes(spec, settings) // 1024}k"),
@@ -96,6 +102,18 @@ def _ram_bytes(spec: MachineSpec, settings: QemuSettings) -> int:
     whole = spec.memory_bytes - spec.memory_bytes % _RAM_STEP_BYTES
     shortcut = settings.accel == "tcg" and whole % _DIRTY_SHORTCUT_BYTES == 0
     return whole - _RAM_STEP_BYTES if shortcut else whole
+
+
+def _flash(spec: MachineSpec, uefi: Uefi) -> list[str]:
+    argv = []
+    for name, path, fixed in (
+        ("uefi-code", str(uefi.code), True),
+        ("uefi-vars", spec.uefi_vars, False),
+    ):
+        file: Device = {"driver": "file", "filename": path, "locking": "on", "read-only": fixed}
+        node: Device = {"driver": "raw", "node-name": name, "file": file, "read-only": fixed}
+        argv += ["-blockdev", json.dumps(node)]
+    return argv
 
 
 def _channels(files: CopyFiles) -> list[str]:

@@ -16,7 +16,7 @@ import socket
 from dataclasses import replace
 
 from drover.agent.ports import HostError, HypervisorError, Listener, Machine, MachineSpec
-from drover.agent.qemu import bundles, commandline
+from drover.agent.qemu import bundles, commandline, uefi
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.machine import QemuMachine
 from drover.agent.qemu.settings import QemuSettings
@@ -132,6 +132,7 @@ class QemuHypervisor:
         spec = replace(spec, firmware=choice.bundle.version)  # from here on what it is, not a wish
         files = self.files(copy)
         argv = commandline.build(copy, spec, files, self._settings, incoming)
+        uefi.prepare(spec, self._settings.uefi, incoming)
         files.make(spec)
         pid = await self._spawner.spawn(copy, argv, files.qemu_log, self._settings.nice)
         self._log.info("QEMU started", vm=spec.vm, copy=copy, pid=pid, incoming=incoming)

@@ -21,6 +21,18 @@ class Bundle:
     machine_types: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Uefi:
+    """The UEFI firmware of a node: the code that all guests share, and the variables that a new guest begins with.
+    Both ends of a move must have them in the same sizes; a guest keeps its code until its next start."""
+
+    code: Path
+    new_vars: Path
+
+
+DEBIAN_UEFI = Uefi(Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd"))
+
+
 def tap_netdev(copy: str) -> dict[str, object]:
     """The guest's wire is the tap that ``Network.attach`` made."""
     return {"type": "tap", "ifname": tap_name(copy), "script": "no", "downscript": "no"}
@@ -45,3 +57,4 @@ class QemuSettings:
     # By version; "" is the node's default.
     bundles: Mapping[str, Bundle] = field(default_factory=lambda: {"": Bundle()})
     netdev: Callable[[str], dict[str, object]] = tap_netdev
+    uefi: Uefi = DEBIAN_UEFI

@@ -52,6 +52,13 @@ class RestartApproval(enum.StrEnum):
     AUTOMATIC = "Automatic"
 
 
+class Bootloader(enum.StrEnum):
+    """What starts the guest's own boot loader. ``EFIWithSecureBoot`` is refused by the CRD."""
+
+    BIOS = "BIOS"
+    EFI = "EFI"
+
+
 class MigrationResult(enum.StrEnum):
     """``status.migrationState.result``; empty while it goes on."""
 
@@ -225,6 +232,10 @@ def ip_claim_name(vm: Obj) -> str:
 
 def grace_s(vm: Obj) -> int:
     return int(spec(vm).get("terminationGracePeriodSeconds", 60))
+
+
+def boots_by_efi(vm: Obj) -> bool:
+    return str(spec(vm).get("bootloader", Bootloader.BIOS)) == Bootloader.EFI
 
 
 def priority_class(vm: Obj) -> str:
