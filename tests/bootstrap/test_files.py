@@ -8,7 +8,12 @@ import subprocess
 import pytest
 from tests.bootstrap.script import ROOT
 
-LOCKS = ["requirements.txt", "tools/bootstrap/uv.txt", "tools/bootstrap/go.txt"]
+LOCKS = [
+    "requirements.txt",
+    "tools/bootstrap/uv.txt",
+    "tools/bootstrap/go.txt",
+    "tools/bootstrap/clients.txt",
+]
 SHELL = [
     *("drover", "test", ".ci/run", "engine/build"),
     *("tools/bootstrap/common.sh", "tools/bootstrap/needs.sh", "tools/bootstrap/stages.sh"),
@@ -17,6 +22,7 @@ SHELL = [
     "tools/bootstrap/browser.sh",
     "tools/bootstrap/chart.sh",
     "engine/versions/build",
+    "tools/bootstrap/clients.sh",
     *(
         "tools/bootstrap/uninstall.sh",
         "tools/bootstrap/kube-from-assets",

@@ -119,6 +119,36 @@ class Engine:
         """Of its living parts."""
         return {str(child.args[1]): child.pid for child in self._children}  # type: ignore[index]
 
+    def kubeconfig(self, user: str, groups: Iterable[str] = ()) -> Path:
+        """The same in a file, for programs that take one."""
+        cert, key = self.files(user, groups)
+        who = {"client-certificate": str(cert), "client-key": str(key)}
+        at = {"server": self.server, "certificate-authority": str(self.ca)}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "engine", "cluster": at}],
+            "users": [{"name": "user", "user": who}],
+            "contexts": [{"name": "engine", "context": {"cluster": "engine", "user": "user"}}],
+            "current-context": "engine",
+        }
+        path = self.directory / f"{user.replace(':', '-')}.kubeconfig"
+        path.write_text(json.dumps(content))
+        return path
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """The engine's own kubectl as an administrator."""
+        config = self.kubeconfig(*ADMIN)
+        options = [f"--kubeconfig={config}", f"--cache-dir={self.directory / 'kubectl'}"]
+        return subprocess.run(
+            [str(self._binary), "kubectl", *options, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def stop(self) -> None:
         """Kill what was started, last first, and reap it. Nothing of it is kept, so none may
         linger.

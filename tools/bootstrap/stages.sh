@@ -9,6 +9,7 @@
 #   prometheus to test deploy/monitoring          prometheus.sh; optional, of ./test alone
 #   browser    to test the web page               browser.sh; optional, of ./test alone
 #   chart      to test deploy/helm                chart.sh; of ./test alone
+#   clients    libraries to test the API with     clients.sh; of ./test alone
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
 
@@ -16,6 +17,7 @@
 . "$root/tools/bootstrap/prometheus.sh"
 . "$root/tools/bootstrap/browser.sh"
 . "$root/tools/bootstrap/chart.sh"
+. "$root/tools/bootstrap/clients.sh"
 
 # Relative names, so that every checkout finds the same builds.
 key_of() { (cd "$root" && hash_of "$@"); }
@@ -177,6 +179,10 @@ announce() {
         announce_line chart "a program that renders the chart as Helm does, to test it" \
             "3 MB to fetch, 6 MB kept, 300 MB meanwhile" "20 s"
     fi
+    if [[ $lacking == *" clients "* ]]; then
+        announce_line clients "client libraries of Kubernetes, to test the API with" \
+            "12 MB to fetch, 120 MB kept" "20 s"
+    fi
     say "./drover uninstall takes it all away again"
 }
 
@@ -258,6 +264,7 @@ build_stages() {
     [[ $lacking != *" prometheus "* ]] || run_step prometheus "looking for Prometheus" build_prometheus
     [[ $lacking != *" browser "* ]] || run_step browser "looking for Chromium" build_browser
     [[ $lacking != *" chart "* ]] || run_step chart "building what renders the chart" build_chart
+    [[ $lacking != *" clients "* ]] || run_step clients "installing client libraries" build_clients
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
 
