@@ -44,9 +44,8 @@ def vm(lab: RunningLab, key: Path) -> Iterator[str]:
     """NAME.NAMESPACE of a VM whose guest has booted and knows the key."""
     public = key.with_suffix(".pub").read_text().strip()
     manifest = (CHECKOUT / "examples/linux-vm.yaml").read_text()
-    manifest = manifest.replace("linux-vm", "my-vm").replace(
-        "hostname: my-vm\n", f"hostname: my-vm\n      ssh_authorized_keys:\n      - {public}\n"
-    )
+    assert manifest.count("- YOUR-KEY") == 1
+    manifest = manifest.replace("linux-vm", "my-vm").replace("- YOUR-KEY", f"- {public}")
     assert lab.k("create", "namespace", NAMESPACE).code == 0
     try:
         assert lab.k("-n", NAMESPACE, "apply", "-f", "-", stdin=manifest).code == 0
@@ -247,6 +246,17 @@ def test_status_tells_of_an_api_that_hangs_and_ends_soon(lab, vm):
         assert lab.drover("lab", "api-up").code == 0
     assert said.code == 1
     assert "The API does not answer: no answer within 3 s" in said.out
+
+
+def test_ssh_with_a_key_that_the_guest_does_not_know_tells_where_keys_come_from(lab, vm, tmp_path):
+    other = tmp_path / "other"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)]
+    subprocess.run(make, check=True)
+    said = lab.drover("ssh", "-i", str(other), vm, "--", "true")
+    assert said.code == 255
+    assert "Permission denied" in said.err
+    assert 'could not log in to VirtualMachine "users/my-vm" as root' in said.err
+    assert "ssh_authorized_keys" in said.err
 
 
 def test_ssh(lab, vm, key):

@@ -1,30 +1,36 @@
-"""``drover ssh VM [-- COMMAND]``: becomes the system's ssh, pointed at the VM's address.
+"""``drover ssh VM [-- COMMAND]``: the system's ssh, pointed at the VM's address.
 
-The machine reaches the VM addresses of its labs. Host keys are kept in the lab, under the VM's uid, so a new VM at
-an old address is no alarm, and another key of the *same* VM is one.
+Its end is ours. When it could not log in, a line tells where a guest's keys come from. The machine reaches the VM
+addresses of its labs. Host keys are kept in the lab, under the VM's uid, so a new VM at an old address is no alarm, and
+another key of the *same* VM is one.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from drover.cli.session import Session, examples
+from drover.cli.session import Session, examples, spoken
 
 if TYPE_CHECKING:
     from drover.api.wire import Object
     from drover.cli.connect import Api
+    from drover.cli.targets import Target
+
+SSH_FAILED = 255  # ssh's own failure; every other status is the command's
 
 
 @click.command(
     epilog=examples(
         "ssh linux-vm",
         "ssh linux-vm -- uptime",
-        "ssh -l root -i ~/.ssh/id_ed25519 linux-vm.default -c 'uname -a'",
+        "ssh -l debian -i ~/.ssh/id_ed25519 debian-vm.default -c 'uname -a'",
     )
 )
 @click.argument("vm")
@@ -40,7 +46,10 @@ def command(
 ) -> None:
     """Log in to VM by SSH, or run COMMAND there.
 
-    The guest lets in the keys that its user data names (`ssh_authorized_keys` of cloud-config).
+    A guest lets in the keys that the VM's user data names: `ssh_authorized_keys` of its cloud-config, under
+    spec.provisioning. Put your own public key there before the VM is made, or change it and restart the VM;
+    examples/linux-vm.yaml shows how. The built-in image has the user root, cloud images have one of their own, named
+    by -l: debian, ubuntu.
     """
     from drover.cli.connect import with_api
     from drover.cli.targets import find, target
@@ -60,14 +69,38 @@ def command(
     command_words = (given.pop("line"),) if given["line"] else words
     known = session.home.run / "known_hosts"
     argv = ssh_argv(address, str(found["metadata"]["uid"]), known, command_words, **given)
-    os.execv(program, argv)
+    sys.exit(_run(program, argv, wanted, given["username"]))
 
 
-def _address(found: Object, wanted: object) -> str:
+def _run(program: str, argv: list[str], wanted: Target, user: str) -> int:
+    """ssh itself hears Ctrl+C; we wait for its end."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        done = subprocess.run([program, *argv[1:]], check=False, preexec_fn=_hear_interrupts)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if done.returncode == SSH_FAILED:
+        click.echo(spoken(no_login(wanted, user)), err=True)
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def no_login(wanted: Target, user: str) -> str:
+    """What to look at when ssh could not log in; its own words stand above."""
+    return (
+        f"Error: ssh could not log in to {wanted} as {user}. A guest lets in the keys that its user data names "
+        "(ssh_authorized_keys), and images have different users (-l). `drover ssh --help` tells more; "
+        "`drover console` needs no key."
+    )
+
+
+def _address(found: Object, wanted: Target) -> str:
     from drover.api.kinds import vm as vms
-    from drover.cli.targets import Target, active_pod, why_not_running
+    from drover.cli.targets import active_pod, why_not_running
 
-    assert isinstance(wanted, Target)
     if not active_pod(found):
         raise click.ClickException(why_not_running(wanted, found))
     if not vms.ip_address(found):
