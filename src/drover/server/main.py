@@ -22,7 +22,6 @@ from drover.server import config as configs
 from drover.server.config import ServerConfig
 from drover.server.credentials import LOOPBACK, ensure_plane
 from drover.server.errors import ControlPlaneError
-from drover.server.etcd import Etcd
 from drover.server.parts import Part, Plane, control_plane_parts, write_configs
 from drover.server.supervisor import Supervisor
 
@@ -45,32 +44,20 @@ def write_files(config: ServerConfig, now: datetime.datetime) -> None:
     for directory in (plane.path, plane.pki, plane.run, plane.logs, plane.etcd):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     ensure_plane(plane.pki, plane.kubeconfig, plane.address, LOOPBACK, now, config.more_names)
-    if plane.joins and not (plane.etcd / "member").exists():
-        plane = replace(plane, peers=_members_now(config))
     write_configs(plane)
     config_file.save(plane.controllers_file, configs.controllers_config(config, LOOPBACK))
     plane.manifests_applied.unlink(missing_ok=True)
 
 
-def _members_now(config: ServerConfig) -> dict[str, str]:
-    """Address by name. Others may have joined since; one that has not started yet has no name, and needs none."""
-    others = [at for name, at in config.servers.items() if name != config.name]
-    members = Etcd(Path(config.engine), config.plane, others).members()
-    found = {one.name or f"new-{one.id}": one.address for one in members}
-    own = {name for name, address in found.items() if address == config.address}
-    if not own:
-        raise ControlPlaneError(
-            f"{config.address} is no member of etcd any more: it was removed; remove server.toml and "
-            f"{config.state_dir}, and join again"
-        )
-    return {config.name if name in own else name: address for name, address in found.items()}
-
-
 def parts_of(config: ServerConfig, file: Path) -> list[Part]:
-    prepare = (sys.executable, "-m", "drover.server.prepare", "--config", str(file))
-    return control_plane_parts(
-        config.plane, Path(config.engine), Part("prepare", prepare, once=True)
-    )
+    def own(module: str) -> tuple[str, ...]:
+        return (sys.executable, "-m", f"drover.server.{module}", "--config", str(file))
+
+    prepare = Part("prepare", own("prepare"), once=True)
+    parts = control_plane_parts(config.plane, Path(config.engine), prepare)
+    if not config.joins:
+        return parts
+    return [replace(one, argv=own("member")) if one.name == "etcd" else one for one in parts]
 
 
 def main() -> int:
