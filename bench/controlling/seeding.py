@@ -19,6 +19,7 @@ import aiohttp
 from drover.api import names, scheme
 from drover.api.scheme import Kind
 from drover.api.wire import Object
+from drover.base.clock import parse_rfc3339, rfc3339
 from drover.runtime.client import Client
 
 NAMESPACE = "default"
@@ -49,13 +50,26 @@ class Template:
         tokens = sorted({*uids, *also}, key=len, reverse=True)
         return Template(tuple(parts), re.compile("|".join(map(re.escape, tokens))), tuple(uids))
 
-    def clone(self, name: str, given: dict[str, str]) -> Iterator[tuple[str, bytes]]:
-        """Keys and values for etcd. ``given``: the new text of each token that is no uid."""
+    def clone(
+        self, name: str, given: dict[str, str], age_s: float = 0.0
+    ) -> Iterator[tuple[str, bytes]]:
+        """Keys and values for etcd. ``given``: the new text of each token that is no uid. It was made, and everything
+        happened to it, ``age_s`` before the template: equal times would be kept once in memory, and no two VMs of a
+        real cluster have them.
+        """
         fresh = {uid: _uid(f"{name} {number}") for number, uid in enumerate(self.uids)} | given
         for kind, text in self.parts:
             made = self.tokens.sub(lambda found: fresh[found[0]], text)
+            made = _TIME.sub(lambda found: _earlier(found[0], age_s), made)
             meta = json.loads(made)["metadata"]
             yield _key(kind, meta.get("namespace", ""), meta["name"]), made.encode()
+
+
+_TIME = re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def _earlier(at: str, seconds: float) -> str:
+    return rfc3339(parse_rfc3339(at) - seconds)
 
 
 def _uid(text: str) -> str:
@@ -147,7 +161,7 @@ def everything(
             address: mine,
             "ip-" + address.replace(".", "-"): "ip-" + mine.replace(".", "-"),
         }
-        yield from vm.clone(vm_name(number), given)
+        yield from vm.clone(vm_name(number), given, 7.0 * (number + 1))
 
 
 async def write(etcd: str, pairs: Iterable[tuple[str, bytes]]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 MOST_LOOKS = 3
 MOST_MORE_FDS = 24  # of one process after the soak: connections come and go
 MOST_MIB_PER_MINUTE = 5.0
-LEAST_LIFE_S = 120.0  # of a process whose growth is judged: a young one fills its caches
+LEAST_LIFE_S = 240.0  # of a process whose growth is judged: a young one fills its caches
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def late_slope(course: Course) -> float:
 
 
 def growth(courses: Iterable[Course]) -> list[str]:
-    """Nothing of ours that lived long goes on to grow."""
+    """Nothing that lived long goes on to grow."""
     return [
         f"{course.name} grows by {late_slope(course):.1f} MiB a minute"
         for course in courses

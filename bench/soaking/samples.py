@@ -11,6 +11,7 @@ from bench.soaking.checkers import Course, Stock
 from drover.lab import processes
 from drover.lab.lab import Lab
 
+_OURS = ("controllers.", "agent.", "server.", "lab.", "drover-")
 _NAMESPACES = ("net", "mnt", "pid", "uts")
 
 
@@ -54,14 +55,14 @@ def stock(lab: Lab) -> Stock:
 
 
 class Courses:
-    """The memory of every process of ours but QEMUs, as time goes on."""
+    """The memory of every process of our own code, as time goes on."""
 
     def __init__(self) -> None:
         self._of: dict[int, Course] = {}
 
     def look(self, lab: Lab, at_s: float) -> None:
         for kind, pid in _living(lab):
-            if kind.endswith("qemu"):
+            if not kind.rpartition(" ")[2].startswith(_OURS):
                 continue
             try:
                 lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

@@ -89,7 +89,7 @@ def test_what_is_left_over_is_found(planted: Stock) -> None:
     assert len(checkers.leaks(STOCK, planted)) == 1
 
 
-def course(per_minute: float, seconds: int = 300) -> Course:
+def course(per_minute: float, seconds: int = 600) -> Course:
     """Fills 40 MiB in its first half, then grows as told."""
     at = [float(x) for x in range(0, seconds, 10)]
     filled = [min(x, seconds / 2) / (seconds / 2) * 40 for x in at]
@@ -101,7 +101,7 @@ def test_growth_is_found_where_it_goes_on() -> None:
     assert checkers.growth([course(0.0), course(checkers.MOST_MIB_PER_MINUTE - 1)]) == []
     (wrong,) = checkers.growth([course(checkers.MOST_MIB_PER_MINUTE + 1)])
     assert wrong == "agent grows by 6.0 MiB a minute"
-    assert checkers.growth([course(60.0, seconds=60)]) == []  # too young to be judged
+    assert checkers.growth([course(60.0, seconds=200)]) == []  # too young to be judged
 
 
 def test_a_slope_is_that_of_the_line() -> None:

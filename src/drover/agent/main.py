@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from drover.agent.context import Limits
 from drover.agent.journal import DiskJournal, write_synced
 from drover.agent.kubelet.server import CopyPlaces, KubeletServer, KubeletSettings
 from drover.agent.launching import spec_of
+from drover.agent.life import LifeEnded
 from drover.agent.net.network import bridge_network
 from drover.agent.node import NodeFacts
 from drover.agent.peers import HttpPeers, PeerServer, PeerSettings
@@ -210,7 +212,11 @@ def _kubelet(
 
 
 def main() -> None:
-    process.run("drover-agent", "Run the agent of one node.", AgentConfig, serve)
+    """The end of a life is no bug: it says why in a line, and the node's first process begins the next one."""
+    try:
+        process.run("drover-agent", "Run the agent of one node.", AgentConfig, serve)
+    except LifeEnded as over:
+        sys.exit(f"this life of the node is over: {over}")
 
 
 if __name__ == "__main__":

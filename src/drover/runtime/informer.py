@@ -1,8 +1,9 @@
 """A cache of one collection, fed by a watch and by the answers of our own writes.
 
 Handlers hear of every change as ``(old, new)``, synchronously; they should do no more than add keys
-to queues. Objects are shared: treat them as read-only. They are kept without ``managedFields``, half
-of an object that nobody here reads; a write that does not bring them leaves the server's alone.
+to queues. Objects are shared, and so are their equal parts (``sharing``): treat them as read-only.
+They are kept without ``managedFields``, half of an object that nobody here reads; a write that does
+not bring them leaves the server's alone.
 
 An informer of a part of a kind (a label) follows the informer of the whole kind where the process
 has one: one watch, and each object once in memory.
@@ -31,6 +32,7 @@ from drover.api.selectors import matches_fields, matches_labels
 from drover.api.wire import Object
 from drover.runtime.index import Index
 from drover.runtime.reflector import Reflector, Selection
+from drover.runtime.sharing import Sharing
 
 if TYPE_CHECKING:
     from drover.base.clock import Clock
@@ -45,8 +47,15 @@ class Informer:
     """Shared by everyone in the process who reads this collection. Made by ``Manager.informer``."""
 
     def __init__(
-        self, client: Client, clock: Clock, ids: Ids, log: Log, selection: Selection
+        self,
+        client: Client,
+        clock: Clock,
+        ids: Ids,
+        log: Log,
+        selection: Selection,
+        sharing: Sharing | None = None,
     ) -> None:
+        self._sharing = sharing or Sharing()
         self.kind = selection.kind
         self.selection = selection
         self._reflector = Reflector(client, clock, ids, log, selection, self)
@@ -147,7 +156,7 @@ class Informer:
             # and its revision raised.
             other = present is not None and version_of(item) < version_of(present) <= version
             if other:
-                self._put(key, _lean(item))
+                self._put(key, self._kept(item))
             else:
                 self._newer(item)
         self._told = max(self._told, version)
@@ -169,7 +178,14 @@ class Informer:
         key = key_of(obj)
         present = self._objects.get(key)
         if present is None or version_of(present) < version_of(obj):
-            self._put(key, _lean(obj))
+            self._put(key, self._kept(obj))
+
+    def _kept(self, obj: Object) -> Object:
+        """As it is kept in memory."""
+        meta = obj["metadata"]
+        if "managedFields" in meta:
+            obj = {**obj, "metadata": {k: v for k, v in meta.items() if k != "managedFields"}}
+        return self._sharing.share(obj)
 
     def _put(self, key: str, new: Object | None, last: Object | None = None) -> None:
         """The one place that changes the cache. ``last`` is the final state of an object that
@@ -184,10 +200,3 @@ class Informer:
             index.move(key, old, new)
         for handler in self._handlers:
             handler(last or old, new)
-
-
-def _lean(obj: Object) -> Object:
-    meta = obj["metadata"]
-    if "managedFields" not in meta:
-        return obj
-    return {**obj, "metadata": {k: v for k, v in meta.items() if k != "managedFields"}}

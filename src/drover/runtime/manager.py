@@ -16,6 +16,7 @@ from drover.base.tasks import TaskScope
 from drover.runtime.events import Recorder
 from drover.runtime.informer import Informer
 from drover.runtime.reflector import Selection
+from drover.runtime.sharing import Sharing
 
 if TYPE_CHECKING:
     from drover.api.scheme import Kind
@@ -42,6 +43,7 @@ class Manager:
         self.ids = ids
         self.log = log
         self.recorder = Recorder(client, clock, ids, component)
+        self._sharing = Sharing()
         self._informers: dict[tuple[Kind, str, str, str], Informer] = {}
         self._controllers: list[Controller] = []
         self._scope: TaskScope | None = None
@@ -54,7 +56,9 @@ class Manager:
         chosen = (kind, namespace, labels, fields)
         if chosen not in self._informers:
             selection = Selection(kind, namespace, labels, fields)
-            informer = Informer(self.client, self.clock, self.ids, self.log, selection)
+            informer = Informer(
+                self.client, self.clock, self.ids, self.log, selection, self._sharing
+            )
             self._informers[chosen] = informer
             if self._scope is not None:
                 self._follow(self._scope, informer)
