@@ -47,6 +47,14 @@ class Candidate:
         await self.manager.run(self.elector, settle)
 
 
+async def passers_by(client: Client) -> None:
+    for number in range(5):
+        meta = {"namespace": "default", "name": f"passer-{number}"}
+        await client.create(CONFIGMAP, {"metadata": meta})
+        await client.delete(CONFIGMAP, meta["name"], "default")
+    await asyncio.sleep(1)
+
+
 def test_the_elected_one_decides_and_the_other_follows_when_it_ends() -> None:
     async def main() -> SEEN:
         seen: SEEN = []
@@ -66,6 +74,9 @@ def test_the_elected_one_decides_and_the_other_follows_when_it_ends() -> None:
             await asyncio.sleep(1)
             assert seen == [("a", "default/x")]
             assert (a.manager.leading, b.manager.leading, b.manager.synced) == (True, False, True)
+            await passers_by(a.manager.client)
+            assert b.manager.unsettled() == []  # and not all that ever was
+            del seen[1:]
             leader.cancel()
             await asyncio.sleep(20)
             assert (a.manager.leading, b.manager.leading) == (False, True)

@@ -58,6 +58,7 @@ class Controller:
         self._queue: WorkQueue | None = None
         self._log: Log | None = None
         self._clock: Clock | None = None
+        self._notes = True  # what changes is put into the queue
         self.worked = Histogram(BOUNDS_S)
 
     @property
@@ -71,9 +72,8 @@ class Controller:
         ``part``: all that the pass reads of such an object. Then only changes of that wake: where one object wakes
         many keys, or a pass looks at many objects, a heartbeat would cost as much as a change.
         """
-        if self._queue is None:
-            self._watches.append((informer, keys, part))
-        else:
+        self._watches.append((informer, keys, part))
+        if self._queue is not None:
             self._subscribe(informer, keys, part)
 
     def bind(self, clock: Clock, log: Log) -> None:
@@ -84,6 +84,21 @@ class Controller:
         self._log = log.bind(controller=self.name)
         for informer, keys, part in self._watches:
             self._subscribe(informer, keys, part)
+
+    def stand_by(self) -> None:
+        """Until ``run`` nothing is noted, and then all that is there by then. A process that stands by for days would
+        else hold the key of every object that ever was.
+        """
+        self._notes = False
+
+    def _note_all(self) -> None:
+        if self._notes:
+            return
+        self._notes = True
+        for informer, keys, _ in self._watches:
+            for obj in informer.all():
+                for key in keys(obj):
+                    self.add(key)
 
     def add(self, key: str) -> None:
         """Wake a key by hand."""
@@ -96,6 +111,7 @@ class Controller:
     async def run(self) -> None:
         """Work until cancelled. Raises InvariantBroken."""
         queue, _ = self._bound()
+        self._note_all()
         try:
             async with TaskScope(self.name) as scope:
                 for number in range(self._workers):
@@ -144,6 +160,8 @@ class Controller:
         queue, _ = self._bound()
 
         def wake(old: Object | None, new: Object | None) -> None:
+            if not self._notes:
+                return
             if part is not None and old is not None and new is not None and part(old) == part(new):
                 return
             for obj in (old, new):

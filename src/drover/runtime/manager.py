@@ -48,6 +48,7 @@ class Manager:
         self._controllers: list[Controller] = []
         self._scope: TaskScope | None = None
         self._leading: TaskScope | None = None  # while the controllers run
+        self._stands_by = False  # others may lead
 
     def informer(
         self, kind: Kind, *, namespace: str = "", labels: str = "", fields: str = ""
@@ -77,6 +78,8 @@ class Manager:
         """Bind a controller and, once every informer has synced, run it."""
         controller.bind(self.clock, self.log)
         self._controllers.append(controller)
+        if self._stands_by:
+            controller.stand_by()
         if self._leading is not None:
             self._leading.spawn(
                 self._start(self._leading, [controller]), f"start {controller.name}"
@@ -106,6 +109,10 @@ class Manager:
         """Run until cancelled; raises what broke, the loss of leadership too. The controllers run while ``elector``
         says so, and once ``before`` has returned.
         """
+        self._stands_by = elector is not None
+        if self._stands_by:
+            for controller in self._controllers:
+                controller.stand_by()
         async with TaskScope("manager") as scope:
             self._scope = scope
             try:
@@ -130,7 +137,7 @@ class Manager:
 
     async def _begin(self, scope: TaskScope, before: Callable[[], Awaitable[None]]) -> None:
         await before()
-        self._leading = scope
+        self._leading, self._stands_by = scope, False
         await self._start(scope, list(self._controllers))
 
     async def _start(self, scope: TaskScope, controllers: list[Controller]) -> None:
