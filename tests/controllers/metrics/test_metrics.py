@@ -12,11 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.controllers.rebalance.objects import node, pod
 
 from drover.api.wire import Object
+from drover.base.ids import SeededIds
 from drover.base.log import Log
-from drover.controllers.metrics.exposition import Objects, families, render
+from drover.controllers.metrics.exposition import Exposition, Objects, families, render
 from drover.controllers.metrics.moves import Finished
+from drover.runtime.client import Client
 from drover.runtime.controller import Controller, Done, Outcome
+from drover.runtime.manager import Manager
+from drover.sim.api import ApiModel
 from drover.sim.clock import SimClock
+from drover.sim.loop import run
 
 PAPER = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 NOW_S = 1_767_225_600.0 + 3600  # 2026-01-01T01:00:00Z
@@ -410,3 +415,14 @@ def test_a_cluster_without_objects_has_its_families_all_the_same() -> None:
     text = render(Objects(), Finished(), NOW_S).decode()
     for name in documented():
         assert f"# TYPE {name} " in text
+
+
+def test_who_stands_by_has_nothing_that_would_be_counted_twice() -> None:
+    async def main() -> bytes:
+        clock = SimClock()
+        client = Client(ApiModel(clock, SeededIds(0)).transport())
+        manager = Manager(client, clock, SeededIds(1), Log(clock, lambda entry: None))
+        return await Exposition(manager).text()
+
+    lines = [line for line in run(main()).decode().splitlines() if not line.startswith("#")]
+    assert lines == ["drover_controllers_leading 0.0"]
