@@ -111,7 +111,11 @@ def test_chart_hosts_moves_and_a_drain(cluster: RunningLab, tmp_path: Path) -> N
         assert vm.wait("Running")["nodeName"] == home
         assert vm.boot_id() == boot
         vm.assert_runs_once()
+        if helm.there("DROVER_HELM"):
+            an_upgrade_leaves_what_others_wrote(cluster)
         vm.delete(wait=True)
+        if helm.there("DROVER_HELM"):
+            what_is_left_without_the_chart(cluster)
 
 
 def kinds_of_somebody_else_are_left_alone(cluster: RunningLab) -> None:
@@ -127,6 +131,31 @@ def kinds_of_somebody_else_are_left_alone(cluster: RunningLab) -> None:
         "heritage": "somebody"
     }
     assert cluster.k("delete", "crd", name).code == 0
+
+
+def an_upgrade_leaves_what_others_wrote(cluster: RunningLab) -> None:
+    """The administrator's class, and the authority that the controllers told."""
+    patch = json.dumps({"metadata": {"labels": {"changed": "yes"}}})
+    assert cluster.k("patch", "vmclass", "generic", "--type=merge", "-p", patch).code == 0
+    before = cluster.get("validatingwebhookconfiguration", NAME)["webhooks"]
+    changed = {**values(cluster), "images": {"closedNetworks": ["10.96.0.0/12"]}}
+    config = str(cluster.home.kubeconfig)
+    said = helm.helm("upgrade", *helm.RELEASE, values=changed, kubeconfig=config)
+    assert said.code == 0, said.err
+    assert cluster.get("vmclass", "generic")["metadata"]["labels"]["changed"] == "yes"
+    assert cluster.get("validatingwebhookconfiguration", NAME)["webhooks"] == before
+    assert "10.96.0.0/12" in cluster.get("configmap", NAME, "-n", SPACE)["data"]["controllers.json"]
+
+
+def what_is_left_without_the_chart(cluster: RunningLab) -> None:
+    """Kinds, and with them all that is of them; and the authority by which hosts know each other."""
+    config = str(cluster.home.kubeconfig)
+    gone = ("uninstall", "drover", "--namespace", SPACE, "--wait")
+    said = helm.helm(*gone, values=None, kubeconfig=config)
+    assert said.code == 0, said.err
+    assert cluster.get("vmclass", "generic") is not None
+    assert cluster.get("secret", "drover-migration-ca", "-n", SPACE) is not None
+    assert cluster.get("validatingwebhookconfiguration", NAME) is None
 
 
 def vm_of_an_image(cluster: RunningLab) -> Vm:

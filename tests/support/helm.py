@@ -36,14 +36,14 @@ def there(variable: str) -> bool:
     return os.access(os.environ.get(variable) or "/nonexistent", os.X_OK)
 
 
-def helm(*arguments: str, values: Values, kubeconfig: str = "") -> Said:
+def helm(*arguments: str, values: Values | None, kubeconfig: str = "") -> Said:
     if not there("DROVER_HELM"):
         pytest.skip("DROVER_HELM names no Helm")
     with tempfile.TemporaryDirectory(prefix="drover-helm-") as home:
-        file = _file(home, values)
+        given = () if values is None else ("--values", _file(home, values))
         places = {f"HELM_{kind}_HOME": home for kind in ("CACHE", "CONFIG", "DATA")}
         environment = {**os.environ, **places, "KUBECONFIG": kubeconfig or f"{home}/none"}
-        argv = [os.environ["DROVER_HELM"], *arguments, "--values", file]
+        argv = [os.environ["DROVER_HELM"], *arguments, *given]
         return _run(argv, environment)
 
 
