@@ -23,7 +23,7 @@ FENCING = "tests/sim/test_scenarios_fencing.py"
 PROMISES = "tests/sim/test_scenarios_promises.py"
 RESTORE = "tests/sim/test_scenarios_restore.py"
 REJOIN = "tests/sim/test_scenarios_rejoin.py"
-LIMIT_S = 600  # of one mutant, against one that hangs: on a busy machine a minute is soon gone
+LIMIT_S = 1800  # of one mutant, against one that hangs: they take half a minute, but go last on a busy machine
 REBALANCE = "tests/controllers/rebalance"
 PLAYED = (*WORLD, "src/drover/cli", REBALANCE)
 
@@ -370,7 +370,7 @@ def _failing(mutant: Mutant, directory: Path) -> tuple[list[str], str]:
     chosen = [] if mutant.suite == RULES else ["-k", mutant.fails]
     command = [
         sys.executable, "-m", "pytest", mutant.suite, *chosen, "-q", "-rfE", "--tb=no",
-        "-p", "no:cacheprovider", "-o", f"pythonpath={source} {ROOT}", "--timeout", "240",
+        "-p", "no:cacheprovider", "-o", f"pythonpath={source} {ROOT}", "--timeout", "600",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     ended = subprocess.run(
