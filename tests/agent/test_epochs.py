@@ -54,3 +54,17 @@ def test_after_a_settlement_a_further_restore_counts_anew() -> None:
     epochs.note(lease(7 + RESTORE_LEAP))
     epochs.rewound()
     assert epochs.stale(lease(7 + RESTORE_LEAP))
+
+
+@pytest.mark.parametrize("mark", ["", "3", "x y", " "])
+def test_a_mark_that_says_nothing_is_no_note(mark: str) -> None:
+    journal = MemoryJournal()
+    Epochs(journal).note_mark(mark)
+    assert not Epochs(journal).stale(lease(0))
+
+
+def test_the_mark_of_an_arrival_is_as_good_as_a_note() -> None:
+    journal = MemoryJournal()
+    Epochs(journal).note_mark(Epochs(MemoryJournal()).mark(lease(3)))
+    assert Epochs(journal).stale(lease(2))
+    assert not Epochs(journal).stale(lease(3))

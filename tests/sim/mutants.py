@@ -77,7 +77,7 @@ MUTANTS = (
         4,
         "the mark is written after cont",
         Edit("agent/acts.py",
-             'context.journal.put(keeper.copy, "resuming", str(view.lease.epoch))', "pass"),
+             'context.journal.put(keeper.copy, "resuming", context.leases.epochs.mark(lease))', "pass"),
         Edit("agent/acts.py",
              'keeper.log.mark("resumed", ground=ground.value, state=state.value)\n',
              'keeper.log.mark("resumed", ground=ground.value, state=state.value)\n'

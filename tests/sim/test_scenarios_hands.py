@@ -103,7 +103,7 @@ def test_a_source_that_never_reported_gets_its_guest_back() -> None:
         await s.at("evict.hand-over")
         stage.f.crash(s.target("a"))
         await s.at("evict.hand-back")
-        await s.until(lambda: s.runs("a"), "a runs", 10)
+        await s.until(lambda: s.runs("a"), "a runs", 20)
         held.let_go()
         assert await s.finished(operation) == "Failed"
         assert started(stage) == [before]

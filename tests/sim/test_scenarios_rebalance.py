@@ -131,7 +131,11 @@ def test_a_leader_that_stood_still_carries_nothing_out_beside_the_next(mark: str
         stage.do(stage.f.rival_controllers(15))
         await stage.s.until(lambda: on(stage, "n1") == 3, "n1 is relieved", 200)
         await stage.pause(40)
-        assert [kinds.phase(plan) for plan in plans(stage)] == [kinds.PlanPhase.DONE]
+        # Its caches may be of several moments when it goes on: what it proposes from them is dropped at its next look.
+        phases = [kinds.phase(plan) for plan in plans(stage)]
+        assert [one for one in phases if one != kinds.PlanPhase.SUPERSEDED] == [
+            kinds.PlanPhase.DONE
+        ]
         assert len(ours(stage)) == 1
 
     tell(story, rebalances=True)

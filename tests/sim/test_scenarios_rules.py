@@ -363,8 +363,8 @@ def test_rule_19_a_copy_begins_only_while_the_node_is_known_to_live() -> None:
 
 
 def test_rule_19_the_target_is_looked_at_again_before_the_hand_over() -> None:
-    """Its Pod is being deleted, which the source does not hear of: the guest goes on there, and nothing was handed
-    over."""
+    """Its Pod is being deleted, of which the source does not hear and the target hears late: the guest goes on where it
+    is, and nothing was handed over."""
 
     async def story(stage: Stage) -> None:
         s = stage.s
@@ -372,12 +372,11 @@ def test_rule_19_the_target_is_looked_at_again_before_the_hand_over() -> None:
         before = s.lease_spec("a")
         target = s.target("a").copy
         (pod,) = [pod for pod in s.pods_of("a") if pods.uid(pod) == target]
-
-        def strike(name: str, entry: dict[str, object]) -> None:
-            if name == "evict.completed":
-                stage.do(s.delete_pod(pod["metadata"]["name"]))
-
-        stage.world.on_mark.append(strike)
+        node = pods.node_name(pod)
+        lagging = stage.do(stage.f.lag(node, POD, 5))
+        await s.delete_pod(pod["metadata"]["name"])
+        await s.until(lambda: "evict.completed" in stage.world.marks, "all is copied", 5)
+        await lagging
         assert await s.finished(operation) == "Failed"
         assert stage.world.marks.get("evict.hand-over", 0) == 0
         assert s.lease_spec("a")["holder"] == before["holder"]

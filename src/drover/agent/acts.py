@@ -92,10 +92,10 @@ async def _resume(keeper: Keeper, view: CopyView) -> bool:
         lease = context.leases.cached(keeper.vm)
         if ground is Ground.START:
             lease = await context.leases.fresh(keeper.vm)
-        ours = context.leases.view(lease, keeper.copy).state is LeaseState.MINE
-        if ours and view.is_target:
+        ours = context.leases.view(lease, keeper.copy, not view.is_target).state is LeaseState.MINE
+        if ours and lease is not None and view.is_target:
             # All grounds are given, and `cont` is next (safety rule 4). Not sooner: the mark says that it may have run.
-            context.journal.put(keeper.copy, "resuming", str(view.lease.epoch))
+            context.journal.put(keeper.copy, "resuming", context.leases.epochs.mark(lease))
         return ours
 
     try:

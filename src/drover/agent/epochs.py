@@ -34,12 +34,24 @@ class Epochs:
         self.on_leap: list[Callable[[], None]] = []  # a restore was settled
         self._held: dict[str, int] = {}  # copy -> the epoch at which it held the lease last
 
+    def mark(self, lease: Object) -> str:
+        """What a mark that names this lease says, see ``note_mark``."""
+        return f"{int(lease['spec'].get('epoch', 0))} {_vm(lease)}"
+
+    def note_mark(self, mark: str) -> None:
+        """Whoever wrote ``mark`` may have ended before it could note the lease itself."""
+        epoch, _, vm = mark.partition(" ")
+        if vm and epoch.isdecimal():
+            self._note(vm, int(epoch))
+
     def stale(self, lease: Object) -> bool:
         return int(lease["spec"].get("epoch", 0)) < self._known.get(_vm(lease), 0)
 
     def note(self, lease: Object) -> None:
         """What was seen. On disk when this returns."""
-        vm, epoch = _vm(lease), int(lease["spec"].get("epoch", 0))
+        self._note(_vm(lease), int(lease["spec"].get("epoch", 0)))
+
+    def _note(self, vm: str, epoch: int) -> None:
         before = self._known.get(vm, 0)
         if epoch <= before:
             return

@@ -7,8 +7,11 @@ No time-out and no read ever makes a guest run (safety rules 2, 5, 19).
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from drover.agent.ports import HostError
 from drover.agent.resume import Ground, NotAllowed, resume, went_on
 from drover.agent.view import HandOverState, LeaseState
 from drover.agent.vmlease import Cas, Party
@@ -16,7 +19,7 @@ from drover.api import names, scheme, status
 from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
-from drover.api.meta import version_of
+from drover.api.meta import is_deleting, uid_of, version_of
 from drover.api.wire import Object
 from drover.base.tasks import TaskScope
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from drover.agent.keeper import Keeper
 
 
+AHEAD_S = 1.0  # what was read of the target longer ago is read again
 _RENEWAL_POLL_S = 0.01
 _RENEWAL_POLLS = 100  # then everything is looked at again
 
@@ -40,11 +44,7 @@ async def hand_over(keeper: Keeper) -> bool:
         return True  # it changed since the decision: look again
     memory.handover_uid = str(vmm["metadata"]["uid"])
     keeper.log.mark("evict.completed")
-    try:
-        target = await _receiver(keeper, vmm)
-    except (status.ApiError, status.Unanswered) as error:
-        keeper.log.warn("the target could not be looked at before the hand-over", why=str(error))
-        target = None
+    target = await _looked_at(keeper, vmm)
     if target is None:
         memory.cancelled = memory.cancelled or "TargetGone"
         memory.handover = _not_sent(keeper)
@@ -74,7 +74,53 @@ def _not_sent(keeper: Keeper) -> HandOverState:
     return HandOverState.UNSENT if fresh else HandOverState.UNKNOWN
 
 
+@dataclass(frozen=True)
+class LookedAhead:
+    """The target is being looked at since ``since_s``, for the migration ``uid``."""
+
+    uid: str
+    since_s: float
+    found: asyncio.Task[Party | None]
+
+
+def look_ahead(keeper: Keeper, scope: TaskScope) -> LookedAhead:
+    """The guest stands still for the switchover: what the hand-over has to know is read while QEMU sends the rest."""
+    uid, now = keeper.memory.handover_uid, keeper.context.clock.monotonic()
+    return LookedAhead(uid, now, scope.spawn(_ahead(keeper, uid), "receiver"))
+
+
+async def _ahead(keeper: Keeper, uid: str) -> Party | None:
+    try:
+        vmm = keeper.vmm()
+        return await _receiver(keeper, vmm) if vmm is not None and uid_of(vmm) == uid else None
+    except HostError:
+        return None
+    except Exception as bug:  # it must not end the agent; the hand-over itself looks again
+        keeper.log.bug(bug)
+        return None
+
+
+async def _looked_at(keeper: Keeper, vmm: Object) -> Party | None:
+    """The target, as it was a moment ago; looked at now where that was not to be had."""
+    ahead, keeper.receiver = keeper.receiver, None
+    recent = ahead is not None and keeper.context.clock.monotonic() - ahead.since_s < AHEAD_S
+    if ahead is not None and recent and ahead.uid == uid_of(vmm):
+        found = await ahead.found
+        if found is not None and not is_deleting(keeper.vmm() or vmm):
+            return found
+    return await _receiver(keeper, vmm)
+
+
 async def _receiver(keeper: Keeper, vmm: Object) -> Party | None:
+    """The target as the API knows it, or None."""
+    try:
+        return await _read_receiver(keeper, vmm)
+    except (status.ApiError, status.Unanswered) as error:
+        keeper.log.warn("the target could not be looked at before the hand-over", why=str(error))
+        return None
+
+
+async def _read_receiver(keeper: Keeper, vmm: Object) -> Party | None:
     """Read target Pod, migration and incarnation again (safety rule 19); None when the target is not to be had."""
     context = keeper.context
     namespace, name = vmm["metadata"]["namespace"], vmm["metadata"]["name"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from drover.agent import acts, decide, launching, steps, telling
+from drover.agent import acts, decide, handover, launching, steps, telling
 from drover.agent.context import AgentContext, Limits
 from drover.agent.memory import Memory
 from drover.agent.ports import (
@@ -62,6 +62,7 @@ class Keeper:
         if machine is not None:
             self.memory.listener = launching.remembered_listener(self)
             self.memory.hears = self.memory.listener is None
+        self.receiver: handover.LookedAhead | None = None
         self._wake = asyncio.Event()
         self._scope = TaskScope(f"keeper-{copy[:8]}")
 
@@ -242,6 +243,8 @@ class Keeper:
                 self.memory.guest_end = "guest-panic"
             case "BLOCK_IO_ERROR":
                 self.memory.disk_error = str(event.data.get("reason", ""))
+            case "STOP" if self.memory.handover_uid:
+                self.receiver = handover.look_ahead(self, self._scope)
 
     async def _ask_guest(self, machine: Machine) -> None:
         """Find out, now and then, whether the guest's agent answers."""
@@ -262,7 +265,10 @@ class Keeper:
         now = context.clock.monotonic()
         # After the only await, so that all of what follows is of one moment.
         pod = self.pod
-        lease = context.leases.view(context.leases.cached(self.vm), self.copy)
+        # A guest that arrives stands still: the epoch goes to disk with the mark that it may run here, in one write.
+        lease = context.leases.view(
+            context.leases.cached(self.vm), self.copy, note=not self.incoming
+        )
         move = self._move(pod)
         if move is not None and move.role is Role.SOURCE and machine is not None:
             limits = self.limits()
@@ -309,9 +315,7 @@ class Keeper:
         if machine is None:
             return None
         try:
-            # In this order: a migration that completes in between shows as "not yet", never as "failed".
-            migration = await machine.migration()
-            state = await machine.status()
+            migration, state = await machine.standing()
         except MachineGone:
             return None
         except MonitorSilent:

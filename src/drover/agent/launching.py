@@ -56,10 +56,11 @@ def spec_of(pod: Object) -> MachineSpec | None:
 
 
 async def begin(keeper: Keeper) -> None:
-    """Before the first look: note whose copy this is, and take back the mark of a start that never came to be, since
-    the agent died between the mark and the process."""
+    """Before the first look: note whose copy this is and which lease let it go on, and take back the mark of a start
+    that never came to be, since the agent died between the mark and the process."""
     context = keeper.context
     context.journal.put(keeper.copy, "vm", keeper.vm)
+    context.leases.epochs.note_mark(context.journal.get(keeper.copy, "resuming") or "")
     marked = context.journal.get(keeper.copy, "started") is not None
     ended = context.journal.get(keeper.copy, "ended") is not None
     unsure = marked and not ended and keeper.machine is None

@@ -84,7 +84,7 @@ class Memory:
         self.began_here, self.most_throttle_percent = True, 0
         self.stands_since = None
         self.passes_since, self.allowed_ms = None, limits.downtime_limit_ms
-        self.counters_at = None
+        self.counters_at = now  # a short copy is over before its counters are worth telling
         self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
 
     def let_for_s(self, uid: str, now: float) -> float:

@@ -187,7 +187,13 @@ class Machine(Protocol):
 
     async def status(self) -> RunState: ...
 
-    async def migration(self) -> MigrationInfo: ...
+    async def migration(self) -> MigrationInfo:
+        """A source says ``completed`` a moment before its totals are there: they are 0 then."""
+        ...
+
+    async def standing(self) -> tuple[MigrationInfo, RunState]:
+        """Both, looked at in this order: a migration that completes in between shows as "not yet", never as failed."""
+        ...
 
     def guest_end(self) -> str:
         """Why the guest ended, as QEMU noted it although no agent may have listened: its reason of SHUTDOWN, or

@@ -53,8 +53,7 @@ async def resume(
     ``holds`` answers whether the lease is ours now. Raises NotAllowed, and the hypervisor's errors (after which the
     guest may run: the caller keeps the lease and looks again).
     """
-    migration = await machine.migration()
-    state = await machine.status()
+    migration, state = await machine.standing()
     if state is RunState.RUNNING:
         return state
     if state not in _STATES[ground]:

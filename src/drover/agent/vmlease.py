@@ -66,12 +66,13 @@ class VmLeases:
         self._informer.observe(lease)
         return lease
 
-    def view(self, lease: Object | None, copy: str) -> LeaseView:
+    def view(self, lease: Object | None, copy: str, note: bool = True) -> LeaseView:
         """The lease from the standpoint of one copy on this node incarnation. One of the past is none. Raises
-        HostError when its epoch cannot be kept."""
+        HostError when its epoch cannot be kept. ``note`` False: the caller keeps it before anything follows from it."""
         if lease is None or self.epochs.stale(lease):
             return LeaseView(LeaseState.ABSENT)
-        self.epochs.note(lease)
+        if note:
+            self.epochs.note(lease)
         spec = lease["spec"]
         holder, epoch = spec.get("holder", ""), int(spec.get("epoch", 0))
         if not holder:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Of its whole session, against those of the nodes: busy guests must not starve it.
 _CONTROL_PLANE_NICE = -5
+# Go's collector runs when the heap has grown by so many per cent. Its own default, 100, costs the API server a sixth of
+# its time; this costs some 100 MiB instead.
+_GOGC = 200
 BUILTIN_IMAGE_FILE = "drover-linux.qcow2"
 
 
@@ -142,7 +145,7 @@ def start_control_plane(home: Home, settings: Settings, switch: int) -> None:
         hostname="drover-control-plane",
         machine_netns=True,
         autogroup_nice=_CONTROL_PLANE_NICE,
-        env=_python_path(),
+        env={**_python_path(), "GOGC": str(_GOGC)},
     )
     with processes.launch(home.lab_id, program) as pid:
         links.plug_control_plane(switch, pid, settings.topology)

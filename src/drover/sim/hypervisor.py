@@ -273,6 +273,9 @@ class ModelMachine:
         await self._ask()
         return self._qemu.migration
 
+    async def standing(self) -> tuple[MigrationInfo, RunState]:
+        return await self.migration(), await self.status()
+
     def guest_end(self) -> str:
         return self._qemu.noted_end
 

@@ -39,8 +39,6 @@ _EVENTS_MAX = 1024
 _START_LIMIT_S = 20.0
 _CANCEL_LIMIT_S = 1.0
 _EXIT_LIMIT_S = 1.0  # from a broken session to the news that the process is reaped
-_SETTLE_S = 0.2
-_SETTLE_TRIES = 3
 _FOLLOW_RETRY_S = 0.5
 _BOUND_S = 10.0
 _THROTTLE = {
@@ -153,12 +151,13 @@ class QemuMachine:
         return replies.run_state(await self._ask("query-status"))
 
     async def migration(self) -> MigrationInfo:
-        for _ in range(_SETTLE_TRIES):
-            answer = await self._ask("query-migrate")
-            if not replies.unsettled(answer):
-                break
-            await asyncio.sleep(_SETTLE_S)
-        return replies.migration_info(answer)
+        return replies.migration_info(await self._ask("query-migrate"))
+
+    async def standing(self) -> tuple[MigrationInfo, RunState]:
+        async with TaskScope("standing") as scope:  # QEMU answers in the order it was asked in
+            migration = scope.spawn(self.migration(), "migration")
+            state = scope.spawn(self.status(), "status")
+            return await migration, await state
 
     def guest_end(self) -> str:
         return endnote.read(self._files.events)

@@ -39,8 +39,3 @@ def migration_info(answer: Mapping[str, Any]) -> MigrationInfo:
         total_ms=answer.get("total-time", 0),
         error=answer.get("error-desc", ""),
     )
-
-
-def unsettled(answer: Mapping[str, Any]) -> bool:
-    """A source says ``completed`` a moment before its totals are there."""
-    return answer.get("status") == "completed" and answer.get("total-time") == 0

@@ -13,8 +13,11 @@ from drover.controllers.vmop import decide as story
 from drover.controllers.vmop import review
 from drover.controllers.vmop.act import Actor
 from drover.controllers.vmop.gather import Caches
-from drover.runtime.controller import Controller, Done, Outcome
+from drover.controllers.vmop.intents import SetStatus
+from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
+
+PACE_S = 0.4  # between two words on the way of one operation
 
 
 def wire(manager: Manager) -> VmopController:
@@ -42,6 +45,8 @@ class VmopController:
     def __init__(self, manager: Manager) -> None:
         self.caches = Caches(manager)
         self._actor = Actor(manager, self.caches)
+        self._clock = manager.clock
+        self._told_at: dict[str, float] = {}  # when each operation was told last
 
     def review(self, request: Mapping[str, Any]) -> str | None:
         """Why the operation under review is refused; None when it is not."""
@@ -52,8 +57,23 @@ class VmopController:
 
     async def reconcile(self, key: str) -> Outcome:
         vmop = self.caches.vmops.get(key)
+        if vmop is None or vmops.finished(vmop):
+            self._told_at.pop(key, None)
         if vmop is None:
             return Done()
         for intent in story.decide(self.caches.view(vmop)):
+            if isinstance(intent, SetStatus):
+                wait_s = self._wait_s(key, vmop, intent)
+                if wait_s > 0:
+                    return After(wait_s)
+                self._told_at[key] = self._clock.monotonic()
             vmop = await self._actor.carry_out(vmop, intent)
         return Done()
+
+    def _wait_s(self, key: str, vmop: Object, wanted: SetStatus) -> float:
+        """How long a word on the way is kept back: a short move would be told in a dozen writes, each of which takes
+        the time of a processor from the copy. A new phase and the end are told at once."""
+        told_at = self._told_at.get(key)
+        if told_at is None or wanted.done or vmops.phase(vmop) is not wanted.phase:
+            return 0.0
+        return told_at + PACE_S - self._clock.monotonic()

@@ -43,10 +43,21 @@ def decide(view: VmopView) -> list[Intent]:
     if view.superseded_by is not None:
         return _superseded(view, view.vm)
     if view.phase is None:
-        return [Accept(), SetStatus(VmopPhase.PENDING, *_pending_words(view))]
+        return [
+            Accept(),
+            *_at_once(view, view.vm),
+            SetStatus(VmopPhase.PENDING, *_pending_words(view)),
+        ]
     if view.is_migration:
         return _migration(view, view.vm)
     return _power(view, view.vm)
+
+
+def _at_once(view: VmopView, vm: VmView) -> list[Intent]:
+    """A migration that may begin does, before its operation says so: that is a round trip less for who waits."""
+    if not view.is_migration or view.vmm is not None:
+        return []
+    return [intent for intent in _migration(view, vm) if isinstance(intent, CreateMigration)]
 
 
 def _pending_words(view: VmopView) -> tuple[VmopReason, str]:
