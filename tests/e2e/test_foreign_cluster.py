@@ -80,7 +80,7 @@ def trusted(cluster: RunningLab) -> bool:
 
 
 def test_chart_hosts_moves_and_a_drain(cluster: RunningLab, tmp_path: Path) -> None:
-    if helm.there("DROVER_HELM"):
+    if helm.helm_program():
         kinds_of_somebody_else_are_left_alone(cluster)
     said = helm.install(cluster, values(cluster))
     assert said.code == 0, said.err
@@ -111,10 +111,10 @@ def test_chart_hosts_moves_and_a_drain(cluster: RunningLab, tmp_path: Path) -> N
         assert vm.wait("Running")["nodeName"] == home
         assert vm.boot_id() == boot
         vm.assert_runs_once()
-        if helm.there("DROVER_HELM"):
+        if helm.helm_program():
             an_upgrade_leaves_what_others_wrote(cluster)
         vm.delete(wait=True)
-        if helm.there("DROVER_HELM"):
+        if helm.helm_program():
             what_is_left_without_the_chart(cluster)
 
 

@@ -1,11 +1,14 @@
-"""The chart of this checkout, rendered by Helm where there is one (``DROVER_HELM``), else by ``tools/chart``
-(``DROVER_CHART``, which ./test builds). Nothing of the user's own Helm is seen or touched.
+"""The chart of this checkout, rendered by Helm where there is one (``DROVER_HELM``, else the machine's own), else by
+``tools/chart`` (``DROVER_CHART``, which ./test builds). Nothing of a user's settings of Helm is seen or touched.
+
+    go install helm.sh/helm/v3/cmd/helm@v3.21.4     with it all of these tests run
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -32,19 +35,24 @@ Objects = list[dict[str, Any]]
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def there(variable: str) -> bool:
-    return os.access(os.environ.get(variable) or "/nonexistent", os.X_OK)
+def helm_program() -> str:
+    """Empty: there is none."""
+    return os.environ.get("DROVER_HELM") or shutil.which("helm") or ""
+
+
+def has_chart() -> bool:
+    return os.access(os.environ.get("DROVER_CHART") or "/nonexistent", os.X_OK)
 
 
 def helm(*arguments: str, values: Values | None, kubeconfig: str = "") -> Said:
-    if not there("DROVER_HELM"):
-        pytest.skip("DROVER_HELM names no Helm")
+    program = helm_program()
+    if not program:
+        pytest.skip("there is no Helm here")
     with tempfile.TemporaryDirectory(prefix="drover-helm-") as home:
         given = () if values is None else ("--values", _file(home, values))
         places = {f"HELM_{kind}_HOME": home for kind in ("CACHE", "CONFIG", "DATA")}
         environment = {**os.environ, **places, "KUBECONFIG": kubeconfig or f"{home}/none"}
-        argv = [os.environ["DROVER_HELM"], *arguments, *given]
-        return _run(argv, environment)
+        return _run([program, *arguments, *given], environment)
 
 
 def template(*arguments: str, values: Values) -> Said:
@@ -53,7 +61,7 @@ def template(*arguments: str, values: Values) -> Said:
 
 
 def chart(values: Values) -> Said:
-    if not there("DROVER_CHART"):
+    if not has_chart():
         pytest.skip("DROVER_CHART names no program: run through ./test")
     with tempfile.TemporaryDirectory(prefix="drover-chart-") as home:
         argv = [os.environ["DROVER_CHART"], str(CHART), _file(home, values)]
@@ -81,7 +89,7 @@ RENDERERS: dict[str, Callable[[Values], Said]] = {"helm": by_helm, "chart": char
 
 
 def render(values: Values) -> Said:
-    return RENDERERS["chart" if there("DROVER_CHART") else "helm"](values)
+    return RENDERERS["chart" if has_chart() else "helm"](values)
 
 
 def objects_of(said: Said) -> Objects:
@@ -91,7 +99,7 @@ def objects_of(said: Said) -> Objects:
 
 def install(cluster: RunningLab, values: Values) -> Said:
     """By Helm; where there is none, kinds and then the rest by kubectl, as one would without Helm."""
-    if there("DROVER_HELM"):
+    if helm_program():
         flags = ("--create-namespace", "--timeout", "60s")
         config = str(cluster.home.kubeconfig)
         return helm("install", *RELEASE, *flags, values=values, kubeconfig=config)

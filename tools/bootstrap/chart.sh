@@ -3,7 +3,7 @@
 #
 #   chart   $cache/chart/<hash of tools/chart>/chart
 #
-# A Helm of the machine's own, named in DROVER_HELM, is used besides where there is one; building it here would take
+# A Helm of the machine (or DROVER_HELM) is used besides where there is one; building it here would take
 # five times as long.
 
 chart_program() {
