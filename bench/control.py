@@ -162,7 +162,10 @@ class Run:
     async def _synced(self) -> float:
         """Until the controllers have looked at everything and are at rest."""
         began = time.monotonic()
-        await asyncio.sleep(10.0)
+        while counts.passes(await self._plane.metrics(), "vm") < self._plan.vms:
+            if time.monotonic() - began > SYNC_LIMIT_S:
+                raise SystemExit("the controllers have not looked at every VM")
+            await asyncio.sleep(5.0)
         await self._plane.quiet(SYNC_LIMIT_S)
         return time.monotonic() - began
 

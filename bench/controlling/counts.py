@@ -36,6 +36,11 @@ def buckets(page: str) -> Buckets:
     return found
 
 
+def passes(page: str, controller: str) -> float:
+    """How many a controller has made so far."""
+    return buckets(page).get(("work", controller), {}).get(math.inf, 0.0)
+
+
 def quantile(before: dict[float, float], after: dict[float, float], share: float) -> float:
     """An upper bound of it, from what was counted between: the end of its bucket. 0 when nothing was."""
     grown = {most: after[most] - before.get(most, 0.0) for most in sorted(after)}

@@ -26,6 +26,10 @@ def test_requests_are_counted_by_kind_and_watches_are_not() -> None:
     assert counts.requests(PAGE) == {"POST pods": 4, "PATCH pods/status": 5}
 
 
+def test_passes_are_counted() -> None:
+    assert (counts.passes(PAGE, "vm"), counts.passes(PAGE, "gc")) == (100, 0)
+
+
 def test_a_quantile_is_the_end_of_its_bucket() -> None:
     work = counts.buckets(PAGE)[("work", "vm")]
     assert counts.quantile({}, work, 0.5) == 0.01
