@@ -65,7 +65,8 @@ class TestPod:
         assert toleration("x") in after["spec"]["tolerations"]
 
     async def test_it_is_bound_once(self, rig: Rig) -> None:
-        await rig.admin.create(POD, pod(rig))
+        """Of a scheduler that is not there: the real one might say meanwhile that it fits nowhere."""
+        await rig.admin.create(POD, pod(rig, schedulerName="by-hand"))
         await bind(rig, "pod", "node-a")
         after = await rig.admin.get(POD, "pod", rig.namespace)
         assert after["spec"]["nodeName"] == "node-a"
