@@ -86,7 +86,10 @@ class Player:
 
 def give_way() -> None:
     """Run on idle processors only. Where the kernel shares processors out among sessions, that is said of ours, too."""
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:  # some containers allow no other policy
+        os.nice(19)
     if os.getsid(0) == os.getpid():  # else it is the session of others as well
         with suppress(OSError):
             Path("/proc/self/autogroup").write_text("19")
