@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.look import look
+from tests.support.look import kinds, look
 
 from drover.cli.session import builtin_image
 from drover.lab import lab as labs
@@ -97,7 +98,13 @@ class RunningLab:
 
     def get(self, *what: str) -> Any:
         """An object or a list, named as kubectl's ``get`` would have it; None when there is none."""
-        return look(self.home.kubeconfig, *what)
+        if what[0] in kinds():
+            return look(self.home.kubeconfig, *what)
+        said = self.k("get", *what, "-o", "json")
+        if said.code != 0 and "NotFound" in said.err:
+            return None
+        assert said.code == 0, said.err
+        return json.loads(said.out)
 
     def apply(self, manifest: str) -> None:
         said = self.k("apply", "-f", "-", stdin=manifest)

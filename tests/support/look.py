@@ -34,8 +34,8 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 @functools.cache
-def _kinds() -> dict[str, scheme.Kind]:
-    """By every name of theirs."""
+def kinds() -> dict[str, scheme.Kind]:
+    """Those that drover knows, by every name of theirs."""
     by_plural = {kind.plural: kind for kind in scheme.ALL}
     found = {**by_plural, **{kind.kind.lower(): kind for kind in scheme.ALL}}
     for crd in manifest_files.crds():
@@ -48,7 +48,7 @@ def _kinds() -> dict[str, scheme.Kind]:
 def look(config: Path, *what: str) -> Any:
     """AssertionError when the API does not answer, or refuses."""
     asked = _arguments().parse_args(what)
-    kind = _kinds()[asked.kind]
+    kind = kinds()[asked.kind]
     selectors = {key: getattr(asked, key) for key in ("labelSelector", "fieldSelector")}
     query = urllib.parse.urlencode({key: value for key, value in selectors.items() if value})
     path = kind.path(asked.namespace if kind.namespaced else "", asked.name)
