@@ -12,6 +12,8 @@ import pytest
 from cryptography import x509
 
 from drover.api import manifest_files, names, scheme
+from drover.api.status import Unanswered
+from drover.api.wire import Request, Response
 from drover.base.config_file import BadConfig
 from drover.base.ids import SeededIds
 from drover.base.log import Log
@@ -19,6 +21,7 @@ from drover.base.tasks import TaskScope
 from drover.controllers import authority, serving
 from drover.controllers.serving import CONFIGURATION, SECRET, ServingCertificate
 from drover.runtime.client import Client
+from drover.runtime.transport import Transport
 from drover.sim.api import ApiModel
 from drover.sim.clock import SimClock
 from drover.sim.loop import run
@@ -146,6 +149,32 @@ def test_the_authority_of_migration_streams_stays_whoever_is_first() -> None:
         assert (
             await authority.kept(world.client, world.clock, "drover-migration-ca")
         ).cert == one.cert
+
+    played(story)
+
+
+class AwayAtFirst:
+    """A transport to an API that does not answer its first requests."""
+
+    def __init__(self, inner: Transport, requests: int) -> None:
+        self._inner = inner
+        self._left = requests
+
+    async def send(self, request: Request) -> Response:
+        if self._left:
+            self._left -= 1
+            raise Unanswered("away", sent=False)
+        return await self._inner.send(request)
+
+    def stream(self, request: Request) -> Any:
+        return self._inner.stream(request)
+
+
+def test_a_process_that_starts_before_the_api_waits_for_it() -> None:
+    async def story(world: World) -> None:
+        client = Client(AwayAtFirst(world.api.transport(), 3))
+        await authority.kept(client, world.clock, SECRET)
+        assert world.clock.monotonic() == pytest.approx(3 * authority.AWAY_S)
 
     played(story)
 

@@ -13,7 +13,7 @@ import binascii
 import datetime
 
 from drover.api import names, scheme
-from drover.api.status import AlreadyExists, Conflict, NotFound
+from drover.api.status import AlreadyExists, Conflict, NotFound, Unanswered
 from drover.api.wire import Object
 from drover.base.clock import Clock
 from drover.base.config_file import BadConfig
@@ -22,13 +22,22 @@ from drover.runtime.client import Client
 
 TYPE = "kubernetes.io/tls"
 TRIES = 5
+AWAY_S = 2.0  # between two questions to an API that does not answer
 
 
 async def kept(client: Client, clock: Clock, name: str, *, renew: bool = False) -> pki.Authority:
-    """The authority in the Secret ``name``; ``renew``: a new one before its end.
+    """The authority in the Secret ``name``; ``renew``: a new one before its end. Waits for an API that is away.
 
-    Raises BadConfig for a Secret that holds none, ApiError, Unanswered.
+    Raises BadConfig for a Secret that holds none, ApiError.
     """
+    while True:
+        try:
+            return await _kept(client, clock, name, renew)
+        except Unanswered:
+            await clock.sleep(AWAY_S)
+
+
+async def _kept(client: Client, clock: Clock, name: str, renew: bool) -> pki.Authority:
     for _ in range(TRIES):
         now = datetime.datetime.fromtimestamp(clock.wall(), datetime.UTC)
         try:

@@ -139,17 +139,19 @@ async def serve(config: ControllersConfig) -> None:
         manager = Manager(Client(transport), clock, RealIds(), log, component="drover-controllers")
         make_directories(config)
         rules = wire_all(manager, config, access.server, await migration_ca(manager, config))
-        scope = await stack.enter_async_context(TaskScope("controllers"))
+        own = None
+        files = (config.webhook_cert_file, config.webhook_key_file)
         if config.webhook_service:
             keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drover-")))
             own = ServingCertificate(manager.client, clock, log, config.webhook_service, keys)
             await own.make()
-            server = _webhook(manager, config, (str(own.cert_file), str(own.key_file)), rules)
+            files = (str(own.cert_file), str(own.key_file))
+        scope = await stack.enter_async_context(TaskScope("controllers"))
+        if files[0]:
+            server = _webhook(manager, config, files, rules)
             scope.guard(server.run(), "webhook")
-            scope.guard(own.keep(server.reload), "webhook's certificate")
-        elif config.webhook_cert_file:
-            files = (config.webhook_cert_file, config.webhook_key_file)
-            scope.guard(_webhook(manager, config, files, rules).run(), "webhook")
+            if own is not None:
+                scope.guard(own.keep(server.reload), "webhook's certificate")
         scope.guard(_controllers(manager, config, log), "manager")
         raise await scope.wait_broken()
 
