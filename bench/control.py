@@ -27,7 +27,7 @@ from pathlib import Path
 from tests.support.engine import ADMIN
 
 from bench import common
-from bench.controlling import counts, seeding
+from bench.controlling import caches, counts, seeding
 from bench.controlling.agents import RENEW_S, Agents
 from bench.controlling.load import Load, Outcome, percentile
 from bench.controlling.plane import Cost, Plane
@@ -271,7 +271,13 @@ def main() -> None:
     )
     parser.add_argument("--code", default=str(common.CHECKOUT), metavar="DIR",
                         help="checkout that the controllers are run from; default this one")  # fmt: skip
+    parser.add_argument("--caches", action="store_true",
+                        help="only what the caches of so many VMs take, without a control plane")  # fmt: skip
     given = parser.parse_args()
+    if given.caches:
+        held_mib, each_us = caches.measure(given.vms)
+        print(f"caches of {given.vms} VMs: {held_mib:.0f} MiB, {each_us:.0f} us of CPU an object")
+        return
     rates = tuple(float(rate) for rate in given.rates.split(",") if rate)
     sizes = [(100, 2_000), (1_000, 20_000)] if given.scale else [(given.nodes, given.vms)]
     for nodes, vms_ in sizes:

@@ -53,7 +53,7 @@ def test_percentiles() -> None:
 
 def test_a_clone_has_names_uids_and_references_of_its_own() -> None:
     vm = {"metadata": {"name": "template-vm", "namespace": "default", "uid": "uid-of-the-vm",
-                       "resourceVersion": "7"}, "spec": {"ip": "10.64.0.10"}}  # fmt: skip
+                       "resourceVersion": "7"}, "spec": {"ip": "10.64.0.10", "at": "2026-01-01T00:00:09Z"}}  # fmt: skip
     owner = [{"uid": "uid-of-the-vm"}]
     pod = {"metadata": {"name": "d8v-vm-template-vm-abcde", "namespace": "default",
                         "uid": "uid-of-the-pod", "ownerReferences": owner}}  # fmt: skip
@@ -65,5 +65,7 @@ def test_a_clone_has_names_uids_and_references_of_its_own() -> None:
     assert b"10.64.4.1" in vm_text
     assert b"uid-of" not in vm_text + pod_text
     assert b"resourceVersion" not in vm_text
-    other = dict(made.clone("vm-2", {**given, "template-vm": "vm-2"}))
+    assert b"2026-01-01T00:00:09Z" in vm_text
+    other = dict(made.clone("vm-2", {**given, "template-vm": "vm-2"}, 10.0))
+    assert any(b"2025-12-31T23:59:59Z" in text for text in other.values())
     assert other.keys().isdisjoint({vm_key, pod_key})

@@ -11,7 +11,7 @@ from typing import Any
 
 from drover.api.wire import Object
 
-MOST_PARTS = 20_000
+MOST_PARTS = 8_000  # some 3 MiB: parts that are unique stay alive for as long as they are in it
 _PLAIN = (dict, list, str)
 
 
