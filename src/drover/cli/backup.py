@@ -48,13 +48,18 @@ def backup(session: Session, file: Path, directory: str) -> None:
     """
     now, config = rfc3339(RealClock().wall()), _server(directory)
     if config is None:
-        known = with_api(session, _nodes, _API_S)
+        session.require_running()
+        known = _known(session)
         about = of_lab.save(session.lab, find_engine(os.environ), known, now, file)
     else:
-        server = Session(config.state_dir, session.debug)
+        known = _known(Session(config.state_dir, session.debug))
         tool = Etcd(Path(config.engine), config.plane)
-        about = backups.save(config.plane, tool, with_api(server, _nodes, _API_S), now, file)
+        about = backups.save(config.plane, tool, known, now, file)
     say(f"{file}: {_of(about)}.")
+    if not known:
+        say(
+            "The API did not say which nodes there are: name all of them when you restore (--node)."
+        )
 
 
 @click.command(

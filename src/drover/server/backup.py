@@ -69,7 +69,7 @@ def save(plane: Plane, tool: Etcd, nodes: Sequence[str], now: str, target: Path)
         held = tool.save(snapshot)
         said = About(
             made=now,
-            servers={one.name: one.address for one in tool.members() if one.name},
+            servers=_servers(plane, tool),
             nodes=sorted(nodes),
             revision=int(held["revision"]),
             keys=int(held["totalKey"]),
@@ -90,6 +90,14 @@ def save(plane: Plane, tool: Etcd, nodes: Sequence[str], now: str, target: Path)
         snapshot.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
     return said
+
+
+def _servers(plane: Plane, tool: Etcd) -> dict[str, str]:
+    """Where too few servers are left, none can say: then those of when this one began."""
+    try:
+        return {one.name: one.address for one in tool.members() if one.name}
+    except ControlPlaneError:
+        return dict(plane.peers)
 
 
 @contextlib.contextmanager
