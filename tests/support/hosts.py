@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.lab import CHECKOUT, RunningLab, Said, eventually
 
-from drover.lab import links, processes
+from drover.lab import cgroups, links, processes
 from drover.lab.processes import SWITCH, Program
 
 
@@ -73,6 +73,7 @@ def a_host(lab: RunningLab, name: str, number: int, directory: Path) -> Iterator
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: not Path(f"/proc/{pid}").exists(), 10)
+        assert cgroups.remove(f"drover-{name}") == []
         lab.k("delete", "node", name, "--ignore-not-found")
         lab.k("delete", "lease", name, "-n", "kube-node-lease", "--ignore-not-found")
 

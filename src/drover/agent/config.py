@@ -13,6 +13,9 @@ import msgspec
 
 from drover.api.fencing import PEER_PORT
 
+# Numbers that neither people, nor systemd's ranges, nor those of containers take.
+QEMU_USER = 2_000_000_000
+
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One node's agent."""
@@ -50,6 +53,10 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     watchdog_device: str = "/dev/watchdog0"
     watchdog_timeout_s: int = 8  # of the device; the group's timeout must leave room for twice that
     qemu_nice: int = 10  # a busy guest must starve no renewal
+    qemu_user: int = (
+        QEMU_USER  # the first of the users (numbers) that QEMUs run as; 0: as the agent
+    )
+    cgroup: str = ""  # the control group of this node's VMs; empty: one in that of its service
     renew: bool = (
         False  # its certificates come from the cluster and are renewed there (a host that joined)
     )

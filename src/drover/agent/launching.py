@@ -22,14 +22,16 @@ from drover.agent.ports import (
     Listener,
     MachineSpec,
     MonitorSilent,
+    Share,
 )
 from drover.agent.publisher import Subject
 from drover.agent.view import LeaseState
-from drover.api import firmware, names, scheme, status
+from drover.api import firmware, names, scheme, status, vmpod
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vmm as vmms
 from drover.api.names import LastReason
 from drover.api.wire import Object
+from drover.base import quantity
 from drover.base.tasks import TaskScope
 
 if TYPE_CHECKING:
@@ -69,6 +71,20 @@ async def begin(keeper: Keeper) -> None:
         keeper.log.mark("start.never-was")
 
 
+def share_of(pod: Object, spec: MachineSpec) -> Share:
+    """What the Pod asks for; of one that does not say, what the machine has."""
+    asked = (pod.get("spec") or {}).get("containers", [{}])[0].get("resources") or {}
+    limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
+    cpu, memory = requests.get("cpu"), limits.get("memory") or requests.get("memory")
+    return Share(
+        cpu_milli=quantity.cpu_milli(cpu) if cpu else spec.cores * 1000,
+        cores=spec.cores,
+        memory_bytes=quantity.size_bytes(memory)
+        if memory
+        else spec.memory_bytes + vmpod.overhead_bytes(spec.cores, spec.memory_bytes),
+    )
+
+
 async def _prepare(keeper: Keeper) -> MachineSpec:
     """Tap, DHCP entry and seed of the copy; the spec with its seed."""
     context, pod = keeper.context, keeper.pod
@@ -88,6 +104,11 @@ async def _prepare(keeper: Keeper) -> MachineSpec:
         ) from error
     seed = await context.seeds.write(keeper.copy, spec, _user_data(secret))
     return replace(spec, disks=(*spec.disks, seed))
+
+
+def _share(keeper: Keeper, spec: MachineSpec) -> Share | None:
+    pod = keeper.pod
+    return None if pod is None else share_of(pod, spec)
 
 
 def _user_data(secret: Object) -> bytes:
@@ -114,7 +135,7 @@ async def launch(keeper: Keeper) -> bool:
     try:
         context.journal.put(keeper.copy, "started")
         keeper.log.mark("start.launch")
-        machine = await context.hypervisor.launch(keeper.copy, spec)
+        machine = await context.hypervisor.launch(keeper.copy, spec, None, _share(keeper, spec))
         keeper.took(machine)
         _tell_firmware(keeper, spec.firmware, machine.spec.firmware)
     except HostError as error:
@@ -148,7 +169,9 @@ async def launch_incoming(keeper: Keeper) -> bool:
             scope.spawn(_publish_early(keeper, listener), "tell")
             spec = await _prepare(keeper)
             context.journal.put(keeper.copy, "started")
-            machine = await context.hypervisor.launch(keeper.copy, spec, listener)
+            machine = await context.hypervisor.launch(
+                keeper.copy, spec, listener, _share(keeper, spec)
+            )
         keeper.took(machine)
         _tell_firmware(keeper, spec.firmware, machine.spec.firmware)
         # Only now: an agent that finds its QEMU without this mark knows that it waits for nobody.

@@ -19,6 +19,7 @@ from pathlib import Path
 from drover import __version__
 from drover.agent import servers
 from drover.agent.agent import Agent, Ports
+from drover.agent.cgroups import Groups
 from drover.agent.config import AgentConfig
 from drover.agent.context import Limits
 from drover.agent.journal import DiskJournal, write_synced
@@ -65,8 +66,11 @@ def machine_id(state_dir: Path, ids: Ids) -> str:
     return file.read_text().strip()
 
 
-def facts_of(config: AgentConfig, boot: str, machine: str, probed: bundles.Probed) -> NodeFacts:
+def facts_of(
+    config: AgentConfig, boot: str, machine: str, probed: bundles.Probed, unconfined: str
+) -> NodeFacts:
     return NodeFacts(
+        unconfined=unconfined,
         name=config.node,
         address=config.address,
         kubelet_port=config.kubelet_port,
@@ -108,11 +112,12 @@ async def serve(config: AgentConfig) -> None:
         transport = await access.transport(clock)
         spawner = NodeInitSpawner(config.nodeinit_socket)
         hypervisor = QemuHypervisor(_qemu(config, probed), spawner, scope, log)
+        if unconfined := await hypervisor.open():
+            log.warn("VMs are not confined as they should be", why=unconfined)
         network = bridge_network(config, clock, log)
         await network.open()
         scope.guard(network.keep(), "network")
-        boot = boot_id(os.getppid())
-        pki = Path(config.migration_pki_dir)
+        boot, pki = boot_id(os.getppid()), Path(config.migration_pki_dir)
         ports = Ports(
             client=Client(transport),
             swift=Client(transport, SWIFT_S),
@@ -128,7 +133,7 @@ async def serve(config: AgentConfig) -> None:
         )
         agent = Agent(
             ports,
-            facts_of(config, boot, machine_id(Path(config.state_dir), ids), probed),
+            facts_of(config, boot, machine_id(Path(config.state_dir), ids), probed, unconfined),
             boot,
             config.heartbeat_s,
             config.lease_duration_s,
@@ -139,8 +144,8 @@ async def serve(config: AgentConfig) -> None:
             at = PeerSettings(config.address, config.peer_port, pki)
             scope.guard(PeerServer(at, agent.survival.asked).run(), "peers")
         scope.guard(_kubelet(config, agent, hypervisor, clock, scope).run(), "kubelet")
-        told = servers.Servers(config, ports.client, transport.use, clock, log)
-        scope.guard(told.keep(), "servers")
+        others = servers.Servers(config, ports.client, transport.use, clock, log)
+        scope.guard(others.keep(), "servers")
         if config.renew:
             scope.guard(Renewal(config, ports.client, clock, log).keep(), "renewal")
         scope.guard(agent.run(), "agent")
@@ -159,7 +164,13 @@ def _qemu(config: AgentConfig, probed: bundles.Probed) -> QemuSettings:
         accel=config.accel,
         nice=config.qemu_nice,
         bundles=probed.bundles,
+        user=config.qemu_user,
+        groups=_groups(config),
     )
+
+
+def _groups(config: AgentConfig) -> Groups:
+    return Groups.of_this_process(config.cgroup or f"drover-{config.node}", bool(config.cgroup))
 
 
 def _watchdog(config: AgentConfig, spawner: NodeInitSpawner, clock: RealClock) -> Watchdog | None:

@@ -38,6 +38,7 @@ class NodeFacts:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     info: dict[str, str] = field(default_factory=dict)
+    unconfined: str = ""  # why QEMUs are not confined as they should be
 
 
 class NodeKeeper:
@@ -206,6 +207,15 @@ class NodeKeeper:
                     "message": "the agent renews its Lease and runs VMs",
                     "lastHeartbeatTime": now,
                     "lastTransitionTime": now,
-                }
+                },
+                {
+                    "type": names.SANDBOXED_CONDITION,
+                    "status": "False" if facts.unconfined else "True",
+                    "reason": "CannotConfine" if facts.unconfined else "Confined",
+                    "message": facts.unconfined
+                    or "each VM has a user and control groups of its own",
+                    "lastHeartbeatTime": now,
+                    "lastTransitionTime": now,
+                },
             ],
         }

@@ -2,17 +2,19 @@
 
 It keeps the agent running (again after a back-off), starts QEMUs on request, reaps whatever ends, and tells who waits.
 So a QEMU outlives the agent that asked for it, never the node: every child dies with this process, by the kernel's hand
-when it is killed (PR_SET_PDEATHSIG, and the PID namespace), by its own when it gets SIGTERM.
+when it is killed (PR_SET_PDEATHSIG, and the PID namespace), by its own when it gets SIGTERM. SIGHUP ends the agent
+alone, so that newer code takes its place.
 
 It is the node's *deadline watchdog* too: told that a life of the node may last until an instant, it kills every QEMU
 at that instant unless it was told a later one, and starts none for that life ever after (safety rule 8). A frozen agent
 that thaws finds its guests dead and the door shut; only a new life opens it.
 
 Requests come over a unix socket: one JSON line, one JSON line back, one connection each. Ops: ``spawn`` (copy, argv,
-stdio, nice, life; gives pid or error), ``kill`` and ``wait`` (copy; give status once it is reaped), ``status`` (agent's
-pid, children and their lives, the present life and its end, the lives that are over), ``live`` (life, until: of
-CLOCK_BOOTTIME), ``free`` (life: no deadline any more), ``end`` (life: now), ``arm`` (path, timeout: of a watchdog
-device, which is fed from then on). A status is that of os.waitstatus_to_exitcode; null when no such child is known.
+stdio, nice, life, confine; gives pid or error), ``kill`` and ``wait`` (copy; give status once it is reaped), ``status``
+(agent's pid, children and their lives, the present life and its end, the lives that are over, features), ``live``
+(life, until: of CLOCK_BOOTTIME), ``free`` (life: no deadline any more), ``end`` (life: now), ``arm`` (path, timeout: of
+a watchdog device, which is fed from then on). A status is that of os.waitstatus_to_exitcode; null when no such child is
+known.
 
 A deadline holds only if nothing holds this process up. So its memory is locked and it runs before ordinary processes
 (where the host allows that), it writes no line that would have to wait for a reader, and it looks at the clock that
@@ -39,11 +41,13 @@ import socket
 import sys
 from typing import Any
 
-from drover.agent import kernel
+from drover.agent import confine, kernel
 from drover.agent.deadline import Deadline
 from drover.agent.device import Device, DeviceRefused, Driver, LinuxDriver
 from drover.agent.kernel import log, now_s
 
+# What a first process of another release may lack. An agent asks: this process lives on when agents are upgraded.
+FEATURES = ["confine"]
 _CHILDREN_MAX = 256
 _CLIENTS_MAX = 1024
 _LINE_MAX = 256 * 1024
@@ -80,6 +84,7 @@ class NodeInit:
         self._statuses: dict[str, int] = {}  # of the ended, oldest first
         self._waiters: dict[str, list[_Client]] = {}
         self._clients: list[_Client] = []
+        self._groups: set[str] = set()  # above those that children have joined
         self._selector = selectors.DefaultSelector()
         self._over = False  # a life that the device guarded has ended
         self._term_at: float | None = None  # SIGKILL follows then
@@ -95,7 +100,7 @@ class NodeInit:
         kernel.adopt_orphans()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)
         listener = self._listen()
         self._selector.register(wake_read, selectors.EVENT_READ, "wake")
@@ -114,6 +119,7 @@ class NodeInit:
             self._end_if_due()
             self._device_if_due()
         self._device.close()  # nothing of the node lives
+        confine.leave(self._groups)
         os.unlink(self._path)
         log("node down")
         return 0
@@ -141,6 +147,10 @@ class NodeInit:
             self._term_at = now_s() + _TERM_GRACE_S
             self._restart_at = None
             self._signal_all(signal.SIGTERM)
+        if signal.SIGHUP in numbers and self._term_at is None and self._agent_pid:
+            os.kill(
+                self._agent_pid, signal.SIGTERM
+            )  # newer code is there; it is started anew below
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -271,6 +281,7 @@ class NodeInit:
                     "ended": list(self._deadline.ended),
                     "life": self._deadline.life,
                     "until": self._deadline.until_s,
+                    "features": FEATURES,
                 }
             case "arm":
                 return self._arm(str(request["path"]), int(request["timeout"]))
@@ -335,9 +346,10 @@ class NodeInit:
             return {"error": f"{_CHILDREN_MAX} children run already"}
         self._statuses.pop(copy, None)
         self._lives[copy] = life
-        self._pids[copy] = kernel.fork(
-            list(request["argv"]), request["stdio"], int(request["nice"])
-        )
+        confined = request.get("confine")
+        self._groups |= confine.above((confined or {}).get("cgroups", ()))
+        argv, stdio, nice = list(request["argv"]), request["stdio"], int(request["nice"])
+        self._pids[copy] = kernel.fork(argv, stdio, nice, confined)
         return {"pid": self._pids[copy]}
 
     def _answer(self, client: _Client, answer: dict[str, Any]) -> None:

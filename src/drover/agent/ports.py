@@ -92,6 +92,15 @@ class MachineSpec:
     uefi_vars: str = ""  # the file with the guest's EFI variables; empty: it boots by BIOS
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a copy may take of its node: CPU by weight when others want it, memory at most; as its Pod asks for it."""
+
+    cpu_milli: int
+    cores: int
+    memory_bytes: int
+
+
 class RunState(enum.StrEnum):
     """QEMU's own run states, as far as drover tells them apart."""
 
@@ -268,10 +277,14 @@ class Hypervisor(Protocol):
         ...
 
     async def launch(
-        self, copy: str, spec: MachineSpec, incoming: Listener | None = None
+        self,
+        copy: str,
+        spec: MachineSpec,
+        incoming: Listener | None = None,
+        share: Share | None = None,
     ) -> Machine:
-        """Start QEMU stopped (``-S``). With ``incoming`` it waits for a copy. Raises
-        HypervisorError, ImageLocked. The caller lets it run with ``cont``. When it raises, no
+        """Start QEMU stopped (``-S``), held to ``share`` where the host can. With ``incoming`` it waits for a copy.
+        Raises HypervisorError, ImageLocked. The caller lets it run with ``cont``. When it raises, no
         process is left, except with MonitorSilent; HostError: none was made. Idempotent per copy
         only through ``adopt``.
         """

@@ -36,6 +36,8 @@ Environment=PYTHONPATH={source}
 ExecStart={python} -m drover.agent.nodeinit {socket} {python} -m drover.agent.main --config {file}
 RuntimeDirectory={runtime}
 StateDirectory={state}
+# Newer code of the agent: VMs go on. The first process is renewed by a restart, on a drained node.
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=2
 KillMode=control-group

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,14 +21,22 @@ _CALL_LIMIT_S = 5.0
 _REAP_LIMIT_S = 10.0
 _ANSWER_MAX = 256 * 1024
 
+Confined = Mapping[str, Any] | None
+
 
 class Spawner(Protocol):
     """Starts, lists, awaits and ends the processes of copies."""
 
-    async def spawn(self, copy: str, argv: list[str], stdio: Path, nice: int = 0) -> int:
-        """Start a process for ``copy`` and return its pid. Raises HypervisorError when one lives or
-        it is refused.
+    async def spawn(
+        self, copy: str, argv: list[str], stdio: Path, nice: int = 0, confined: Confined = None
+    ) -> int:
+        """Start a process for ``copy`` and return its pid; ``confined``: see ``confine``. Raises HypervisorError when
+        one lives or it is refused.
         """
+        ...
+
+    async def confines(self) -> bool:
+        """Whether it can: the node's first process may be of an earlier release."""
         ...
 
     async def children(self) -> dict[str, int]:
@@ -54,10 +63,18 @@ class NodeInitSpawner:
         self._path = path
         self.life = life
 
-    async def spawn(self, copy: str, argv: list[str], stdio: Path, nice: int = 0) -> int:
-        request = {"op": "spawn", "copy": copy, "argv": argv, "stdio": str(stdio), "nice": nice}
-        request["life"] = self.life
+    async def spawn(
+        self, copy: str, argv: list[str], stdio: Path, nice: int = 0, confined: Confined = None
+    ) -> int:
+        request: dict[str, Any] = {"op": "spawn", "copy": copy, "argv": argv, "stdio": str(stdio)}
+        request |= {"nice": nice, "life": self.life}
+        if confined is not None:
+            request["confine"] = dict(confined)
         return int((await self._call(request, _CALL_LIMIT_S))["pid"])
+
+    async def confines(self) -> bool:
+        answer = await self._call({"op": "status"}, _CALL_LIMIT_S)
+        return "confine" in answer.get("features", ())
 
     async def children(self) -> dict[str, int]:
         answer = await self._call({"op": "status"}, _CALL_LIMIT_S)

@@ -53,18 +53,23 @@ def encode(machine: Mapping[str, Any]) -> str:
 
 
 def decode(text: str) -> dict[str, Any]:
-    """The fields again. Raises BadMachine."""
+    """The fields again, without those that only a later release knows. Raises BadMachine."""
     try:
         machine = json.loads(text)
     except ValueError as error:
         raise BadMachine(f"no JSON: {error}") from error
     if not isinstance(machine, dict):
         raise BadMachine("no JSON object")
-    machine = {**LATER, **machine}
+    machine = _known({**LATER, **machine}, FIELDS)
     _check(machine, FIELDS, "machine")
+    machine["disks"] = [_known(disk, DISK_FIELDS) for disk in machine["disks"]]
     for disk in machine["disks"]:
         _check(disk, DISK_FIELDS, "disk")
     return machine
+
+
+def _known(said: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if name in fields}
 
 
 def _check(value: Mapping[str, Any], fields: tuple[str, ...], what: str) -> None:

@@ -58,6 +58,7 @@ CONFIRMED_ANNOTATION = "drover.dev/confirmed-off"
 FIRMWARE_ANNOTATION = "drover.dev/firmware"
 # On Nodes, by their agent: which watchdog guards its VMs (deadline, device, none), and why it cannot.
 WATCHDOG_ANNOTATION = "drover.dev/watchdog"
+SANDBOXED_CONDITION = "Sandboxed"  # of a Node: whether its QEMUs are confined as they should be
 WATCHDOG_TROUBLE_ANNOTATION = "drover.dev/watchdog-trouble"
 FIRMWARE_NOT_OFFERED = "FirmwareNotOffered"  # reason of an Event of a VM Pod
 STOP_ANNOTATION = "drover.dev/stop"  # on VM Pods, by the vm controller: "graceful" or "force"

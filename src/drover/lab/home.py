@@ -101,6 +101,11 @@ class Home:
         return self.run / "manifests-applied"
 
     @property
+    def bundles(self) -> Path:
+        """A link to each directory with a further QEMU; nodes mount them."""
+        return self.run / "qemus"
+
+    @property
     def code(self) -> Path:
         """Which code runs."""
         return self.run / "code.json"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from drover.lab import code, links, processes
+from drover.lab import cgroups, code, links, processes
 from drover.lab.errors import LabDown, LabError
 from drover.lab.home import Home, Settings, claim_index, release_index
 from drover.lab.processes import CONTROL_PLANE, SWITCH
@@ -213,6 +213,7 @@ class Lab:
             progress(node, "stopped")
         processes.kill_part(self.lab_id, SWITCH)
         links.remove_machine_link(self.lab_id)
+        cgroups.sweep(self.lab_id)
         self.home.manifests_applied.unlink(missing_ok=True)
         return bool(parts)
 

@@ -20,7 +20,7 @@ import sys
 from typing import Any, NoReturn
 
 _CLONE = {"mnt": 0x00020000, "uts": 0x04000000, "pid": 0x20000000, "net": 0x40000000}
-_MS_REC, _MS_SLAVE = 0x4000, 0x80000
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
 _MACHINE_NETNS_FD = 9  # the network namespace outside, for children that must work there
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,6 +48,9 @@ def _furnish(spec: dict[str, Any]) -> None:
             _mount("tmpfs", path, "tmpfs", 0, "mode=755,size=64m")
         for path in spec.get("directories", ()):
             os.makedirs(path, 0o700, exist_ok=True)
+        for path, seen in spec.get("binds", ()):
+            os.makedirs(seen, 0o755, exist_ok=True)
+            _mount(path, seen, "none", _MS_BIND)
     if spec.get("hostname"):
         socket.sethostname(spec["hostname"])
 

@@ -24,6 +24,7 @@ from drover.lab.errors import LabError
 
 MARK = "DROVER_LAB_PART"
 NODE_RUN = "/run/drover"  # in a node's own /run
+NODE_QEMUS = "/run/qemus"  # there, too: further QEMUs, where every user of the node finds them
 SWITCH = "switch"
 CONTROLLERS_MODULE = "drover.controllers.main"
 AGENT_MODULE = "drover.agent.main"
@@ -31,12 +32,14 @@ CONTROL_PLANE = "control-plane"
 _LAUNCH = Path(__file__).with_name("launch.py")
 _GONE_LIMIT_S = 10.0
 _GUEST = re.compile(r"guest=([^,]+),")
-_MONITOR = re.compile(rf"socket,id=mon0,path={NODE_RUN}/copies/([^/,]+)/")
+# Of a QEMU that opens its files by name, or that is handed them.
+_COPY = re.compile(rf"(?:socket,id=mon0,path=|fd=.*,opaque=append:){NODE_RUN}/copies/([^/,]+)/")
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to start. ``tmpfs`` are mounted and ``directories`` made in its own mount namespace."""
+    """What to start. ``tmpfs`` are mounted, ``directories`` made and ``binds`` (what, where) seen in its own mount
+    namespace."""
 
     part: str
     argv: tuple[str, ...]
@@ -45,6 +48,7 @@ class Program:
     hostname: str = ""
     tmpfs: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
+    binds: tuple[tuple[str, str], ...] = ()
     machine_netns: bool = False
     autogroup_nice: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +65,7 @@ def launch(lab: str, program: Program) -> Iterator[int]:
         "hostname": program.hostname,
         "tmpfs": program.tmpfs,
         "directories": program.directories,
+        "binds": program.binds,
         "machine_netns": program.machine_netns,
         "autogroup_nice": program.autogroup_nice,
         "log": str(program.log),
@@ -157,7 +162,7 @@ def machines(lab: str) -> list[MachineProcess]:
     for part, pids in find(lab).items():
         for pid in pids:
             command = command_line(pid)
-            vm, copy = _after(command, _GUEST), _after(command, _MONITOR)
+            vm, copy = _after(command, _GUEST), _after(command, _COPY)
             if vm and copy:
                 result.append(MachineProcess(part, vm, copy, pid))
     return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from drover.agent.config import AgentConfig
 from drover.api import names
 from drover.base import config_file
 from drover.controllers.config import ControllersConfig
-from drover.lab import credentials, links, processes
+from drover.lab import cgroups, credentials, links, processes
 from drover.lab.code import SOURCE
 from drover.lab.home import Home, Settings
 from drover.lab.processes import CONTROL_PLANE, SWITCH, Program
@@ -46,6 +47,7 @@ def write_files(home: Home, settings: Settings, options: UpOptions, now: datetim
     for number, node in enumerate(settings.node_names, start=1):
         (home.node(node) / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
         config_file.save(home.node(node) / "agent.json", _agent(home, settings, number, options))
+    _point_to_bundles(home, options.more_qemus)
     if options.image is not None:
         _place_image(options.image, builtin_image(home))
 
@@ -102,11 +104,30 @@ def _agent(home: Home, settings: Settings, number: int, options: UpOptions) -> A
         vm_gateway=topology.vm_gateway,
         accel=options.accel,
         qemu=options.qemu,
-        more_qemus=list(options.more_qemus),
+        more_qemus=[inside for _, inside in _bundles(options.more_qemus)],
+        cgroup=cgroups.of_node(home.lab_id, node),
         bridge=links.BRIDGE,
         uplink=links.UPLINK,
         labels={names.NODE_GROUP_LABEL: NODE_GROUP},
     )
+
+
+def _bundles(qemus: Iterable[str]) -> list[tuple[Path, str]]:
+    """Where each further QEMU is, and where its node finds it: nobody else reads root's caches, and QEMU is not root. A
+    bundle's files are beside its QEMU."""
+    found = [Path(qemu).resolve() for qemu in qemus]
+    return [
+        (qemu.parent, f"{processes.NODE_QEMUS}/{number}/{qemu.name}")
+        for number, qemu in enumerate(found)
+    ]
+
+
+def _point_to_bundles(home: Home, qemus: Iterable[str]) -> None:
+    """For nodes that are switched on later, too: a link to each bundle, by its number."""
+    shutil.rmtree(home.bundles, ignore_errors=True)
+    home.bundles.mkdir()
+    for directory, inside in _bundles(qemus):
+        (home.bundles / Path(inside).parent.name).symlink_to(directory)
 
 
 def start_parts(home: Home, settings: Settings, progress: Progress) -> None:
@@ -175,6 +196,10 @@ def start_node(home: Home, settings: Settings, number: int, switch: int) -> None
         hostname=node,
         tmpfs=("/run",),
         directories=(config.run_dir,),
+        binds=tuple(
+            (str(link.resolve()), f"{processes.NODE_QEMUS}/{link.name}")
+            for link in sorted(home.bundles.iterdir())
+        ),
         env=_python_path(),
     )
     with processes.launch(home.lab_id, program) as pid:

@@ -32,6 +32,7 @@ from drover.agent.ports import (
     MigrationState,
     MonitorSilent,
     RunState,
+    Share,
 )
 from drover.base.checks import require
 from drover.sim.ledger import ImageLocks, WriterLedger
@@ -159,7 +160,11 @@ class ModelHypervisor:
             del self._site.doors[(listener.address, listener.port)]
 
     async def launch(
-        self, copy: str, spec: MachineSpec, incoming: Listener | None = None
+        self,
+        copy: str,
+        spec: MachineSpec,
+        incoming: Listener | None = None,
+        share: Share | None = None,
     ) -> Machine:
         site = self._site
         if copy in site.qemus and site.qemus[copy].alive:

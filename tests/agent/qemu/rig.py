@@ -26,6 +26,7 @@ from tests.agent.qemu.certificates import Certificates
 from tests.agent.qemu.proxy import Proxy
 from tests.support import nodeinit
 
+from drover.agent.config import QEMU_USER
 from drover.agent.ports import Disk, Listener, MachineSpec
 from drover.agent.qemu.hypervisor import QemuHypervisor
 from drover.agent.qemu.settings import QemuSettings, isolated_netdev
@@ -60,7 +61,7 @@ async def until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT
 class QemuNode:
     """One node: its nodeinit, its hypervisor."""
 
-    def __init__(self, name: str, root: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, name: str, root: Path, process: subprocess.Popen[bytes], user: int) -> None:
         self.name = name
         self.root = root
         self.process = process
@@ -72,6 +73,7 @@ class QemuNode:
             address="127.0.0.1",
             netdev=isolated_netdev,
             nice=0,  # the tests of a busy machine have limits of their own
+            user=user,
         )
         self._tasks = TaskScope(name)
         self.hypervisor = self._make()
@@ -84,6 +86,7 @@ class QemuNode:
         await self._tasks.aclose()
         self._tasks = TaskScope(self.name)
         self.hypervisor = self._make()
+        await self.hypervisor.open()
 
     async def aclose(self) -> None:
         await self._tasks.aclose()
@@ -181,6 +184,7 @@ class QemuRig:
 async def qemu_rig(count: int = 2) -> AsyncIterator[QemuRig]:
     """Start nodes; end everything."""
     base = Path(tempfile.mkdtemp(prefix="drv", dir="/tmp"))  # short: sockets have 107 characters
+    base.chmod(0o711)  # QEMUs have users of their own
     certificates = Certificates("migration")
     nodes: list[QemuNode] = []
     async with TaskScope("rig") as scope:
@@ -190,9 +194,12 @@ async def qemu_rig(count: int = 2) -> AsyncIterator[QemuRig]:
                 certificates.write(root / "tls", f"node-{number}")
                 command = [*nodeinit.COMMAND, str(root / "init")]
                 process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-                nodes.append(QemuNode(f"node-{number}", root, process))
+                user = QEMU_USER + 1000 * number if os.geteuid() == 0 else 0
+                nodes.append(QemuNode(f"node-{number}", root, process, user))
             for node in nodes:
                 await until((node.root / "init").exists, "nodeinit listens")
+                trouble = await node.hypervisor.open()
+                assert not user or not trouble, trouble
             disk = base / "disk.raw"
             guest.write_disk(disk)
             yield QemuRig(tuple(nodes), disk, scope)

@@ -25,6 +25,8 @@ from typing import Any
 
 from drover.agent.ports import Disk, HypervisorError, MachineSpec
 from drover.agent.qemu.files import CopyFiles
+from drover.agent.qemu.handing import ByName, Handing
+from drover.agent.qemu.handing import doubled as _comma
 from drover.agent.qemu.settings import QemuSettings, Uefi
 
 _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[a-z0-9._-]+(=(on|off))?)*")
@@ -34,6 +36,8 @@ _LAST_DISK_ADDR = 0x1E  # 0x1f is the chipset's
 _RAM_STEP_BYTES = 8192  # QEMU rounds up to it
 _DIRTY_SHORTCUT_BYTES = 64 * 4096  # one word of its dirty bitmap
 _VGA_MEMORY_MIB = 8  # 1920x1080; it is copied in a move, too
+# Of translated code. It must fit into what a Pod asks for beside the guest's memory; QEMU's own choice is 1024.
+_TCG_BUFFER_MIB = 128
 _SERIAL_MAX = 20  # of virtio-blk
 _GUEST_AGENT_PORT = "org.qemu.guest_agent.0"
 
@@ -41,11 +45,17 @@ Device = dict[str, Any]
 
 
 def build(
-    copy: str, spec: MachineSpec, files: CopyFiles, settings: QemuSettings, incoming: bool
+    copy: str,
+    spec: MachineSpec,
+    files: CopyFiles,
+    settings: QemuSettings,
+    incoming: bool,
+    handing: Handing | None = None,
 ) -> list[str]:
     """The argument vector. Raises HypervisorError for a spec that QEMU could not or must not be
     given.
     """
+    handing = handing or ByName()
     _check(spec)
     bundle = settings.bundles.get(spec.firmware)
     if bundle is None:
@@ -53,12 +63,13 @@ def build(
     argv = [bundle.binary, "-name", f"guest={_comma(spec.vm)},debug-threads=on"]
     argv += ["-L", bundle.rom_dir] if bundle.rom_dir else []
     argv += _platform(spec, settings)
-    argv += _flash(spec, settings.uefi) if spec.uefi_vars else []
-    argv += _channels(files)
+    argv += _flash(spec, settings.uefi, handing) if spec.uefi_vars else []
+    argv += _channels(files, handing)
     argv += _display(files) if spec.display else []
-    argv += _devices(copy, spec, settings)
+    argv += _devices(spec, handing.netdev(settings.netdev(copy)))
     for index, disk in enumerate(spec.disks):
-        argv += _disk(index, disk, settings)
+        argv += _disk(index, disk, handing.disk(disk.path, disk.read_only), settings)
+    argv += handing.words()
     argv += ["-incoming", "defer"] if incoming else []
     return argv
 
@@ -73,7 +84,8 @@ def _check(spec: MachineSpec) -> None:
 
 
 def _platform(spec: MachineSpec, settings: QemuSettings) -> list[str]:
-    accel = "tcg,thread=multi" if settings.accel == "tcg" else settings.accel
+    tcg = f"tcg,thread=multi,tb-size={_TCG_BUFFER_MIB}"
+    accel = tcg if settings.accel == "tcg" else settings.accel
     identity = f"type=1,manufacturer=drover,product=VirtualMachine,serial={_comma(spec.vm_uid)}"
     machine = f"{spec.machine_type},graphics=off,vmport=off,dump-guest-core=off"
     machine += ",pflash0=uefi-code,pflash1=uefi-vars" if spec.uefi_vars else ""
@@ -104,30 +116,36 @@ def _ram_bytes(spec: MachineSpec, settings: QemuSettings) -> int:
     return whole - _RAM_STEP_BYTES if shortcut else whole
 
 
-def _flash(spec: MachineSpec, uefi: Uefi) -> list[str]:
+def _flash(spec: MachineSpec, uefi: Uefi, handing: Handing) -> list[str]:
     argv = []
     for name, path, fixed in (
         ("uefi-code", str(uefi.code), True),
         ("uefi-vars", spec.uefi_vars, False),
     ):
-        file: Device = {"driver": "file", "filename": path, "locking": "on", "read-only": fixed}
+        file: Device = {"driver": "file", "filename": handing.disk(path, fixed), "locking": "on"}
+        file["read-only"] = fixed
         node: Device = {"driver": "raw", "node-name": name, "file": file, "read-only": fixed}
         argv += ["-blockdev", json.dumps(node)]
     return argv
 
 
-def _channels(files: CopyFiles) -> list[str]:
+def _channels(files: CopyFiles, handing: Handing) -> list[str]:
     """Two monitors, the serial line with its log, the guest agent's socket."""
     argv = []
     # What the guest's end was is told once, by an event. QEMU keeps it in a file, for an agent that was away.
-    events = f",logfile={_comma(str(files.events))},logappend=on"
+    events = f",logfile={handing.log(files.events)},logappend=on"
     for name, path, log in (("mon0", files.monitor, ""), ("mon1", files.rescue, events)):
-        argv += ["-chardev", f"socket,id={name},path={_comma(str(path))},server=on,wait=off{log}"]
-        argv += ["-mon", f"chardev={name},mode=control"]
-    console = f"path={_comma(str(files.console))},server=on,wait=off"
-    log = f"logfile={_comma(str(files.serial_log))},logappend=on"
+        where = f"{handing.socket(path)},server=on,wait=off"
+        argv += [
+            "-chardev",
+            f"socket,id={name},{where}{log}",
+            "-mon",
+            f"chardev={name},mode=control",
+        ]
+    console = f"{handing.socket(files.console)},server=on,wait=off"
+    log = f"logfile={handing.log(files.serial_log)},logappend=on"
     argv += ["-chardev", f"socket,id=tty0,{console},{log}", "-serial", "chardev:tty0"]
-    argv += ["-chardev", f"socket,id=qga0,path={_comma(str(files.agent))},server=on,wait=off"]
+    argv += ["-chardev", f"socket,id=qga0,{handing.socket(files.agent)},server=on,wait=off"]
     return argv
 
 
@@ -138,7 +156,7 @@ def _display(files: CopyFiles) -> list[str]:
     return ["-device", device, "-vnc", f"unix:{_comma(str(files.vnc))},share=force-shared"]
 
 
-def _devices(copy: str, spec: MachineSpec, settings: QemuSettings) -> list[str]:
+def _devices(spec: MachineSpec, wire: Device) -> list[str]:
     net: Device = {"driver": "virtio-net-pci", "id": "net0", "netdev": "wire0", "mac": spec.mac}
     agent: Device = {"driver": "virtserialport", "bus": "serial0.0", "chardev": "qga0", "nr": 1}
     devices = [
@@ -148,7 +166,7 @@ def _devices(copy: str, spec: MachineSpec, settings: QemuSettings) -> list[str]:
         {**agent, "id": "qga", "name": _GUEST_AGENT_PORT},
         {"driver": "pvpanic-pci", "id": "panic0", "bus": "pcie.0", "addr": "0x05"},
     ]
-    argv = ["-netdev", json.dumps({**settings.netdev(copy), "id": "wire0"})]
+    argv = ["-netdev", json.dumps({**wire, "id": "wire0"})]
     for qom in (
         {"qom-type": "rng-builtin", "id": "entropy0"},
         {"qom-type": "iothread", "id": "io0"},
@@ -159,8 +177,8 @@ def _devices(copy: str, spec: MachineSpec, settings: QemuSettings) -> list[str]:
     return argv
 
 
-def _disk(index: int, disk: Disk, settings: QemuSettings) -> list[str]:
-    file: Device = {"driver": "file", "filename": disk.path, "locking": "on"}
+def _disk(index: int, disk: Disk, at: str, settings: QemuSettings) -> list[str]:
+    file: Device = {"driver": "file", "filename": at, "locking": "on"}
     file["cache"] = {"direct": settings.direct_io}
     node: Device = {"driver": disk.format, "node-name": f"disk{index}", "file": file}
     node |= {"read-only": disk.read_only, "discard": "unmap"}
@@ -188,7 +206,3 @@ def disk_serial(name: str) -> str:
         if len(name) <= _SERIAL_MAX
         else hashlib.sha256(name.encode()).hexdigest()[:_SERIAL_MAX]
     )
-
-
-def _comma(text: str) -> str:
-    return text.replace(",", ",,")

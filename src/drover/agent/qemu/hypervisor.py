@@ -12,13 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from dataclasses import replace
 
-from drover.agent.ports import HostError, HypervisorError, Listener, Machine, MachineSpec
+from drover.agent.ports import (
+    HostError,
+    HypervisorError,
+    Listener,
+    Machine,
+    MachineSpec,
+    Share,
+)
 from drover.agent.qemu import bundles, commandline, uefi
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.machine import QemuMachine
+from drover.agent.qemu.sandbox import Sandbox
 from drover.agent.qemu.settings import QemuSettings
 from drover.agent.qemu.tls import ensure_dh_parameters
 from drover.agent.spawner import Spawner
@@ -43,6 +52,7 @@ class QemuHypervisor:
         self._log = log
         self._machines: dict[str, QemuMachine] = {}
         self._listeners: dict[int, socket.socket] = {}
+        self._sandbox = Sandbox(settings, spawner)
         ensure_dh_parameters(settings.tls_dir)
 
     def files(self, copy: str) -> CopyFiles:
@@ -73,18 +83,33 @@ class QemuHypervisor:
         if sock is not None:
             sock.close()
 
+    async def open(self) -> str:
+        """Find out how QEMUs can be confined here: once, before the first start. What cannot be, for people."""
+        groups = self._settings.groups
+        if groups is not None:
+            living = await self._spawner.children()
+            groups.open((os.getppid(), os.getpid(), *living.values()))
+            groups.sweep(living)
+        await self._sandbox.open()
+        return self._sandbox.trouble
+
     async def launch(
-        self, copy: str, spec: MachineSpec, incoming: Listener | None = None
+        self,
+        copy: str,
+        spec: MachineSpec,
+        incoming: Listener | None = None,
+        share: Share | None = None,
     ) -> Machine:
         if incoming is not None and incoming.port not in self._listeners:
             raise HypervisorError(f"the listener on port {incoming.port} is closed")
         try:
-            machine = await self._start(copy, spec, incoming is not None)
+            machine = await self._start(copy, spec, incoming is not None, share)
             try:
                 await machine.started()
+                self.files(copy).seal()
                 if incoming is not None:
                     await machine.expect(incoming.peer)
-            except HypervisorError:
+            except (HypervisorError, HostError):
                 await machine.kill()
                 raise
         except (HypervisorError, HostError):
@@ -123,7 +148,9 @@ class QemuHypervisor:
                     return connection
         return None
 
-    async def _start(self, copy: str, spec: MachineSpec, incoming: bool) -> QemuMachine:
+    async def _start(
+        self, copy: str, spec: MachineSpec, incoming: bool, share: Share | None
+    ) -> QemuMachine:
         if copy in await self._spawner.children():
             raise HypervisorError(f"{copy} runs already")
         choice = bundles.choose(self._settings.bundles, spec)
@@ -131,10 +158,13 @@ class QemuHypervisor:
             self._log.warn("not on the firmware that was wished for", vm=spec.vm, why=choice.why)
         spec = replace(spec, firmware=choice.bundle.version)  # from here on what it is, not a wish
         files = self.files(copy)
-        argv = commandline.build(copy, spec, files, self._settings, incoming)
+        handing = self._sandbox.handing()
+        argv = commandline.build(copy, spec, files, self._settings, incoming, handing)
+        user = self._sandbox.user()
         uefi.prepare(spec, self._settings.uefi, incoming)
-        files.make(spec)
-        pid = await self._spawner.spawn(copy, argv, files.qemu_log, self._settings.nice)
+        files.make(spec, user)
+        confined = self._sandbox.confinement(copy, user, handing, share)
+        pid = await self._spawner.spawn(copy, argv, files.qemu_log, self._settings.nice, confined)
         self._log.info("QEMU started", vm=spec.vm, copy=copy, pid=pid, incoming=incoming)
         return self._open(copy, spec)
 
@@ -168,3 +198,5 @@ class QemuHypervisor:
         machine = self._machines.pop(copy, None)
         require(machine is None or not machine.alive, f"{copy} lives and cannot be forgotten")
         self.files(copy).remove()
+        if self._settings.groups is not None:
+            self._settings.groups.remove(copy)

@@ -15,6 +15,7 @@ from typing import Any
 
 from drover.agent import logfiles
 from drover.agent.ports import (
+    HostError,
     HypervisorError,
     MachineEvent,
     MachineGone,
@@ -137,6 +138,8 @@ class QemuMachine:
     def _on_session(self) -> None:
         self._sessions += 1
         self._talks.set()
+        with contextlib.suppress(HostError):  # the next session tries again
+            self._files.seal()  # it answers, so it has made what it had to make
         if self._sessions > 1:
             self._emit(MachineEvent("RECONNECTED"))
 
@@ -235,9 +238,9 @@ class QemuMachine:
         started.
         """
         name = f"tls-{endpoint}"
-        directory = str(self._settings.tls_dir)
-        creds = {"qom-type": "tls-creds-x509", "id": name, "dir": directory, "endpoint": endpoint}
-        await self._add_object({**creds, "verify-peer": True})
+        creds = {"qom-type": "tls-creds-x509", "id": name, "endpoint": endpoint}
+        with self._files.lent(self._settings.tls_dir) as directory:
+            await self._add_object({**creds, "dir": str(directory), "verify-peer": True})
         await self._ask("migrate-set-parameters", {"tls-creds": name, **parameters})
 
     async def _add_object(self, definition: Mapping[str, object]) -> None:

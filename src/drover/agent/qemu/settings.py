@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drover.agent.cgroups import Groups
 from drover.agent.ports import tap_name
 
 
@@ -58,3 +59,5 @@ class QemuSettings:
     bundles: Mapping[str, Bundle] = field(default_factory=lambda: {"": Bundle()})
     netdev: Callable[[str], dict[str, object]] = tap_netdev
     uefi: Uefi = DEBIAN_UEFI
+    user: int = 0  # the first of the users that QEMUs run as; 0: the agent's own
+    groups: Groups | None = None
