@@ -82,7 +82,7 @@ def test_a_watch_that_begins_with_a_list_marks_its_end(
         lines(
             api, DISKS, accept,
             watch="true", sendInitialEvents="true", resourceVersionMatch="NotOlderThan",
-            allowWatchBookmarks="true", labelSelector="read=yes", timeoutSeconds="2",
+            allowWatchBookmarks="true", labelSelector="read=yes", timeoutSeconds="1",
         )
     )  # fmt: skip
     kinds = [event["type"] for event in events]
