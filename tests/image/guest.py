@@ -28,7 +28,14 @@ def make_seed(path: Path, meta_data: str, user_data: str) -> None:
 class Guest:
     """A machine with the given disks; a context manager that leaves no process behind."""
 
-    def __init__(self, home: Path, disk: Path, seed: Path | None = None, memory: int = 128) -> None:
+    def __init__(
+        self,
+        home: Path,
+        disk: Path,
+        seed: Path | None = None,
+        memory: int = 128,
+        screen: bool = False,
+    ) -> None:
         self._home = home
         self._raw = b""
         drives = ["-blockdev", f"driver=qcow2,node-name=d0,file.driver=file,file.filename={disk}"]
@@ -54,6 +61,7 @@ class Guest:
             *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
             *("-device", "pvpanic-pci", "-action", "reboot=shutdown", *drives),
         ]
+        command += ["-device", "VGA"] if screen else []
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
 
@@ -106,8 +114,15 @@ class Guest:
                 replies.append(reply)
             return replies
 
-    def qmp(self, command: str) -> dict[str, Any]:
-        return self._call("qmp", {"execute": "qmp_capabilities"}, {"execute": command})[1]
+    def qmp(self, command: str, **arguments: Any) -> dict[str, Any]:
+        request = {"execute": command, "arguments": arguments}
+        return self._call("qmp", {"execute": "qmp_capabilities"}, request)[1]
+
+    def type(self, keys: list[str]) -> None:
+        """On the keyboard, as a viewer of the screen does."""
+        for key in keys:
+            self.qmp("send-key", keys=[{"type": "qcode", "data": key}])
+            time.sleep(0.15)  # a key is held for 0.1 s
 
     def agent(self, command: str) -> dict[str, Any]:
         return self._call("agent", {"execute": command})[0]

@@ -74,6 +74,15 @@ runcmd:
 """
 
 
+def test_the_screen_has_a_shell(tmp_path: Path, disk: Path) -> None:
+    """What a VNC viewer shows, read from the guest's own copy of its screen."""
+    with Guest(tmp_path, disk, screen=True) as guest:
+        guest.wait_for("GUEST READY")
+        guest.type(["i", "d", "ret"])
+        shown = "until grep -q 'uid=0(root)' /dev/vcs1; do sleep 0.2; done; fold -w 80 /dev/vcs1"
+        assert ":/# id" in guest.shell(shown)
+
+
 def test_cloud_config(tmp_path: Path, disk: Path) -> None:
     make_seed(tmp_path / "seed.img", META.format(id="cc"), CLOUD_CONFIG)
     with Guest(tmp_path, disk, tmp_path / "seed.img") as guest:

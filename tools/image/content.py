@@ -13,6 +13,8 @@ import subprocess
 from pathlib import Path
 
 KERNEL = "linux-image-cloud-amd64"  # the release's own; it depends on the versioned package
+EFI_PACKAGE = "systemd-boot-efi"
+EFI_LOADER = "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 ROOTS = ("busybox-static", "qemu-guest-agent", "dropbear-bin")
 BINARIES = ("qemu-ga", "dropbear", "dropbearkey", "dbclient")
 NOT_IN_GUEST = re.compile(r"^(dpkg|perl.*|gcc-.*|init-system-helpers|usrmerge|usr-is-merged|tar)$")
@@ -42,7 +44,7 @@ def resolve() -> tuple[list[str], str]:
     flags = ["--recurse", *(f"--no-{kind}" for kind in refuse)]
     listed = _output("apt-cache", "depends", *flags, *ROOTS)
     names = {line for line in listed.splitlines() if re.match(r"[a-z0-9]", line)}
-    return [kernel, *sorted(n for n in names if not NOT_IN_GUEST.match(n))], kernel
+    return [kernel, EFI_PACKAGE, *sorted(n for n in names if not NOT_IN_GUEST.match(n))], kernel
 
 
 def _debs_of(debs: Path, package: str) -> list[Path]:
