@@ -19,7 +19,8 @@ ENGINE_TEST_S = 180  # whoever comes first waits for its start
 LAB_TEST_S = 300
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _leave_out(config, items, "guests")
     for item in items:
         if item.get_closest_marker("timeout"):
             continue
@@ -27,6 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.timeout(limit_s))
                 break
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], marker: str) -> None:
+    """Tests of minutes that nobody asked for by their marker."""
+    if marker in config.option.markexpr:
+        return
+    left = [item for item in items if item.get_closest_marker(marker)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest_asyncio.fixture

@@ -23,6 +23,8 @@ SHELL = [
     "tools/bootstrap/chart.sh",
     "engine/versions/build",
     "tools/bootstrap/clients.sh",
+    "tools/bootstrap/guest.sh",
+    *("tools/debian/image", "tools/debian/prepare", "tools/debian/customize"),
     *(
         "tools/bootstrap/uninstall.sh",
         "tools/bootstrap/kube-from-assets",
@@ -80,5 +82,13 @@ def test_shell_pieces_parse(name: str) -> None:
 
 
 def test_the_entrances_may_be_run() -> None:
-    for name in ("drover", "test", ".ci/run", "engine/build", "tools/image/build"):
+    for name in (
+        *("drover", "test", ".ci/run", "engine/build", "tools/image/build"),
+        *(
+            "tools/debian/image",
+            "tools/debian/build",
+            "tools/debian/prepare",
+            "tools/debian/customize",
+        ),
+    ):
         assert (ROOT / name).stat().st_mode & 0o111, name

@@ -10,6 +10,7 @@
 #   browser    to test the web page               browser.sh; optional, of ./test alone
 #   chart      to test deploy/helm                chart.sh; of ./test alone
 #   clients    libraries to test the API with     clients.sh; of ./test alone
+#   guest      a Debian guest, to try and test    guest.sh; of tools/debian/image alone
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
 
@@ -18,6 +19,7 @@
 . "$root/tools/bootstrap/browser.sh"
 . "$root/tools/bootstrap/chart.sh"
 . "$root/tools/bootstrap/clients.sh"
+. "$root/tools/bootstrap/guest.sh"
 
 # Relative names, so that every checkout finds the same builds.
 key_of() { (cd "$root" && hash_of "$@"); }
@@ -183,6 +185,10 @@ announce() {
         announce_line clients "client libraries of Kubernetes, to test the API with" \
             "12 MB to fetch, 120 MB kept" "20 s"
     fi
+    if [[ $lacking == *" guest "* ]]; then
+        announce_line guest "a Debian guest image, by mmdebstrap" \
+            "140 MB to fetch, 500 MB kept, 3 GB meanwhile" "2 min"
+    fi
     say "./drover uninstall takes it all away again"
 }
 
@@ -240,7 +246,7 @@ require_for() {
     [[ " $* " != *" packages "* ]] || needs+=" root packages tun namespaces"
     [[ " $* " != *" engine "* ]] || needs+=" root disk memory tun namespaces go"
     [[ " $* " != *" chart "* || $needs == *" go" ]] || needs+=" go"
-    [[ " $* " != *" image "* ]] || needs+=" root"
+    [[ " $* " != *" image "* && " $* " != *" guest "* ]] || needs+=" root"
     # shellcheck disable=SC2086
     require_needs $needs
 }
@@ -265,6 +271,7 @@ build_stages() {
     [[ $lacking != *" browser "* ]] || run_step browser "looking for Chromium" build_browser
     [[ $lacking != *" chart "* ]] || run_step chart "building what renders the chart" build_chart
     [[ $lacking != *" clients "* ]] || run_step clients "installing client libraries" build_clients
+    [[ $lacking != *" guest "* ]] || run_step guest "building a Debian guest" build_guest
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
 
