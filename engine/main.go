@@ -1,5 +1,5 @@
-// Command kube is the whole control plane in one static binary: etcd, the API server, the
-// controller manager, the scheduler and kubectl, each behind its own subcommand.
+// Command kube is the whole control plane in one static binary: etcd and its tools, the API server,
+// the controller manager, the scheduler and kubectl, each behind its own subcommand.
 //
 // It holds no logic of its own. Every subcommand hands the remaining arguments to the upstream
 // program of that name, so flags, help texts and behaviour are those of upstream. Supervision,
@@ -15,6 +15,9 @@ import (
 	"time"
 	_ "time/tzdata"
 
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/etcdctl/v3/ctlv3"
+	"go.etcd.io/etcd/etcdutl/v3/etcdutl"
 	"go.etcd.io/etcd/server/v3/embed"
 
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
@@ -30,7 +33,7 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
-const usage = `usage: kube etcd | apiserver | controller-manager | scheduler | kubectl | version [flags]`
+const usage = `usage: kube etcd | etcdctl | etcdutl | apiserver | controller-manager | scheduler | kubectl | version [flags]`
 
 func main() {
 	if len(os.Args) < 2 {
@@ -47,6 +50,11 @@ func run(part string) int {
 	switch part {
 	case "etcd":
 		return runEtcd(os.Args[1:])
+	case "etcdctl":
+		ctlv3.MustStart()
+		return 0
+	case "etcdutl":
+		return runEtcdutl()
 	case "apiserver":
 		return cli.Run(apiserver.NewAPIServerCommand())
 	case "controller-manager":
@@ -66,6 +74,17 @@ func run(part string) int {
 func runKubectl() int {
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 		kubectlutil.CheckErr(err) // prints as kubectl does and exits with kubectl's code
+	}
+	return 0
+}
+
+// runEtcdutl is etcd's own tool for files, as far as it is needed: its main package cannot be imported.
+func runEtcdutl() int {
+	tool := &cobra.Command{Use: "etcdutl"}
+	tool.PersistentFlags().StringVarP(&etcdutl.OutputFormat, "write-out", "w", "simple", "json or table")
+	tool.AddCommand(etcdutl.NewSnapshotCommand(), etcdutl.NewDefragCommand())
+	if err := tool.Execute(); err != nil {
+		return 1 // the command has said why
 	}
 	return 0
 }
