@@ -66,7 +66,7 @@ def _got(access: kubeconfig.Access, path: str) -> tuple[int, Any]:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, json.load(answer)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise AssertionError(f"the API does not answer: {error}") from error
     finally:
         connection.close()
