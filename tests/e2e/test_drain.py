@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.e2e.vms import Vm, make
+from tests.e2e.vms import Vm, finished, make, operation
 from tests.support.lab import CHECKOUT, RunningLab, Said, eventually
 
 from drover.api import names
@@ -24,6 +25,7 @@ VMS_ONLY = ("--pod-selector", names.VM_NAME_LABEL, "--delete-emptydir-data")
 FULL = ("--ignore-daemonsets", "--delete-emptydir-data")
 LIMIT = "--timeout=150s"
 SLOW_BYTES = 8 * 2**20
+_NUMBERS = itertools.count(1)
 
 
 @contextlib.contextmanager
@@ -57,13 +59,16 @@ def in_service(lab: RunningLab) -> Iterator[None]:
 
 
 def gather(lab: RunningLab, vms: list[Vm], node: str = HOME) -> None:
-    """All of them on one node again."""
+    """All of them on one node again, moved beside one another."""
     with cordoned(lab, *(other for other in (HOME, *OTHERS) if other != node)):
-        for vm in vms:
-            if vm.wait("Running")["nodeName"] != node:
-                said = lab.drover("evict", vm.name, "--yes", "--wait")
-                assert said.code == 0, said.out + said.err
-    assert {vm.status["nodeName"] for vm in vms} == {node}
+        away = [vm for vm in vms if vm.wait("Running")["nodeName"] != node]
+        moves = {f"gather-{vm.name}-{next(_NUMBERS)}": vm for vm in away}
+        for name, vm in moves.items():
+            lab.apply(operation(name, vm.name, "Evict"))
+        for name in moves:
+            status = finished(lab, name)
+            assert status["phase"] == "Completed", status
+    assert {vm.wait("Running")["nodeName"] for vm in vms} == {node}
 
 
 def drain(lab: RunningLab, node: str, *arguments: str) -> Said:
