@@ -232,7 +232,7 @@ def test_up_with_newer_code_starts_agents_and_controllers_anew(running):
     running.home.code.write_text(json.dumps({**said, "digest": "of older code"}))
     up(running)
     after = living()
-    renewed = {"controllers", "virtlab-pt-1", "virtlab-pt-2"}
+    renewed = {"controllers", "page", "virtlab-pt-1", "virtlab-pt-2"}
     assert {name for name, pids in after.items() if pids != before[name]} == renewed
     assert processes.inits(running.lab_id) == inits
     up(running)

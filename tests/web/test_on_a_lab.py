@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import aiohttp
 import pytest
 from tests.e2e.vms import Vm, make
 from tests.support.lab import RunningLab
 from tests.web import browser as browsers
 from tests.web.browser import chromium, opened
 from tests.web.shots import server
+
+from drover.web import door
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, browsers.wanted]
 
@@ -25,6 +28,22 @@ def moving(lab: RunningLab) -> Iterator[Vm]:
 
 def test_a_vm_is_moved_and_typed_at(lab: RunningLab, moving: Vm) -> None:
     asyncio.run(_story(lab, moving))
+
+
+def test_the_page_of_a_lab_is_there_and_a_link_to_it_logs_in_once(lab: RunningLab) -> None:
+    page = door.ask(lab.home.lab_id, door.ADDRESS)
+    link = lab.drover("web", "--open", "no").out.split()[-1]
+    assert link.startswith(f"{page}#login=")
+    assert asyncio.run(_logged_in(page, link.partition("=")[2])) == [200, 403]
+
+
+async def _logged_in(page: str, code: str) -> list[int]:
+    found = []
+    async with aiohttp.ClientSession(headers={"Origin": page.rstrip("/")}) as client:
+        for _ in range(2):
+            async with client.post(f"{page}api/login", json={"code": code}) as answer:
+                found.append(answer.status)
+    return found
 
 
 async def _story(lab: RunningLab, vm: Vm) -> None:

@@ -10,6 +10,8 @@ import click
 
 from drover.cli.session import PROGRAM, Session, builtin_image, examples, say
 
+PAGE_LIMIT_S = 3.0
+
 
 class Progress:
     """Prints a line per event, with the seconds since the start."""
@@ -51,11 +53,25 @@ def up(session: Session, nodes: int | None) -> None:
     if image is None:
         say("There is no built-in image (DROVER_IMAGE is not set): bring your own.")
     say(f"\n  export KUBECONFIG={session.home.kubeconfig}\n")
+    if page := _page(session):
+        say(f"  page: {page}   (`{PROGRAM} web` prints a link that logs you in)\n")
     say("Next:")
     say(f"  {PROGRAM} k get nodes")
     say(f"  {PROGRAM} k apply -f examples/linux-vm.yaml")
     say(f"  {PROGRAM} k get vm -w")
     say(f"  {PROGRAM} web            # a page that shows all of it live")
+
+
+def _page(session: Session) -> str:
+    """Where it is; nothing when it is not there yet after a moment."""
+    from drover.web import door
+
+    limit_s = time.monotonic() + PAGE_LIMIT_S
+    while not (page := door.ask(session.home.lab_id, door.ADDRESS)):
+        if time.monotonic() > limit_s:
+            return ""
+        time.sleep(0.1)
+    return page
 
 
 @click.command(epilog=examples("down"))

@@ -1,7 +1,8 @@
-"""``drover web``: serves the web page until Ctrl+C, and prints a link that logs in whoever called, once.
+"""``drover web``: prints a link to the web page that logs in whoever called, once.
 
-The link carries a random code in its fragment, which browsers send to nobody; the page exchanges it for a session with
-the rights of the kubeconfig at hand. When it has been used, the next one is printed. Others log in with a token.
+The page of a lab runs beside it; of another cluster, or on another port, this command serves it until Ctrl+C. The link
+carries a random code in its fragment, which browsers send to nobody; the page exchanges it for a session with
+the rights of the kubeconfig at hand. Others log in with a token.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from drover.cli.session import Session, examples, say
 if TYPE_CHECKING:
     from drover.web.server import Options
 
-PORT = 8640
-
 
 @click.command(
     epilog=examples(
@@ -31,7 +30,7 @@ PORT = 8640
     )
 )
 @click.option("--port", type=click.IntRange(0, 65_535), default=None, metavar="PORT",
-              help=f"Where it listens; {PORT}, or any free one when that is taken.")  # fmt: skip
+              help="Where it listens; 8640, or any free one when that is taken.")  # fmt: skip
 @click.option("--address", default="127.0.0.1", show_default=True, metavar="IP",
               help="Another than the loopback's needs a certificate.")  # fmt: skip
 @click.option("--name", "names", multiple=True, metavar="HOST", help="A further name of it.")
@@ -43,17 +42,42 @@ PORT = 8640
               help="Open the link in a browser, if there is a desktop.")  # fmt: skip
 @click.pass_obj
 def command(session: Session, /, port: int | None, browser: str, link: bool, **given: Any) -> int:
-    """Serve the web page: cluster, VMs, operations, nodes, plans, failovers.
+    """The web page: cluster, VMs, operations, nodes, plans, failovers.
 
-    It shows and does only what your own rights allow. Ctrl+C ends it.
+    It shows and does only what your own rights allow. A lab's page runs beside it, and this prints a link; with any
+    option about where it listens, or of another cluster, the page is served here until Ctrl+C.
     """
     from drover.runtime.kubeconfig import load
+    from drover.web.main import PORT
     from drover.web.server import Options
 
+    elsewhere = session.elsewhere or port is not None or given["kubeconfig"] or given["names"]
+    own = given["address"] == "127.0.0.1" and not given["tls_cert"] and not elsewhere
+    if own and link and _beside_the_lab(session, browser == "yes"):
+        return 0
     tls = _tls(given["address"], given["tls_cert"], given["tls_key"])
     access = load(given["kubeconfig"] or session.kubeconfig())
     options = Options(access, given["address"], PORT if port is None else port, given["names"], tls)
     return asyncio.run(_serve(options, port is None, link, browser == "yes"))
+
+
+def _beside_the_lab(session: Session, browser: bool) -> bool:
+    """Show a link to the page that runs there; False when none does."""
+    from drover.web import door
+
+    session.kubeconfig()  # the lab has to run
+    link = door.ask(session.home.lab_id, door.LINK)
+    if link:
+        say(f"This logs you in, once, within 15 minutes:\n  {link}")
+        _open(link, browser)
+    return bool(link)
+
+
+def _open(link: str, browser: bool) -> None:
+    if browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        import webbrowser
+
+        webbrowser.open(link)
 
 
 def _tls(address: str, cert: str, key: str) -> Any:
@@ -121,10 +145,7 @@ async def _show(
     if link:
         server.invite(options.upstream, issued)
     say("Others log in with a token of their own. Ctrl+C ends it.")
-    if browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        import webbrowser
-
-        webbrowser.open(links[0] if links else address)
+    _open(links[0] if links else address, browser)
     await ended.wait()
     say()
 

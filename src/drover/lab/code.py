@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from drover.lab.lab import Progress
 
 SOURCE = Path(__file__).resolve().parents[2]
-_CONTROLLERS = "controllers"
+_RENEWED = ("controllers", "page")  # of the control plane
 _BACK_LIMIT_S = 30.0
 _POLL_S = 0.1
 
@@ -67,8 +67,8 @@ def _stored(home: Home) -> dict[str, str] | None:
 def _running(lab: str, settings: Settings) -> dict[str, int]:
     """Controllers and agents by name, but for those that somebody has frozen."""
     found = {node: pid for node in settings.node_names for pid in processes.agents(lab, node)}
-    if pid := processes.control_plane_parts(lab).get(_CONTROLLERS):
-        found[_CONTROLLERS] = pid
+    parts = processes.control_plane_parts(lab)
+    found |= {name: parts[name] for name in _RENEWED if parts.get(name)}
     return {name: pid for name, pid in found.items() if not processes.stopped(pid)}
 
 

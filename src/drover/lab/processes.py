@@ -27,6 +27,7 @@ NODE_RUN = "/run/drover"  # in a node's own /run
 NODE_QEMUS = "/run/qemus"  # there, too: further QEMUs, where every user of the node finds them
 SWITCH = "switch"
 CONTROLLERS_MODULE = "drover.controllers.main"
+PAGE_MODULE = "drover.web.main"
 AGENT_MODULE = "drover.agent.main"
 CONTROL_PLANE = "control-plane"
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -182,6 +183,8 @@ def control_plane_parts(lab: str) -> dict[str, int]:
         command = command_line(pid)
         if CONTROLLERS_MODULE in command:
             parts["controllers"] = pid
+        elif PAGE_MODULE in command:
+            parts["page"] = pid
         elif len(command) > 2 and command[0].endswith("/kube"):
             parts[command[1]] = pid
     return parts

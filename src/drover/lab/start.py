@@ -7,6 +7,7 @@ waits in its namespaces until its cables are plugged (``launch.py``), so a part 
 from __future__ import annotations
 
 import datetime
+import json
 import shutil
 import sys
 from collections.abc import Iterable
@@ -41,7 +42,17 @@ def write_files(home: Home, settings: Settings, options: UpOptions, now: datetim
     credentials.ensure_all(home, settings, now)
     plane = home.plane(settings)
     parts.write_configs(plane)
-    supervised = parts.control_plane_parts(plane, options.engine, controllers_on_machine=True)
+    page = home.run / "page.json"
+    page.write_text(json.dumps({"lab": home.lab_id, "kubeconfig": str(home.kubeconfig)}) + "\n")
+    supervised = [
+        *parts.control_plane_parts(plane, options.engine, controllers_on_machine=True),
+        parts.Part(
+            "page",
+            (sys.executable, "-m", processes.PAGE_MODULE, "--config", str(page)),
+            after=str(plane.manifests_applied),
+            on_machine=True,
+        ),
+    ]
     (home.run / "control-plane.json").write_text(supervisor.encode(supervised, home.logs))
     config_file.save(plane.controllers_file, _controllers(home, settings))
     for number, node in enumerate(settings.node_names, start=1):
