@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from drover.agent.mounts import AUTO
 from drover.api.fencing import PEER_PORT
 
 # Numbers that neither people, nor systemd's ranges, nor those of containers take.
@@ -56,6 +57,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     qemu_user: int = (
         QEMU_USER  # the first of the users (numbers) that QEMUs run as; 0: as the agent
     )
+    direct_io: str = AUTO  # on, off, or by disks_dir: past the host's cache where that is on the network (rule 12)
     cgroup: str = ""  # the control group of this node's VMs; empty: one in that of its service
     renew: bool = (
         False  # its certificates come from the cluster and are renewed there (a host that joined)

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from drover import __version__
-from drover.agent import servers
+from drover.agent import mounts, servers
 from drover.agent.agent import Agent, Ports
 from drover.agent.cgroups import Groups
 from drover.agent.config import AgentConfig
@@ -163,10 +163,19 @@ def _qemu(config: AgentConfig, probed: bundles.Probed) -> QemuSettings:
         address=config.address,
         accel=config.accel,
         nice=config.qemu_nice,
+        direct_io=_direct_io(config),
         bundles=probed.bundles,
         user=config.qemu_user,
         groups=_groups(config),
     )
+
+
+def _direct_io(config: AgentConfig) -> bool:
+    """Raises BadConfig."""
+    try:
+        return mounts.direct_io(config.direct_io, mounts.kind_of(Path(config.disks_dir)))
+    except ValueError as error:
+        raise BadConfig(str(error)) from error
 
 
 def _groups(config: AgentConfig) -> Groups:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
+from drover.agent import mounts
 from drover.agent.config import AgentConfig
+from drover.agent.qemu.settings import DEBIAN_UEFI
 
 _FILES = ("ca_file", "client_cert_file", "client_key_file", "serving_cert_file", "serving_key_file")
 _MIGRATION = (
@@ -103,4 +105,26 @@ def faults(config: AgentConfig) -> list[str]:
         found.append(f"vm_cidr: {error}")
     if not config.api_server.startswith("https://"):
         found.append(f"api_server: {config.api_server!r} does not begin with https://")
+    try:
+        mounts.direct_io(config.direct_io, mounts.kind_of(Path(config.disks_dir)))
+    except ValueError as error:
+        found.append(f"direct_io: {error}")
+    return found
+
+
+def notices(config: AgentConfig) -> list[str]:
+    """What an agent starts with, and an operator should know."""
+    found = []
+    if awake := mounts.may_sleep():
+        found.append(
+            "this host may go to sleep, and wake up with VMs that others run by now: "
+            f"systemctl mask {' '.join(awake)}"
+        )
+    kind = mounts.kind_of(Path(config.disks_dir))
+    if mounts.of_network(kind):
+        found.append(f"disks_dir is on {kind}: guests write past this host's cache")
+    if not DEBIAN_UEFI.code.exists():
+        found.append("VMs with bootloader EFI do not start here: install the package ovmf")
+    if not config.qemu_user:
+        found.append("qemu_user is 0: QEMU runs as root, see docs/security.md")
     return found

@@ -90,6 +90,8 @@ def check_command(directory: str) -> None:
         say(f"{file}: {fault}")
     if faults:
         raise click.ClickException(f"{len(faults)} faults in {file}")
+    for notice in service.notices(config):
+        say(f"note: {notice}")
     say(f"{file}: node {config.node} of {config.api_server}, nothing is wrong with it")
 
 

@@ -6,7 +6,7 @@ to QEMU opened: directories that hosts share need no agreement about users
 ([decision 4](../../../../docs/decisions/0004-one-user-per-vm.md)).
 
 ``open`` finds out what this node can do, and ``trouble`` says what it cannot, with the way out: on the Node (condition
-Sandboxed), in ``drover agent check``. A node that cannot confine runs VMs all the same, by the rights of its agent.
+Sandboxed) and in its log. A node that cannot confine runs VMs all the same, by the rights of its agent.
 """
 
 from __future__ import annotations
