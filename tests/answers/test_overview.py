@@ -171,3 +171,14 @@ def test_a_plan_that_waits_for_a_person() -> None:
     vm = [a_node("n1"), a_node("n2"), *a_vm("a", "n1")]
     assert tells(*vm, plan(False)) == ["rebalance-1 waits for a person; moves in it: 1"]
     assert tells(*vm, plan(True)) == []
+
+
+def test_a_node_whose_vms_are_not_confined() -> None:
+    """Not once more in a node that does not say, such as one of an earlier release."""
+    loose = {"type": "Sandboxed", "status": "False", "message": "QEMU runs as root: no group"}
+    one, other = a_node("n1"), a_node("n2")
+    one["status"]["conditions"].append(loose)
+    words = "VMs on n1 are not confined as they should be: QEMU runs as root: no group"
+    assert tells(one, other) == [words]
+    loose["status"] = "True"
+    assert tells(one, other) == []

@@ -31,6 +31,7 @@ _AT_REST = (VmPhase.RUNNING, VmPhase.MIGRATING, VmPhase.STOPPED)
 def needs_attention(world: World, closed: Iterable[str]) -> list[Because]:
     """Nodes first; ``closed`` are those that take no VMs, or are gone."""
     found = [one for name in closed for one in _of_node(world, name)]
+    found += [one for obj in world.all(scheme.NODE) for one in node.unconfined(obj)]
     found += [one for vm in world.all(scheme.VM) for one in _of_vm(world, vm)]
     found += [one for vmop in world.all(scheme.VMOP) for one in _of_operation(world, vmop)]
     return [*found, *_rebalancing(world)]

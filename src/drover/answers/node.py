@@ -8,7 +8,7 @@ from drover.answers import lost, place
 from drover.answers.because import Because, Ref, Topic
 from drover.answers.moving import asked
 from drover.answers.world import World
-from drover.api import firmware, names, scheme
+from drover.api import conditions, firmware, names, scheme
 from drover.api.kinds import node as nodes
 from drover.api.kinds import pod as pods
 from drover.api.meta import name_of
@@ -30,7 +30,18 @@ def explain(world: World, name: str) -> list[Because]:
     if not silent:  # else its cordon is the fencing controller's, and nothing moves away from it
         found += _closed(obj)
         found += _drain(world, obj) if nodes.ready(obj) else []
-    return found + _firmware(world, obj)
+    return [*found, *_firmware(world, obj), *unconfined(obj)]
+
+
+def unconfined(node: Object) -> list[Because]:
+    """Its VMs run with more rights than they need, as its agent says."""
+    said = _said(node, names.SANDBOXED_CONDITION)
+    if said.get("status") != conditions.FALSE:
+        return []
+    words = f"VMs on {name_of(node)} are not confined as they should be: {said.get('message', '')}"
+    rule = "each QEMU runs as a user of its own, in control groups of its own"
+    way = f"when that is mended, `systemctl reload drover-agent` on {name_of(node)} looks again"
+    return [Because(Topic.PLACE, words, rule, (Ref.of(scheme.NODE, node),), way)]
 
 
 def _carries(world: World, node: Object) -> list[Because]:
@@ -85,10 +96,12 @@ def _closed(node: Object) -> list[Because]:
 
 
 def _ready_message(node: Object) -> str:
-    for said in (node.get("status") or {}).get("conditions") or ():
-        if said["type"] == "Ready":
-            return str(said.get("message") or said.get("reason") or "")
-    return ""
+    said = _said(node, "Ready")
+    return str(said.get("message") or said.get("reason") or "")
+
+
+def _said(node: Object, condition: str) -> Object:
+    return conditions.get_condition(node, condition) or {}
 
 
 def _drain(world: World, node: Object) -> list[Because]:
