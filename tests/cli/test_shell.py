@@ -90,3 +90,11 @@ def test_the_plugin_is_drover_under_another_name(tmp_path: Path) -> None:
     done = subprocess.run([link, "status", "--help"], capture_output=True, text=True, check=True)
     assert isinstance(cli, click.Group)
     assert "kubectl drover status -o json" in done.stdout
+
+
+def test_what_becomes_kubectl_begins_at_once() -> None:
+    """`drover k` is typed all day: what it needs does not bring the libraries of servers along."""
+    needs = "import drover.cli.main, drover.cli.k, drover.server.parts, drover.lab.home"
+    words = f"{needs}; import sys; print(sorted({{'aiohttp', 'cryptography', 'numpy', 'yaml'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -16,7 +16,8 @@ import pytest
 from drover.agent.kubelet.server import KubeletServer, KubeletSettings
 from drover.base.clock import RealClock
 from drover.base.tasks import TaskScope
-from drover.controllers.webhook import CLIENT_NAME, Page, Refusal, WebhookServer, WebhookSettings
+from drover.controllers.config import WEBHOOK_CLIENT
+from drover.controllers.webhook import Page, Refusal, WebhookServer, WebhookSettings
 from drover.runtime.pki import Leaf, ensure_authority, ensure_leaf
 
 REVIEW = {"apiVersion": "admission.k8s.io/v1", "request": {"uid": "u", "name": "d8v-vm-x"}}
@@ -101,9 +102,9 @@ async def test_anybody_review(webhook: tuple[Pki, str, list[str]]) -> None:
     assert await ask(pki, "GET", f"{url}/metrics") == 200
     assert await ask(pki, "POST", f"{url}/evict") == 403  # a guest
     assert await ask(pki, "POST", f"{url}/evict", NODE) == 403
-    assert await ask(pki, "POST", f"{url}/evict", CLIENT_NAME, ca="other") == 0
+    assert await ask(pki, "POST", f"{url}/evict", WEBHOOK_CLIENT, ca="other") == 0
     assert asked == []
-    assert await ask(pki, "POST", f"{url}/evict", CLIENT_NAME) == 200
+    assert await ask(pki, "POST", f"{url}/evict", WEBHOOK_CLIENT) == 200
     assert asked == ["d8v-vm-x"]
 
 

@@ -27,7 +27,8 @@ from drover.runtime import kubeconfig
 from drover.runtime.client import Client
 from drover.runtime.pki import Leaf, ensure_authority, ensure_key, ensure_leaf
 from drover.server.bootstrap import apply_manifests, wait_api, wait_service_account
-from drover.server.credentials import SERVICE_RANGE, write_kubeconfig
+from drover.server.credentials import write_kubeconfig
+from drover.server.parts import SERVICE_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 WEBHOOK_PORT = 9443
+WEBHOOK_CLIENT = "kube-apiserver-webhook-client"  # the common name that our API servers show it
 
 
 class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,9 +20,9 @@ from typing import Any
 
 from aiohttp import web
 
+from drover.controllers.config import WEBHOOK_CLIENT
 from drover.runtime.tls import peer_name
 
-CLIENT_NAME = "kube-apiserver-webhook-client"
 BODY_MOST_BYTES = 3 * 1024 * 1024
 SHUTDOWN_S = 1.0
 
@@ -110,8 +110,8 @@ class WebhookServer:
 
 def _handler(rule: Rule, only_the_api_server: bool) -> Callable[[web.Request], Any]:
     async def handle(request: web.Request) -> web.Response:
-        if only_the_api_server and peer_name(request) != CLIENT_NAME:
-            raise web.HTTPForbidden(text=f"only {CLIENT_NAME} may ask for reviews")
+        if only_the_api_server and peer_name(request) != WEBHOOK_CLIENT:
+            raise web.HTTPForbidden(text=f"only {WEBHOOK_CLIENT} may ask for reviews")
         review = await request.json()
         return web.json_response(answer(review, await rule(review["request"])))
 

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drover.api import names
-from drover.controllers.config import WEBHOOK_PORT
-from drover.controllers.webhook import CLIENT_NAME as WEBHOOK_CLIENT
+from drover.controllers.config import WEBHOOK_CLIENT, WEBHOOK_PORT
 from drover.runtime.pki import (
     Leaf,
     ensure_authority,
@@ -26,6 +25,7 @@ from drover.runtime.pki import (
     ensure_leaf,
     write_private,
 )
+from drover.server.parts import SERVICE_ADDRESS
 
 CLUSTER, MIGRATION, ETCD = AUTHORITIES = ("ca", "migration-ca", "etcd-ca")
 ACCOUNTS = "service-accounts"
@@ -36,8 +36,6 @@ SHARED_FILES = (
     f"{ACCOUNTS}.pub",
 )
 SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
-SERVICE_RANGE = "10.96.0.0/16"
-SERVICE_ADDRESS = "10.96.0.1"  # the first of the range is the API server's own
 LOOPBACK = "127.0.0.1"
 
 

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drover.server.credentials import SERVICE_RANGE
 from drover.server.errors import ControlPlaneError
 
 # What a host reads before it can trust anybody: the authority, which it compares with the hash it was given.
 CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 API_PORT = 6443
 ETCD_PORT, PEER_PORT = 2379, 2380
+SERVICE_RANGE = "10.96.0.0/16"
+SERVICE_ADDRESS = "10.96.0.1"  # the first of the range is the API server's own
 _LOOPBACK = "127.0.0.1"
 _MOST_LEARNERS = 2  # so that two servers can join a first one at once
 _QUOTA_BYTES = 8 * 2**30  # of etcd's data; its own default, 2 GiB, is little for 20,000 VMs
