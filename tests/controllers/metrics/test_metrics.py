@@ -14,7 +14,7 @@ from tests.controllers.rebalance.objects import node, pod
 from drover.api.wire import Object
 from drover.base.ids import SeededIds
 from drover.base.log import Log
-from drover.controllers.metrics.exposition import Exposition, Objects, families, render
+from drover.controllers.metrics.exposition import VMS_AT_ONCE, Exposition, Objects, families, render
 from drover.controllers.metrics.moves import Finished
 from drover.runtime.client import Client
 from drover.runtime.controller import Controller, Done, Outcome
@@ -231,7 +231,7 @@ def documented() -> dict[str, set[str]]:
 
 
 def test_the_papers_name_every_metric_and_its_labels() -> None:
-    made = families(OBJECTS, Finished(), NOW_S, WORKED)
+    made = list(families(OBJECTS, Finished(), NOW_S, WORKED))
     paper = documented()
     assert sorted(family.name for family in made) == sorted(paper)
     for family in made:
@@ -257,6 +257,23 @@ def samples(objects: Objects = ONE_NODE) -> dict[tuple[str, str], float]:
             assert (sample.name, labels) not in found
             found[(sample.name, labels)] = sample.value
     return found
+
+
+def test_families_of_many_vms_are_whole() -> None:
+    """They are made in parts; a family that comes twice would be refused by who reads it."""
+    (vm, *_) = OBJECTS.vms
+    many = tuple(
+        {**vm, "metadata": {**vm["metadata"], "name": f"vm-{n}"}} for n in range(VMS_AT_ONCE + 1)
+    )
+    text = render(replace(OBJECTS, vms=many), Finished(), NOW_S).decode()
+    found = [family.name for family in text_string_to_metric_families(text)]
+    assert len(found) == len(set(found))
+    cores = [
+        line
+        for line in text.splitlines()
+        if line.startswith("d8_virtualization_virtualmachine_cpu_cores{")
+    ]
+    assert len(cores) == len(many)
 
 
 VALUES = [

@@ -1,13 +1,13 @@
 """All families of one moment, as the text that Prometheus reads.
 
 The caches are read at once; the text of a large cluster takes seconds to make, so that is done beside the loop, one
-scrape at a time.
+scrape and some of its families at a time: those of all VMs together would take more memory than all caches.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -21,6 +21,7 @@ from drover.runtime.controller import Controller
 from drover.runtime.manager import Manager
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+VMS_AT_ONCE = 500  # whose samples are held as objects; as text they take a third of that
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,23 @@ def families(
     finished: moves.Finished,
     now_s: float,
     controllers: Sequence[Controller] = (),
-) -> list[Metric]:
-    """Of the process that leads, in the order in which they are shown."""
-    return [
-        *others.leading_families(True),
-        *vms.families(objects.vms),
-        *operations.families(objects.vmops),
-        *others.class_families(objects.classes),
-        *others.disk_families(objects.disks),
-        *others.image_families(objects.images, objects.cluster_images),
-        *others.standby_families(objects.groups),
-        *moves.waiting_families(objects.vmops, now_s),
-        *moves.backlog_families(objects.vms),
-        *moves.copy_families(objects.moves),
-        *finished.families(objects.moves),
-        *rebalancing.families(objects.deschedulers, objects.plans, now_s),
-        *nodes.families(objects.nodes, objects.pods, objects.fences),
-        *work.families(controllers),
-    ]
+) -> Iterator[Metric]:
+    """Of the process that leads, in the order in which they are shown; those of VMs come in parts."""
+    yield from others.leading_families(True)
+    for first in range(0, max(1, len(objects.vms)), VMS_AT_ONCE):
+        yield from vms.families(objects.vms[first : first + VMS_AT_ONCE])
+    yield from operations.families(objects.vmops)
+    yield from others.class_families(objects.classes)
+    yield from others.disk_families(objects.disks)
+    yield from others.image_families(objects.images, objects.cluster_images)
+    yield from others.standby_families(objects.groups)
+    yield from moves.waiting_families(objects.vmops, now_s)
+    yield from moves.backlog_families(objects.vms)
+    yield from moves.copy_families(objects.moves)
+    yield from finished.families(objects.moves)
+    yield from rebalancing.families(objects.deschedulers, objects.plans, now_s)
+    yield from nodes.families(objects.nodes, objects.pods, objects.fences)
+    yield from work.families(controllers)
 
 
 class Exposition:
@@ -107,9 +107,16 @@ def render(
 
 
 def rendered(found: Iterable[Metric]) -> bytes:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Given(found))
-    return generate_latest(registry)
+    """A family that comes in parts, of gauges then, is put together."""
+    texts: dict[str, bytearray] = {}
+    for family in found:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Given([family]))
+        text = generate_latest(registry)
+        if family.name in texts:
+            text = text.split(b"\n", 2)[2]  # after what is said of the whole: HELP and TYPE
+        texts.setdefault(family.name, bytearray()).extend(text)
+    return b"".join(texts.values())
 
 
 class _Given(Collector):
