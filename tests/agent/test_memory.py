@@ -53,11 +53,20 @@ def test_each_step_is_taken_once() -> None:
     assert memory.allow_ms(14.0, LIMITS, copying(5)) == 100
 
 
+def test_a_guest_that_hardly_runs_any_more_may_pause_for_longer() -> None:
+    memory = Memory()
+    memory.begin_copy("uid", 0.0, LIMITS)
+    slowed = copying(3, throttle=99)
+    assert memory.allow_ms(10.0, LIMITS, slowed) == LIMITS.slowed_downtime_ms
+    memory.allowed_ms = LIMITS.slowed_downtime_ms
+    assert memory.allow_ms(20.0, LIMITS, slowed) == 0
+
+
 def test_counters_are_told_twice_a_second_at_most() -> None:
     memory = Memory()
     memory.begin_copy("uid", 0.0, LIMITS)
     told = [now / 100 for now in range(300) if memory.counters_due(now / 100)]
-    assert told == [0.5, 1.0, 1.5, 2.0, 2.5]
+    assert told == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
 
 
 def test_without_a_new_minimum_a_copy_is_given_up() -> None:

@@ -193,34 +193,57 @@ def test_a_lost_node(fenced, fault):
     vm.delete()
 
 
-# "target" is as good, and costs another minute.
-@pytest.mark.parametrize("lost", ["source"])
-def test_a_node_is_lost_while_a_vm_moves(fenced, lost):
+# The loss of a target is as good, and costs another minute: `python -m tests.faults losses` plays it.
+@pytest.mark.parametrize(
+    "fault",
+    [faults.power_off, faults.isolate, faults.freeze],
+    ids=["power-off", "isolate", "freeze"],
+)
+def test_a_node_is_lost_while_its_vm_moves_away(fenced, fault):
     """What the guest appends to its disk tells in which boots it ran, and that no two of them ran at once."""
-    vm = make(fenced, f"loses-its-{lost}")
+    vm = make(fenced, f"on-the-way-{fault.__name__.replace('_', '-')}")
     vm.wait_booted()
     boot = vm.begin_ledger()
     (old,) = vm.guest.copies()
     faults.slow(fenced.lab, old.node, SLOW_BYTES)
     try:
-        start_evict(vm, f"to-lose-{lost}")
-        eventually(lambda: copying(vm, f"to-lose-{lost}"), 60, 0.05)
-        (target,) = [one.node for one in vm.guest.copies() if one.pid != old.pid]
-        faults.power_off(fenced.lab, old.node if lost == "source" else target)
-        if lost == "source":
-            vm.wait_new_boot(boot)
-            boots = [boot, vm.begin_ledger(anew=False)]
-        else:
-            finished(fenced, f"to-lose-{lost}", ELSEWHERE_S)
-            boots = [boot]
+        start_evict(vm, f"of-{vm.name}")
+        eventually(lambda: copying(vm, f"of-{vm.name}"), 60, 0.05)
+        fault(fenced.lab, old.node)
+        vm.wait_new_boot(boot)
+        boots = [boot, vm.begin_ledger(anew=False)]
     finally:
         mend(fenced)
         faults.slow(fenced.lab, old.node, None)
     told(fenced, lambda: whole(fenced), "all nodes are back", REJOINED_S)
+    ran_once(vm, boots)
+
+
+def test_the_api_answers_nobody_while_a_vm_moves(fenced):
+    """All is copied, and the lease cannot change hands: the guest goes on where it was, or later where it goes to."""
+    vm = make(fenced, "unheard-on-the-way")
+    vm.wait_booted()
+    boot = vm.begin_ledger()
+    (old,) = vm.guest.copies()
+    faults.slow(fenced.lab, old.node, SLOW_BYTES)
+    try:
+        start_evict(vm, "unheard")
+        eventually(lambda: copying(vm, "unheard"), 60, 0.05)
+        faults.api_down(fenced.lab)
+        faults.slow(fenced.lab, old.node, None)
+        time.sleep(15)
+    finally:
+        mend(fenced)
+        faults.slow(fenced.lab, old.node, None)
+    finished(fenced, "unheard", ELSEWHERE_S)
+    ran_once(vm, [boot])
+
+
+def ran_once(vm: Vm, boots: list[str]) -> None:
     vm.assert_runs_once()
     ledger = vm.ledger()
     assert (ledger.boots, ledger.duplicates, ledger.missing) == (boots, 0, 0)
-    assert locks_refused(fenced) == []
+    assert locks_refused(vm.lab) == []
     vm.delete()
 
 

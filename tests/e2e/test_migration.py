@@ -155,7 +155,7 @@ def test_abort_by_deleting_the_operation(lab, vm, when):
     assert finished(lab, f"after-{name}")["phase"] == "Completed"
     after = vm.wait("Running")
     assert after["nodeName"] != before["nodeName"]
-    assert len(vm.living_pods()) == 1
+    eventually(lambda: len(vm.living_pods()) == 1, 20)  # the source's ends after the operation
     ledger = vm.ledger()
     assert (ledger.boots, ledger.duplicates, ledger.missing) == ([boot], 0, 0)
     vm.assert_runs_once()

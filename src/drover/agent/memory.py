@@ -18,6 +18,7 @@ from drover.agent.view import HandOverState, MachineView
 
 PRESS_S = 10.0  # between two presses of the power button: a guest that boots does not hear it
 DISK_TRY_S = 5.0  # between two tries of a disk that failed
+MOST_THROTTLE_PERCENT = 99  # of auto-converge, as qemu/machine.py sets it
 COUNTERS_S = 0.5  # between two reports of a copy's counters
 
 
@@ -84,7 +85,7 @@ class Memory:
         self.began_here, self.most_throttle_percent = True, 0
         self.stands_since = None
         self.passes_since, self.allowed_ms = None, limits.downtime_limit_ms
-        self.counters_at = now  # a short copy is over before its counters are worth telling
+        self.counters_at = None
         self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
 
     def let_for_s(self, uid: str, now: float) -> float:
@@ -101,6 +102,8 @@ class Memory:
         if self.passes_since is None:
             self.passes_since = now
         due = [ms for after_s, ms in limits.downtime_steps if now - self.passes_since >= after_s]
+        if view.migration.throttle_percent >= MOST_THROTTLE_PERCENT:
+            due.append(limits.slowed_downtime_ms)
         return due[-1] if due and due[-1] > self.allowed_ms else 0
 
     def stalled_s(self, now: float) -> float:

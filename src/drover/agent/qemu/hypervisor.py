@@ -11,7 +11,6 @@ any time; it waits in the backlog until QEMU can take the connection as a descri
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from dataclasses import replace
@@ -140,11 +139,14 @@ class QemuHypervisor:
     async def _accepted(
         self, machine: QemuMachine, listener: socket.socket
     ) -> socket.socket | None:
-        loop = asyncio.get_running_loop()
-        while machine.alive:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
-                    connection, _ = await loop.sock_accept(listener)
+        """Not by a time limit on each accept: what it cancels may have been accepted in that very moment."""
+        async with TaskScope("accept") as scope:
+            loop = asyncio.get_running_loop()
+            taken = scope.spawn(loop.sock_accept(listener), "accept")
+            while machine.alive:
+                if (await asyncio.wait({taken}, timeout=_LOOK_S))[0]:
+                    connection, _ = taken.result()
+                    assert isinstance(connection, socket.socket)
                     return connection
         return None
 
