@@ -21,7 +21,8 @@ async def settled(stage: Stage, limit_s: float = 60.0) -> None:
 
 
 def test_a_lease_of_the_past_starts_nothing() -> None:
-    """It names the first copy of a VM that has moved since, and that copy was to be started just then."""
+    """It names the first copy of a VM that has moved since, and that copy was to be started just then. The agent of its
+    node is being started anew: all that it knows is what is on its disk."""
 
     async def story(stage: Stage) -> None:
         s, world = stage.s, stage.world
@@ -29,11 +30,14 @@ def test_a_lease_of_the_past_starts_nothing() -> None:
         await s.at("vml.acquired")
         backup = world.api.store.backup()
         await s.until(lambda: s.runs("a"), "a runs", 60)
+        before = s.node_of("a")
         await s.finished(await s.evict("a"))
         await stage.pause(10)
         stage.do(stage.f.cut_api(s.node_of("a"), 60))
         copies = s.running_copies("a")
+        stage.f.kill_agent(before)
         stage.f.restore(backup)
+        stage.f.start_agent(before)
         await stage.pause(50)
         assert s.running_copies("a") == copies
         await settled(stage)

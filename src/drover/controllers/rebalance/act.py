@@ -37,9 +37,16 @@ class Acts:
         self._caches = caches
 
     async def withdraw(self, operation: Operation) -> None:
+        """As it was judged: a leader that is behind must not call off what another carries out."""
         namespace, name = scheme.split_key(operation.name)
         with contextlib.suppress(NotFound, Conflict):
-            await self._manager.client.delete(scheme.VMOP, name, namespace, uid=operation.uid)
+            await self._manager.client.delete(
+                scheme.VMOP,
+                name,
+                namespace,
+                uid=operation.uid,
+                resource_version=operation.version,
+            )
 
     async def propose(self, draft: Plan, problem: Problem, policy: Policy) -> None:
         """Plans are counted: who comes second with a number is refused (AlreadyExists), and looks again."""

@@ -230,7 +230,11 @@ def _step(
 def _operation(vmop: Object) -> Operation:
     completed = conditions.get_condition(vmop, VmopCondition.COMPLETED) or {}
     return Operation(
-        key_of(vmop), uid_of(vmop), vmops.phase(vmop), str(completed.get("message", ""))
+        key_of(vmop),
+        uid_of(vmop),
+        vmops.phase(vmop),
+        str(completed.get("message", "")),
+        str(vmop["metadata"]["resourceVersion"]),
     )
 
 

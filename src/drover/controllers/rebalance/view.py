@@ -35,6 +35,7 @@ class Operation:
     uid: str
     phase: VmopPhase | None
     message: str = ""
+    version: str = ""  # resourceVersion, as it was seen
 
     @property
     def finished(self) -> bool:
