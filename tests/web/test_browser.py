@@ -133,6 +133,9 @@ async def test_two_people_and_what_a_viewer_may() -> None:
 async def test_markup_is_text_and_nothing_runs() -> None:
     async with scene() as (rig, browser), opened(browser, link(rig), refusals=True) as page:
         await running(rig, "one", "n1", message=MARKUP)
+        await page.get_by_role(
+            "article", name="n1, ready"
+        ).wait_for()  # logged in: the link is in the address
         await page.goto(f"{rig.base}/#/vm/default/one")
         await page.get_by_text(MARKUP).first.wait_for()
         assert await page.title() == "drover"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.controllers.vm.test_needs import CLAIM, CLASS, FREE
 
 from drover.controllers.vm import decide
-from drover.controllers.vm.intents import Acquire, CreatePod
+from drover.controllers.vm.intents import Acquire, CreatePod, DeletePod
 from drover.controllers.vm.power import Power
 from drover.controllers.vm.view import VmView
 
@@ -50,3 +51,20 @@ def test_only_the_last_few_that_are_gone_are_remembered() -> None:
     many = {f"gone-{number}": number for number in range(20)}
     power = decide.decide(a_view(Power(True, "AlwaysOn", starters=many), a_pod("gone-0"))).power
     assert set(power.starters) == {"gone-0", *(f"gone-{n}" for n in range(12, 20))}
+
+
+def test_a_pod_whose_turn_is_past_is_taken_away_while_another_runs_the_vm() -> None:
+    """Its creation was on the way for so long that the VM runs in another one by now."""
+    late = a_pod("late")
+    late["status"]["phase"] = "Pending"
+
+    def taken(chosen_at: int) -> list[str]:
+        power = replace(POWER, epoch=8, top=8, starters={"late": chosen_at, "now": 7})
+        view = a_view(power, a_pod("now"), late)
+        assert view.lease is not None
+        held = {**view.lease["spec"], "holder": "now", "node": "n1", "epoch": 8}
+        acts = decide.decide(replace(view, lease={**view.lease, "spec": held})).acts
+        return [act.pod["metadata"]["uid"] for act in acts if isinstance(act, DeletePod)]
+
+    assert taken(5) == ["late"]
+    assert taken(8) == []  # somebody may be about to give it the lease

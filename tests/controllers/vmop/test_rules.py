@@ -263,3 +263,18 @@ def test_a_vm_that_cannot_move_is_not_tried() -> None:
     words = "VirtualMachine is not migratable, cannot be processed."
     said = decide(op("Evict", vm=vm(migratable=False)))
     assert refusal(said) == ("OperationFailed", words)
+
+
+def test_a_move_is_over_when_the_vm_was_lost_on_its_target_before_it_was_seen_there() -> None:
+    moved = VmmView(
+        VmmPhase.SUCCEEDED, False, target_node="n2", target_pod="default/d8v-vm-a-tgtgt"
+    )
+
+    def says(**now: object) -> VmopPhase:
+        (said,) = decide(op("Evict", phase=VmopPhase.IN_PROGRESS, vm=vm(**now), vmm=moved))
+        assert isinstance(said, SetStatus)
+        return said.phase
+
+    assert says(holder_pod="d8v-vm-a-tgtgt", node="n1") is VmopPhase.IN_PROGRESS
+    assert says(holder_pod="", node="n1") is VmopPhase.IN_PROGRESS
+    assert says(holder_pod="d8v-vm-a-again", node="n3") is VmopPhase.COMPLETED

@@ -216,11 +216,12 @@ def _while_held(view: VmView, power: Power) -> tuple[Act, ...]:
         acts += [UpdatePod(active, patch)] if patch else []
     # A source after its hand-over is no stray: a hand back may follow, and its agent reports its end.
     sources = {vmms.source_pod_uid(move) for move in view.moves}
-    chosen = {uid for uid, epoch in power.starters.items() if epoch != DISCARDED}
-    spared = {view.holder, *sources, *chosen}
-    acts += [DeletePod(pod) for pod in view.starters() if uid_of(pod) not in spared]
     lease = view.own_lease
     assert lease is not None
+    # Its Acquire may be on its way, while the lease stands where it was chosen.
+    chosen = {uid for uid, epoch in power.starters.items() if epoch + 1 >= vmls.epoch(lease)}
+    spared = {view.holder, *sources, *chosen}
+    acts += [DeletePod(pod) for pod in view.starters() if uid_of(pod) not in spared]
     acts += _free(view, {*disk_names(view), *vmls.disks(lease)})
     return tuple(acts)
 
