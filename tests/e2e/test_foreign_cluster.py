@@ -98,6 +98,7 @@ def test_chart_hosts_moves_and_a_drain(cluster: RunningLab, tmp_path: Path) -> N
             wait_ready(cluster, name)
         home = vm.wait_booted()["nodeName"]
         boot = vm.boot_id()
+        the_console_works(cluster, vm)
         (away,) = set(HOSTS) - {home}
         selector = {"nodeSelector": {"kubernetes.io/hostname": away}}
         status = operate(cluster, "there", vm.name, "Migrate", migrate=selector)
@@ -116,6 +117,15 @@ def test_chart_hosts_moves_and_a_drain(cluster: RunningLab, tmp_path: Path) -> N
         vm.delete(wait=True)
         if helm.helm_program():
             what_is_left_without_the_chart(cluster)
+
+
+def the_console_works(cluster: RunningLab, vm: Vm) -> None:
+    """Through the API server, of whatever version it is."""
+    there = ("--kubeconfig", str(cluster.home.kubeconfig))
+    typed = "echo $((40+2)) in this guest\n"
+    said = cluster.drover(*there, "console", vm.name, "--linger", "6s", stdin=typed)
+    assert said.code == 0, said.err
+    assert "42 in this guest" in said.out
 
 
 def kinds_of_somebody_else_are_left_alone(cluster: RunningLab) -> None:

@@ -88,5 +88,6 @@ def token_of(lab: RunningLab, *options: str) -> tuple[str, str, str]:
 
 
 def wait_ready(lab: RunningLab, node: str) -> None:
+    eventually(lambda: lab.get("node", node), 60)  # kubectl waits for nothing that is not there yet
     said = lab.k("wait", f"node/{node}", "--for=condition=Ready", "--timeout=60s")
     assert said.code == 0, said.err

@@ -4,9 +4,10 @@
     screen    the VGA screen's VNC (subresource exec, whose one command is ``vnc``)
     forward   a TCP port of the guest (subresource portforward)
 
-Spoken are ``v5`` and ``v4.channel.k8s.io``, as the API server and the agents do: the first byte of a message names
-its channel (0 input, 1 output, 2 errors, 3 the final status; of a port 0 data, 1 an error). The API server joins both
-ends byte by byte.
+Spoken is ``v4.channel.k8s.io``: the first byte of a message names its channel (0 input, 1 output, 2 errors, 3 the
+final status; of a port 0 data, 1 an error). The API server joins both ends byte by byte. One before 1.36 does not do
+that for ``v5``: it would speak SPDY to the agent, which the agent does not. So v5 is not offered; of what it has
+besides we need the end of a channel (255), which our agents understand in v4, too.
 
 Not promised: that input sent last arrives when the other end dies, and anything beyond one connection; whoever wants to
 follow a guest that moves attaches again.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from drover.base.clock import Clock
     from drover.runtime.kubeconfig import Access
 
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+PROTOCOLS = ("v4.channel.k8s.io",)
 STDIN, STDOUT, STDERR, STATUS = 0, 1, 2, 3
 DATA, ERROR = 0, 1  # of a port; both begin with the port's number
 PORT_BYTES = 2
