@@ -267,7 +267,11 @@ def test_a_vm_that_cannot_move_is_not_tried() -> None:
 
 def test_a_move_is_over_when_the_vm_was_lost_on_its_target_before_it_was_seen_there() -> None:
     moved = VmmView(
-        VmmPhase.SUCCEEDED, False, target_node="n2", target_pod="default/d8v-vm-a-tgtgt"
+        VmmPhase.SUCCEEDED,
+        False,
+        target_node="n2",
+        source_pod="d8v-vm-a-srcsr",
+        target_pod="default/d8v-vm-a-tgtgt",
     )
 
     def says(**now: object) -> VmopPhase:
@@ -276,5 +280,6 @@ def test_a_move_is_over_when_the_vm_was_lost_on_its_target_before_it_was_seen_th
         return said.phase
 
     assert says(holder_pod="d8v-vm-a-tgtgt", node="n1") is VmopPhase.IN_PROGRESS
+    assert says(holder_pod="d8v-vm-a-srcsr", node="n1") is VmopPhase.IN_PROGRESS  # an old lease
     assert says(holder_pod="", node="n1") is VmopPhase.IN_PROGRESS
     assert says(holder_pod="d8v-vm-a-again", node="n3") is VmopPhase.COMPLETED

@@ -56,6 +56,10 @@ def source_pod_uid(vmm: Obj) -> str:
     return str(spec(vmm)["sourcePod"]["uid"])
 
 
+def source_pod_name(vmm: Obj) -> str:
+    return str((spec(vmm).get("sourcePod") or {}).get("name", ""))
+
+
 def auto_converge(vmm: Obj) -> bool:
     return bool(spec(vmm).get("autoConverge", False))
 

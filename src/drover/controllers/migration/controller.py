@@ -228,7 +228,7 @@ class MigrationController:
 
     async def _create_target(self, vmm: Object) -> Object:
         namespace = vmm["metadata"]["namespace"]
-        source = self.pods.get(f"{namespace}/{vmm['spec']['sourcePod']['name']}")
+        source = self.pods.get(f"{namespace}/{vmms.source_pod_name(vmm)}")
         if source is None or pods.uid(source) != vmms.source_pod_uid(vmm):
             gone = story.SetPhase(VmmPhase.FAILED, story.Reason.VM_STOPPED, story.STOPPED)
             return await self._set_phase(vmm, gone)

@@ -95,8 +95,7 @@ def migration_state(view: VmView, phase: VmPhase) -> dict[str, Any] | None:
 
 
 def _source(move: Object) -> dict[str, str]:
-    pod = vmms.spec(move).get("sourcePod") or {}
-    return {"node": vmms.source_node(move), "pod": str(pod.get("name", ""))}
+    return {"node": vmms.source_node(move), "pod": vmms.source_pod_name(move)}
 
 
 def quiet_s(view: VmView) -> float:

@@ -20,8 +20,10 @@ def follow(view: VmopView, vmm: VmmView, vm: VmView) -> list[Intent]:
     """What the operation says of its migration now."""
     if vmm.phase == VmmPhase.SUCCEEDED:
         seen = vm.phase != VmPhase.MIGRATING and vm.node == vmm.target_node
-        # Who holds the lease after the target has come there since: the VM was lost on the target before it was seen.
-        seen = seen or (bool(vm.holder_pod) and not vmm.target_pod.endswith(f"/{vm.holder_pod}"))
+        # A third Pod holds the lease: the VM was lost on the target before it was seen there. (That the source holds it
+        # only says that we have not heard of the hand-over yet.)
+        target = vmm.target_pod.partition("/")[2]
+        seen = seen or vm.holder_pod not in ("", vmm.source_pod, target)
         if not seen and vm.phase in (VmPhase.MIGRATING, VmPhase.RUNNING):
             return _status(view, VmopPhase.IN_PROGRESS, VmopReason.TARGET_RESUMED, _RESUMED, 92)
         words = "Migration completed"

@@ -138,6 +138,7 @@ class Caches:
             reason=str(said.get("reason", "")),
             message=str(said.get("message", "")),
             target_node=vmms.target_node(vmm),
+            source_pod=vmms.source_pod_name(vmm),
             target_pod=f"{vmm['metadata']['namespace']}/{vmms.target_pod_name(vmm)}",
             source_said=str(source.get("phase", "")),
             target_said=str(vmms.target_report(vmm).get("phase", "")),

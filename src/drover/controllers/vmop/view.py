@@ -42,6 +42,7 @@ class VmmView:
     reason: str = ""
     message: str = ""
     target_node: str = ""
+    source_pod: str = ""
     target_pod: str = ""
     source_said: str = ""
     target_said: str = ""
