@@ -56,3 +56,23 @@ def test_a_damaged_note_counts_for_nothing(tmp_path: Path) -> None:
     for text in ("", "{", "3", '"x"'):
         (tmp_path / "api-servers.json").write_text(text)
         assert B in servers.remembered(config_at(tmp_path))
+
+
+def test_a_disk_that_takes_no_note_ends_nothing(tmp_path: Path) -> None:
+    """The directory of the state is gone: what was told counts all the same."""
+    used: list[Sequence[str]] = []
+
+    async def main() -> None:
+        clock = SimClock()
+        client = Client(ApiModel(clock, SeededIds(1)).transport())
+        meta = {"name": names.SERVERS, "namespace": names.SYSTEM_NAMESPACE}
+        await client.create(scheme.CONFIGMAP, {"metadata": meta, "data": {"one": A, "three": C}})
+        config = config_at(tmp_path / "gone")
+        keeper = servers.Servers(config, client, used.append, clock, Log(clock, lambda _: None))
+        async with TaskScope("test") as scope:
+            scope.guard(keeper.keep(), "servers")
+            await asyncio.sleep(200)
+            assert scope.failure is None
+
+    run(main(), 0)
+    assert used == [(A, C)]

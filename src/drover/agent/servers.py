@@ -71,8 +71,15 @@ class Servers:
             except (ApiError, Unanswered):
                 found = ()
             if found and found != self._now:
-                write_synced(self._file, json.dumps(found).encode())
                 self._use(found)
                 self._now = found
                 self._log.info("servers", are=", ".join(found))
+                self._note(found)
             await self._clock.sleep(LOOK_S)
+
+    def _note(self, found: Sequence[str]) -> None:
+        """A disk that takes nothing must not end the agent, which keeps everybody's VMs alive."""
+        try:
+            write_synced(self._file, json.dumps(found).encode())
+        except OSError as error:
+            self._log.warn("the servers are not noted", why=str(error))
