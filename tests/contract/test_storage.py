@@ -54,7 +54,7 @@ async def test_a_blank_disk_is_made_once(rig: Rig) -> None:
 async def test_what_a_vm_kept_beside_its_disk_goes_with_it(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path, tmp_path)
     await storage.create_disk("u1", 8 * MI)
-    for name in ("u1.efivars", ".part-u1.efivars", "u11.efivars"):
+    for name in ("u1.efivars", ".part-u1.efivars", ".part-u1.efivars-x7", "u11.efivars"):
         (tmp_path / name).touch()
     await storage.remove_disk("u1")
     assert [path.name for path in tmp_path.iterdir()] == ["u11.efivars"]

@@ -141,7 +141,7 @@ class FileStorage:
 
     async def remove_disk(self, uid: str) -> None:
         variables = uid + UEFI_VARS_SUFFIX
-        _remove(self._part(self._disks, uid), self._part(self._disks, variables))
+        _remove(self._part(self._disks, uid), *self._disks.glob(f".part-{variables}*"))
         _remove(self._disks / variables, self._disks / f"{uid}.qcow2")
 
     async def import_image(

@@ -2,7 +2,8 @@
 
 They hold what the guest's installer and boot loader wrote (boot entries), so they live on the shared disks and go with
 the VM wherever it runs. Only a start that holds the lease makes the file; an incoming copy finds it. Two agents that
-make it at once, one of them late, cannot hurt: the name is taken once, and whoever comes second uses what is there.
+make it at once, one of them late, cannot hurt: each writes a file of its own, the name is taken once, and whoever comes
+second uses what is there.
 What a lost file costs is the boot entries: firmware then looks for the fall-back loader, which most systems have.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 from drover.agent.journal import sync_directory
@@ -33,8 +35,9 @@ def prepare(spec: MachineSpec, uefi: Uefi, incoming: bool) -> None:
 
 
 def _make(file: Path, content: bytes) -> None:
-    part = file.with_name(f".part-{file.name}")
-    with part.open("wb") as opened:
+    number, name = tempfile.mkstemp(prefix=f".part-{file.name}-", dir=file.parent)
+    part = Path(name)
+    with os.fdopen(number, "wb") as opened:
         opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
