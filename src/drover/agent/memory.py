@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from drover.agent.context import Limits
 from drover.agent.decide import MOVING
 from drover.agent.ports import (
+    MOST_THROTTLE_PERCENT,
     NO_MIGRATION,
     Listener,
     Machine,
@@ -18,7 +19,6 @@ from drover.agent.view import HandOverState, MachineView
 
 PRESS_S = 10.0  # between two presses of the power button: a guest that boots does not hear it
 DISK_TRY_S = 5.0  # between two tries of a disk that failed
-MOST_THROTTLE_PERCENT = 99  # of auto-converge, as qemu/machine.py sets it
 COUNTERS_S = 0.5  # between two reports of a copy's counters
 
 

@@ -161,6 +161,11 @@ class MigrationOptions:
     bandwidth_bytes_per_second: int = 640 * 2**20
 
 
+MOST_THROTTLE_PERCENT = (
+    99  # of the time in which a guest that may be slowed down is kept from running
+)
+
+
 @dataclass(frozen=True)
 class MachineEvent:
     """An event of QEMU's monitor, or ``EXIT`` when the process has ended and is reaped (data:

@@ -6,6 +6,7 @@ ConfigMap ``drover-manifests``, and the note is written last, so a crash half wa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -171,46 +172,37 @@ def kind_of(obj: Object) -> Kind:
     return Kind(group, version, obj["kind"], plural, "namespace" in obj["metadata"])
 
 
+async def _make_unless_there(client: Client, kind: Kind, obj: Object) -> None:
+    """What is there stays as it is."""
+    with contextlib.suppress(AlreadyExists):
+        await client.create(kind, obj)
+
+
 async def ensure_builtin_image(client: Client, image: Path) -> None:
     """The tiny Linux that comes with drover, as a ClusterVirtualImage."""
     obj = {
-        "apiVersion": scheme.CVIMAGE.api_version,
-        "kind": scheme.CVIMAGE.kind,
         "metadata": {"name": BUILTIN_IMAGE},
         "spec": {"dataSource": {"type": "HTTP", "http": {"url": image.as_uri()}}},
     }
-    try:
-        await client.get(scheme.CVIMAGE, BUILTIN_IMAGE)
-    except NotFound:
-        await client.create(scheme.CVIMAGE, obj)
+    await _make_unless_there(client, scheme.CVIMAGE, obj)
 
 
 async def ensure_module_config(client: Client) -> None:
     """The object that holds the settings, without any; what an administrator wrote there stays."""
     obj = {
-        "apiVersion": scheme.MODULECONFIG.api_version,
-        "kind": scheme.MODULECONFIG.kind,
         "metadata": {"name": names.MODULE_CONFIG},
         "spec": {"enabled": True, "version": 1},
     }
-    try:
-        await client.get(scheme.MODULECONFIG, names.MODULE_CONFIG)
-    except NotFound:
-        await client.create(scheme.MODULECONFIG, obj)
+    await _make_unless_there(client, scheme.MODULECONFIG, obj)
 
 
 async def ensure_node_group(client: Client) -> None:
     """The group of all nodes of the lab; what an administrator wrote there stays."""
     obj = {
-        "apiVersion": scheme.NODEGROUP.api_version,
-        "kind": scheme.NODEGROUP.kind,
         "metadata": {"name": NODE_GROUP},
         "spec": {"nodeType": "Static"},
     }
-    try:
-        await client.get(scheme.NODEGROUP, NODE_GROUP)
-    except NotFound:
-        await client.create(scheme.NODEGROUP, obj)
+    await _make_unless_there(client, scheme.NODEGROUP, obj)
 
 
 async def wait_nodes(

@@ -17,7 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from drover.agent.ports import ImageLocked, MigrationInfo, MigrationState, RunState
+from drover.agent.ports import (
+    MOST_THROTTLE_PERCENT,
+    ImageLocked,
+    MigrationInfo,
+    MigrationState,
+    RunState,
+)
 from drover.sim.qemu_model import LOAD_FAILED_STATUS, ModelQemu
 
 if TYPE_CHECKING:
@@ -208,4 +214,4 @@ class Transfer:
         over_s = self._clock.monotonic() - self._begun_s - _THROTTLE_AFTER_S
         if not self._options.auto_converge or over_s < 0:
             return 0
-        return min(99, 40 + 20 * int(over_s / _THROTTLE_STEP_S))
+        return min(MOST_THROTTLE_PERCENT, 40 + 20 * int(over_s / _THROTTLE_STEP_S))

@@ -15,6 +15,7 @@ from typing import Any
 
 from drover.agent import logfiles
 from drover.agent.ports import (
+    MOST_THROTTLE_PERCENT,
     HostError,
     HypervisorError,
     MachineEvent,
@@ -45,7 +46,7 @@ _BOUND_S = 10.0
 _THROTTLE = {
     "cpu-throttle-initial": 40,
     "cpu-throttle-increment": 20,
-    "max-cpu-throttle": 99,
+    "max-cpu-throttle": MOST_THROTTLE_PERCENT,
     "throttle-trigger-threshold": 50,
 }
 
