@@ -17,14 +17,13 @@ from typing import Any
 
 import pytest
 from tests.e2e.vms import manifest
-from tests.support.lab import CHECKOUT, Said, eventually
+from tests.support.lab import CHECKOUT, Said, command, eventually, require_engine
 
 from drover.base.clock import parse_rfc3339
 from drover.cli.session import builtin_image
 from drover.lab import links, processes
 from drover.lab.processes import SWITCH, Program
 from drover.lab.topology import Topology
-from drover.server.errors import ControlPlaneError
 from drover.server.parts import find_engine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -83,16 +82,7 @@ class Site:
             "DROVER_PROGRAM": "drover",
             "NO_COLOR": "1",
         }
-        done = subprocess.run(
-            [*argv, *arguments],
-            cwd=CHECKOUT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return command([*argv, *arguments], environment, limit_s=120)
 
     def server(self, name: str, command: str, *arguments: str) -> Said:
         etc = str(self.home(name) / "etc")
@@ -111,12 +101,7 @@ class Site:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    if os.geteuid() != 0:
-        pytest.skip("namespaces need root")
-    try:
-        find_engine(os.environ)
-    except ControlPlaneError:
-        pytest.skip("there is no engine: run through ./test")
+    require_engine("a namespace")
     directory = Path(tempfile.mkdtemp(prefix="drover-servers-"))
     made = Site(directory, f"s{os.getpid():x}")
     for name in NUMBER:

@@ -10,24 +10,19 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.support.lab import CHECKOUT, RunningLab, eventually
+from tests.support.lab import CHECKOUT, RunningLab, a_home, eventually, require_engine
 
-from drover.cli.session import builtin_image
 from drover.lab import credentials, links, processes, start
 from drover.lab.home import Home, Settings, claim_index
 from drover.lab.processes import SWITCH, Program
 from drover.server import parts, supervisor
-from drover.server.errors import ControlPlaneError
 
 SPACE, NAME = "drover-system", "drover-controllers"
 ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"
@@ -39,26 +34,12 @@ _OF_A_LAB = ("--admission-control-config-file=", "--authentication-config=")
 @contextlib.contextmanager
 def a_foreign_cluster() -> Iterator[RunningLab]:
     """As ``RunningLab``, so that ``k`` is kubectl on it. Removed at the end whatever happened."""
-    if os.geteuid() != 0:
-        pytest.skip("namespaces need root")
-    try:
-        binary = parts.find_engine(os.environ)
-    except ControlPlaneError:
-        pytest.skip("there is no engine: run through ./test")
-    if builtin_image() is None:
-        pytest.skip("there is no guest image: run through ./test")
-    directory = Path(tempfile.mkdtemp(prefix="drover-foreign-"))
-    running = RunningLab(Home.at(directory / "home"))
-    try:
+    binary = require_engine("a namespace")
+    with a_home("drover-foreign-") as running:
         _start(running.home, binary)
         eventually(lambda: running.k("get", "--raw", "/readyz").code == 0, 60)
         eventually(lambda: running.k("get", "sa", "default").code == 0, 30)
         yield running
-    finally:
-        said = running.drover("reset", "--yes")
-        left = processes.find(running.lab.lab_id)
-        shutil.rmtree(directory, ignore_errors=True)
-    assert (said.code, left) == (0, {}), said.err
 
 
 def _start(home: Home, binary: Path) -> None:

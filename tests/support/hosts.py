@@ -6,13 +6,12 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.lab import CHECKOUT, RunningLab, Said, eventually
+from tests.support.lab import CHECKOUT, RunningLab, Said, command, eventually
 
 from drover.lab import cgroups, links, processes
 from drover.lab.processes import SWITCH, Program
@@ -31,19 +30,10 @@ class Host:
         """``drover agent join``, on this host."""
         words = ("--token", token, "--ca-hash", ca_hash, "--name", self.name)
         places = ("--disks-dir", str(self.lab.home.disks), "--state-dir", f"{self.directory}/state")
-        command = ("agent", "join", server, *words, *places, "--directory", f"{self.directory}/etc")
-        argv = ["nsenter", "-t", str(self.pid), "-n", *self.lab.argv(*command)]
+        join = ("agent", "join", server, *words, *places, "--directory", f"{self.directory}/etc")
+        argv = ["nsenter", "-t", str(self.pid), "-n", *self.lab.argv(*join)]
         environment = {**self.lab.environment, "DROVER_HOME": "/nowhere"}
-        done = subprocess.run(
-            argv,
-            cwd=CHECKOUT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return command(argv, environment, limit_s=120)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,28 @@ class Said:
     code: int
     out: str
     err: str
+
+
+def command(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: str = "",
+    limit_s: float = COMMAND_LIMIT_S,
+    executable: Path | None = None,
+) -> Said:
+    """Run it from the checkout, to its end."""
+    done = subprocess.run(
+        argv,
+        executable=executable,
+        cwd=CHECKOUT,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        check=False,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,32 +91,12 @@ class RunningLab:
         return [sys.executable, "-m", "drover.cli.main", *arguments]
 
     def drover(self, *arguments: str, stdin: str = "", limit_s: float = COMMAND_LIMIT_S) -> Said:
-        done = subprocess.run(
-            self.argv(*arguments),
-            cwd=CHECKOUT,
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return command(self.argv(*arguments), self.environment, stdin, limit_s)
 
     def k(self, *arguments: str, stdin: str = "", limit_s: float = COMMAND_LIMIT_S) -> Said:
         where = {"KUBECONFIG": str(self.home.kubeconfig), "KUBECACHEDIR": str(self.home.kube_cache)}
-        done = subprocess.run(
-            ["kubectl", "kubectl", *arguments],
-            executable=find_engine(os.environ),
-            cwd=CHECKOUT,
-            env={**self.environment, **where},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
+        argv = ["kubectl", "kubectl", *arguments]
+        return command(argv, {**self.environment, **where}, stdin, limit_s, find_engine(os.environ))
 
     def get(self, *what: str) -> Any:
         """An object or a list, named as kubectl's ``get`` would have it; None when there is none."""
@@ -128,28 +130,40 @@ def eventually(check: Callable[[], Any], limit_s: float = 60.0, every_s: float =
         time.sleep(every_s)
 
 
-@contextlib.contextmanager
-def a_lab(*options: str) -> Iterator[RunningLab]:
-    """A lab of the caller's own, removed at the end whatever happened. Skips the test where there can be none."""
+def require_engine(what: str) -> Path:
+    """Skips the test where there can be no control plane in namespaces of its own."""
     if os.geteuid() != 0:
-        pytest.skip("a lab needs root")
+        pytest.skip(f"{what} needs root")
     try:
-        find_engine(os.environ)
+        return find_engine(os.environ)
     except ControlPlaneError:
         pytest.skip("there is no engine: run through ./test")
+
+
+@contextlib.contextmanager
+def a_home(prefix: str) -> Iterator[RunningLab]:
+    """For a lab of the caller's own; what was started there is removed at the end whatever happened."""
     if builtin_image() is None:
         pytest.skip("there is no guest image: run through ./test")
-    directory = Path(tempfile.mkdtemp(prefix="drover-lab-"))
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
     running = RunningLab(Home.at(directory / "home"))
     try:
-        said = running.drover("up", *options)
-        assert said.code == 0, said.out + said.err
         yield running
     finally:
         said = running.drover("reset", "--yes")
         left = processes.find(running.lab.lab_id)
         shutil.rmtree(directory, ignore_errors=True)
     assert (said.code, left) == (0, {}), said.err
+
+
+@contextlib.contextmanager
+def a_lab(*options: str) -> Iterator[RunningLab]:
+    """A lab of the caller's own, removed at the end whatever happened. Skips the test where there can be none."""
+    require_engine("a lab")
+    with a_home("drover-lab-") as running:
+        said = running.drover("up", *options)
+        assert said.code == 0, said.out + said.err
+        yield running
 
 
 @pytest.fixture(scope="session")
