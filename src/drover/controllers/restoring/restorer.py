@@ -1,9 +1,9 @@
 """Listens to all nodes after a restore, settles every VM lease and roster, and then lets the controllers begin.
 
-Whoever restores a backup declares it (in the controllers' configuration): an id, the nodes that there were, and those
-that are off for sure. Until this is done no other controller runs: nothing is started, broken, fenced or released. A
-ConfigMap remembers that it was done, so that the next start of the controllers does not do it again, and says meanwhile
-for whom it waits.
+Whoever restores a backup declares it (`drover restore`, in the controllers' configuration): an id, the nodes that there
+were, and those that are off for sure. Until this is done no other controller runs: nothing is started, broken, fenced
+or released. A ConfigMap remembers that it was done, so that the next start of the controllers does not do it again, and
+says meanwhile for whom it waits.
 
 A node has reported when it has renewed its Lease twice since the VM's lease was seen as it is now: the first renewal
 may have been on its way before. A node that says nothing holds everything up: it may run anything. It is off when the
