@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drover.cli.session import Session, examples, say
+from drover.web import door
 
 if TYPE_CHECKING:
     from drover.web.server import Options
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     )
 )
 @click.option("--port", type=click.IntRange(0, 65_535), default=None, metavar="PORT",
-              help="Where it listens; 8640, or any free one when that is taken.")  # fmt: skip
+              help=f"Where it listens; {door.PORT}, or any free one when that is taken.")  # fmt: skip
 @click.option("--address", default="127.0.0.1", show_default=True, metavar="IP",
               help="Another than the loopback's needs a certificate.")  # fmt: skip
 @click.option("--name", "names", multiple=True, metavar="HOST", help="A further name of it.")
@@ -48,7 +49,6 @@ def command(session: Session, /, port: int | None, browser: str, link: bool, **g
     option about where it listens, or of another cluster, the page is served here until Ctrl+C.
     """
     from drover.runtime.kubeconfig import load
-    from drover.web.main import PORT
     from drover.web.server import Options
 
     elsewhere = session.elsewhere or port is not None or given["kubeconfig"] or given["names"]
@@ -57,14 +57,14 @@ def command(session: Session, /, port: int | None, browser: str, link: bool, **g
         return 0
     tls = _tls(given["address"], given["tls_cert"], given["tls_key"])
     access = load(given["kubeconfig"] or session.kubeconfig())
-    options = Options(access, given["address"], PORT if port is None else port, given["names"], tls)
+    options = Options(
+        access, given["address"], door.PORT if port is None else port, given["names"], tls
+    )
     return asyncio.run(_serve(options, port is None, link, browser == "yes"))
 
 
 def _beside_the_lab(session: Session, browser: bool) -> bool:
     """Show a link to the page that runs there; False when none does."""
-    from drover.web import door
-
     session.kubeconfig()  # the lab has to run
     link = door.ask(session.home.lab_id, door.LINK)
     if link:

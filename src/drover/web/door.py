@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 
+PORT = 8640  # where a page listens when it may choose
 ADDRESS, LINK = "address", "link"
 _MOST_BYTES = 64
 _LIMIT_S = 2.0

@@ -21,7 +21,6 @@ from drover.runtime import kubeconfig, process
 from drover.web import door
 from drover.web.server import Options, Server
 
-PORT = 8640
 _NICENESS = 10  # the control plane comes first
 
 
@@ -31,7 +30,7 @@ class PageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     lab: str
     kubeconfig: str
     address: str = "127.0.0.1"
-    port: int = PORT  # or any other, when that is taken
+    port: int = door.PORT  # or any other, when that is taken
 
 
 async def serve(config: PageConfig) -> None:
