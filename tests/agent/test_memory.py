@@ -53,13 +53,20 @@ def test_each_step_is_taken_once() -> None:
     assert memory.allow_ms(14.0, LIMITS, copying(5)) == 100
 
 
-def test_a_guest_that_hardly_runs_any_more_may_pause_for_longer() -> None:
+@pytest.mark.parametrize(
+    ("after_s", "allowed_ms"), [(0.0, 500), (3.0, 1000), (6.0, 2000), (500.0, 2000)]
+)
+def test_a_guest_that_hardly_runs_any_more_may_pause_for_longer(
+    after_s: float, allowed_ms: int
+) -> None:
     memory = Memory()
     memory.begin_copy("uid", 0.0, LIMITS)
     slowed = copying(3, throttle=99)
-    assert memory.allow_ms(10.0, LIMITS, slowed) == LIMITS.slowed_downtime_ms
-    memory.allowed_ms = LIMITS.slowed_downtime_ms
-    assert memory.allow_ms(20.0, LIMITS, slowed) == 0
+    assert memory.allow_ms(10.0, LIMITS, slowed) == 500
+    memory.allowed_ms = 30
+    assert memory.allow_ms(10.0 + after_s, LIMITS, slowed) == allowed_ms
+    memory.allowed_ms = allowed_ms
+    assert memory.allow_ms(10.0 + after_s, LIMITS, slowed) == 0
 
 
 def test_counters_are_told_twice_a_second_at_most() -> None:

@@ -68,10 +68,14 @@ def leader(cluster: RunningLab) -> str:
 
 
 def leading(cluster: RunningLab, pods: list[Pod]) -> Pod:
-    """By its own log: a Lease names an identity that no Pod shows."""
-    who = eventually(lambda: leader(cluster), 60)
-    (found,) = [pod for pod in pods if f'"{who}"' in pod.log.read_text()]
-    return found
+    """By its own log: a Lease names an identity that no Pod shows. The log may be behind the Lease."""
+
+    def told() -> Pod | None:
+        who = leader(cluster)
+        found = [pod for pod in pods if who and f'"{who}"' in pod.log.read_text()]
+        return found[0] if found else None
+
+    return eventually(told, 60)
 
 
 def trusted(cluster: RunningLab) -> bool:

@@ -82,10 +82,10 @@ def test_restart_wins_over_a_copy(lab, vm):
 
 @pytest.fixture
 def busy(lab: RunningLab, request: pytest.FixtureRequest) -> Iterator[Vm]:
-    """A guest that writes 16 MiB a second all over 48 MiB; the link carries 8."""
+    """A guest that writes 16 MiB a second all over 24 MiB; the link carries 8."""
     made = make(lab, request.node.name.replace("_", "-")[5:40].strip("-"), memory={"size": "192Mi"})
     made.wait_booted()
-    made.shell("(guest-tool dirty 48 16 600 </dev/null >/dev/null 2>&1 &)")
+    made.shell("(guest-tool dirty 24 16 600 </dev/null >/dev/null 2>&1 &)")
     yield made
     made.delete()
 

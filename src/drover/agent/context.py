@@ -31,8 +31,11 @@ class Limits:
     downtime_limit_ms: int = 10
     # How long the passes over written memory may last before the pause may be longer (seconds, milliseconds).
     downtime_steps: tuple[tuple[float, int], ...] = ((2.0, 30), (4.0, 100), (8.0, 300))
-    # Of a guest that is slowed down as far as can be: it hardly runs, so a pause costs it less than more of that.
-    slowed_downtime_ms: int = 1000
+    # Of a guest that is slowed down as far as can be, since it is: it hardly runs, so a pause costs it less than more
+    # of that. One long limit is not enough. QEMU looks for what was written anew as soon as the rest falls below the
+    # limit, which waits for the sleeping processor, which then writes: the rest comes to stand just above *any* limit,
+    # and only one that was raised since lets the copy end.
+    slowed_downtime_steps: tuple[tuple[float, int], ...] = ((0.0, 500), (3.0, 1000), (6.0, 2000))
     bandwidth_bytes_per_second: int = 640 * 2**20
 
     def told(self, said: Mapping[str, Any]) -> Limits:

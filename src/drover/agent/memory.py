@@ -49,6 +49,7 @@ class Memory:
     progress_at: float = 0.0
     stands_since: float | None = None  # the guest stands still for the switchover
     passes_since: float | None = None  # the first pass over memory is done since then
+    slowest_since: float | None = None  # the guest is slowed down as far as can be since then
     allowed_ms: int = 0
     counters_at: float | None = None  # when they were told last
     running: bool = False  # QEMU said so last
@@ -84,7 +85,8 @@ class Memory:
         self.copy_began, self.least_remaining, self.progress_at = now, None, now
         self.began_here, self.most_throttle_percent = True, 0
         self.stands_since = None
-        self.passes_since, self.allowed_ms = None, limits.downtime_limit_ms
+        self.passes_since = self.slowest_since = None
+        self.allowed_ms = limits.downtime_limit_ms
         self.counters_at = None
         self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
 
@@ -101,10 +103,12 @@ class Memory:
             return 0
         if self.passes_since is None:
             self.passes_since = now
-        due = [ms for after_s, ms in limits.downtime_steps if now - self.passes_since >= after_s]
+        due = _due(limits.downtime_steps, now - self.passes_since)
         if view.migration.throttle_percent >= MOST_THROTTLE_PERCENT:
-            due.append(limits.slowed_downtime_ms)
-        return due[-1] if due and due[-1] > self.allowed_ms else 0
+            if self.slowest_since is None:
+                self.slowest_since = now
+            due = max(due, _due(limits.slowed_downtime_steps, now - self.slowest_since))
+        return due if due > self.allowed_ms else 0
 
     def stalled_s(self, now: float) -> float:
         """For how long the copy has made no progress."""
@@ -138,3 +142,8 @@ class Memory:
         if now - self.copy_began > limits.completion_s_per_gib * gib:
             return "TooLong"
         return ""
+
+
+def _due(steps: tuple[tuple[float, int], ...], passed_s: float) -> int:
+    """What the last of the steps that are due allows, in milliseconds."""
+    return max((ms for after_s, ms in steps if passed_s >= after_s), default=0)
