@@ -88,7 +88,8 @@ def debian(
     request: pytest.FixtureRequest, guests_lab: RunningLab, image: str, key: Path
 ) -> Iterator[Debian]:
     text = (CHECKOUT / "examples/debian-vm.yaml").read_text()
-    text = text.replace("IMAGE", image).replace("YOUR-KEY", key.with_suffix(".pub").read_text())
+    public = key.with_suffix(".pub").read_text().strip()
+    text = text.replace("IMAGE", image).replace("YOUR-KEY", public)
     documents = list(yaml.safe_load_all(text))
     documents[2]["spec"]["bootloader"] = request.param
     guests_lab.apply(yaml.safe_dump_all(documents))

@@ -245,3 +245,40 @@ def test_work_that_has_succeeded_is_not_begun_again(lab, tmp_path):
 def test_parts_survive_their_file(tmp_path):
     parts = [Part("a", ("x", "y"), after="f", on_machine=True), Part("b", ("z",), orderly=True)]
     assert supervisor.decode(supervisor.encode(parts, tmp_path).encode()) == (parts, tmp_path)
+
+
+SUPERVISE = """
+import sys
+from pathlib import Path
+from drover.server import supervisor
+parts, logs = supervisor.decode(Path(sys.argv[1]).read_bytes())
+answers = iter([OSError("no room"), ["a", "b"]])
+def renew():
+    said = next(answers, [])
+    if isinstance(said, OSError):
+        raise said
+    return said
+supervisor._RENEW_LOOK_S = supervisor._RENEW_AGAIN_S = 0.2
+supervisor._IDLE_TICK_S = 0.1
+supervisor.Supervisor(parts, logs, renew, 0.3).run()
+"""
+
+
+def test_parts_are_started_anew_one_at_a_time(lab, tmp_path):
+    """And after a renewal that failed it is tried again."""
+    log, times = tmp_path / "log", tmp_path / "times"
+    log.mkdir()
+    life = (
+        "echo {0} up >>{1}; trap 'echo {0} down >>{1}; exit 0' TERM; while :; do sleep 0.02; done"
+    )
+    parts = [shell(name, life.format(name, times)) for name in ("a", "b")]
+    parts.append(shell("once", f"echo once up >>{times}", once=True))
+    file = tmp_path / "parts.json"
+    file.write_text(supervisor.encode(parts, log))
+    argv = (sys.executable, "-c", SUPERVISE, str(file))
+    first = start(lab, Program("sup", argv, log / "sup.log", env={"PYTHONPATH": SOURCE}))
+    eventually(lambda: lines(times)[-1:] == ["b up"] and "b down" in lines(times))
+    assert lines(times)[3:] == ["a down", "a up", "b down", "b up"]
+    assert any("not renewed: no room" in line for line in lines(log / "sup.log"))
+    os.kill(first, signal.SIGTERM)
+    assert processes.wait_gone([first]) == []

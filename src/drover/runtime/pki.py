@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _CA_DAYS = 3650
 _LEAF_DAYS = 365
-_RENEW_DAYS = 30  # a leaf is renewed when it has less than this to live
+RENEW_DAYS = 30  # a leaf is renewed when it has less than this to live
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,11 @@ def lasts(authority: Authority, now: datetime.datetime) -> bool:
     return left > datetime.timedelta(days=_LEAF_DAYS) and authority.cert.not_valid_before_utc <= now
 
 
+def ends(cert: Path) -> datetime.datetime:
+    """When the certificate of that file does. Raises OSError, ValueError."""
+    return x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
+
+
 def _good(authority: Authority, leaf: Leaf, now: datetime.datetime) -> bool:
     """A pair signed by this authority, for this subject and these names, with time left."""
     try:
@@ -193,7 +198,7 @@ def _good(authority: Authority, leaf: Leaf, now: datetime.datetime) -> bool:
 
 def _fresh(cert: x509.Certificate, now: datetime.datetime) -> bool:
     left = cert.not_valid_after_utc - now
-    return left > datetime.timedelta(days=_RENEW_DAYS) and cert.not_valid_before_utc <= now
+    return left > datetime.timedelta(days=RENEW_DAYS) and cert.not_valid_before_utc <= now
 
 
 def _pair(cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:

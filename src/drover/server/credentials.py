@@ -53,21 +53,22 @@ def ensure_plane(
     webhook: str,
     now: datetime.datetime,
     more_names: Sequence[str] = (),
-) -> None:
-    """Every certificate, key and kubeconfig of one server's control plane. ``webhook`` is the address of its
-    controllers' webhook, ``more_names`` are further ones by which its API server is known."""
+) -> list[str]:
+    """Every certificate, key and kubeconfig of one server's control plane; the names of the certificates that were
+    made. ``webhook`` is the address of its controllers' webhook, ``more_names`` are further ones by which its API
+    server is known."""
     ensure_shared(pki, now)
     cluster = ensure_authority(pki, CLUSTER, now)
-    for leaf in _leaves(pki, address, webhook, more_names):
-        ensure_leaf(cluster, leaf, now)
     etcd = ensure_authority(pki, ETCD, now)
-    for leaf in _etcd_leaves(pki, address):
-        ensure_leaf(etcd, leaf, now)
+    wanted = [(cluster, leaf) for leaf in _leaves(pki, address, webhook, more_names)]
+    wanted += [(etcd, leaf) for leaf in _etcd_leaves(pki, address)]
+    made = [leaf.cert.stem for authority, leaf in wanted if ensure_leaf(authority, leaf, now)]
     server = f"https://{address}:6443"
     for name in ("controller-manager", "scheduler"):
         write_kubeconfig(pki / f"{name}.kubeconfig", pki, name, server)
     write_kubeconfig(kubeconfig, pki, "admin", server)
     write_webhook_client(pki, f"{webhook}:{WEBHOOK_PORT}")
+    return made
 
 
 def _leaf(pki: Path, file: str, common_name: str, organization: str = "") -> Leaf:

@@ -2,8 +2,8 @@
 
     python -m drover.server.main --config /etc/drover/server.toml
 
-Certificates that have less than a month to live are made anew at each start. The directory of its state is locked
-while it runs, so that nothing else, such as a restore, works on it meanwhile.
+Certificates that have less than a month to live are made anew at each start, and while it runs (``renewal``). The
+directory of its state is locked while it runs, so that nothing else, such as a restore, works on it meanwhile.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from drover.server.config import ServerConfig
 from drover.server.credentials import LOOPBACK, ensure_plane
 from drover.server.errors import ControlPlaneError
 from drover.server.parts import Part, Plane, control_plane_parts, write_configs
+from drover.server.renewal import Renewal
 from drover.server.supervisor import Supervisor
 
 
@@ -60,6 +61,10 @@ def parts_of(config: ServerConfig, file: Path) -> list[Part]:
     return [replace(one, argv=own("member")) if one.name == "etcd" else one for one in parts]
 
 
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="drover-server", description="Run this server.")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
@@ -69,8 +74,9 @@ def main() -> int:
         if faults := configs.faults(config):
             raise ControlPlaneError("; ".join(faults))
         with locked(config.plane, "it is run once"):
-            write_files(config, datetime.datetime.now(datetime.UTC))
-            Supervisor(parts_of(config, file), config.plane.logs).run()
+            write_files(config, _now())
+            renewal = Renewal(config, _now)
+            Supervisor(parts_of(config, file), config.plane.logs, renewal.renew).run()
     except (ControlPlaneError, config_file.BadConfig) as error:
         sys.stderr.write(f"drover-server: {file}: {error}\n")
         return 1

@@ -7,6 +7,9 @@ plain loop around ``sigtimedwait`` and has no threads: what must never fail shou
 SIGTERM stops the parts and ends. A part that ends is started again after a delay that doubles from 0.2 s to 10 s and
 begins anew once the part has lived for 30 s; one whose work ends (``once``) and has succeeded is not. It does not
 promise that a part *works*, only that its process is there; readiness is asked of the API server.
+
+Where it is given a ``renew``, it asks once an hour for new certificates, and when there are some starts its parts anew,
+one after the other.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,9 @@ from drover.server.parts import Part
 _RESTART = Backoff(first_s=0.2, most_s=10.0)
 _GOOD_LIFE_S = 30.0
 _STOP_LIMIT_S = 5.0
+_RENEW_LOOK_S = 3600.0
+_RENEW_AGAIN_S = 60.0  # after one that failed
+_RENEW_END_LIMIT_S = 60.0  # for a part that is to be started anew; after that it is killed
 _TICK_S = 0.1  # while a part waits for its file
 _IDLE_TICK_S = 5.0
 _LOG_LIMIT_BYTES = 8 * 2**20
@@ -43,6 +50,8 @@ class _Child:
     failures: int = 0
     due_s: float = 0.0  # when to start it; meaningful while pid is 0
     done: bool = False
+    stale: bool = False  # to be started anew
+    told_s: float = 0.0  # to end, since it is stale; 0: not yet
 
 
 def encode(parts: list[Part], logs: Path) -> str:
@@ -57,11 +66,24 @@ def decode(content: bytes) -> tuple[list[Part], Path]:
 
 
 class Supervisor:
-    """The loop. ``run`` returns after SIGTERM, when every part has ended."""
+    """The loop. ``run`` returns after SIGTERM, when every part has ended.
 
-    def __init__(self, parts: list[Part], logs: Path) -> None:
+    ``renew`` gives the names of the certificates that it made; it raises OSError, ValueError. ``good_life_s``: so long
+    every part must have lived before the next stale one is ended.
+    """
+
+    def __init__(
+        self,
+        parts: list[Part],
+        logs: Path,
+        renew: Callable[[], list[str]] | None = None,
+        good_life_s: float = _GOOD_LIFE_S,
+    ) -> None:
         self._logs = logs
         self._children = [_Child(part, logs / f"{part.name}.log") for part in parts]
+        self._renew = renew
+        self._renew_due_s = time.monotonic() + _RENEW_LOOK_S
+        self._good_life_s = good_life_s
 
     def run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
@@ -71,6 +93,7 @@ class Supervisor:
             if received is not None and received.si_signo == signal.SIGTERM:
                 break
             self._reap()
+            self._renew_parts()
             for log in self._logs.glob("*.log"):
                 bound_log(log, _LOG_LIMIT_BYTES)
         self._stop()
@@ -110,14 +133,42 @@ class Supervisor:
         now = time.monotonic()
         child.pid = 0
         code = os.waitstatus_to_exitcode(status)
+        if child.told_s:
+            child.stale, child.told_s, child.due_s = False, 0.0, now
+            return
         if child.part.once and code == 0:
             child.done = True
             return
-        child.failures = 1 if now - child.born_s >= _GOOD_LIFE_S else child.failures + 1
+        child.failures = 1 if now - child.born_s >= self._good_life_s else child.failures + 1
         delay_s = _RESTART.delay_s(child.failures)
         child.due_s = now + delay_s
         how = f"signal {-code}" if code < 0 else f"code {code}"
         _say(f"{child.part.name} ended with {how}, starts again in {delay_s:.1f} s")
+
+    def _renew_parts(self) -> None:
+        now = time.monotonic()
+        if self._renew is not None and now >= self._renew_due_s:
+            self._renew_due_s = now + self._ask(self._renew)
+        for child in self._children:
+            if child.told_s and now - child.told_s >= _RENEW_END_LIMIT_S:
+                os.kill(child.pid, signal.SIGKILL)
+        if stale := next_stale(self._children, now, self._good_life_s):
+            _say(f"{stale.part.name} is started anew, with its new certificates")
+            stale.told_s = now
+            os.kill(stale.pid, signal.SIGTERM)
+
+    def _ask(self, renew: Callable[[], list[str]]) -> float:
+        """Seconds until the next time."""
+        try:
+            made = renew()
+        except (OSError, ValueError) as error:
+            _say(f"certificates were not renewed: {error}")
+            return _RENEW_AGAIN_S
+        if made:
+            _say(f"certificates were renewed: {', '.join(made)}")
+        for child in self._children:
+            child.stale |= bool(made and child.pid)
+        return _RENEW_LOOK_S
 
     def _stop(self) -> None:
         """etcd gets to close its files; the others keep nothing and are killed."""
@@ -129,6 +180,14 @@ class Supervisor:
         while any(child.pid for child in self._children) and time.monotonic() < limit_s:
             signal.sigtimedwait({signal.SIGCHLD}, 0.2)
             self._reap()
+
+
+def next_stale(children: list[_Child], now_s: float, good_life_s: float) -> _Child | None:
+    """The stale part to end now: one at a time, and none while another is not well. Pure."""
+    for child in children:
+        if not child.done and (not child.pid or now_s - child.born_s < good_life_s or child.told_s):
+            return None
+    return next((child for child in children if child.stale), None)
 
 
 def _spawn(child: _Child) -> int:

@@ -1,0 +1,44 @@
+"""A server's own certificates are made anew while it runs, about a month before their end.
+
+The supervisor asks every hour and starts its parts anew, one after the other, when there are new ones: some of them
+read their files again by themselves, others never do. Servers that were made on one day would all do so on one day,
+eleven months later; so each does on a day of its own, by its name.
+
+It does not promise to renew the authorities, which last ten years and are the cluster's, not a server's.
+"""
+
+from __future__ import annotations
+
+import datetime
+import zlib
+from collections.abc import Callable
+
+from drover.runtime.pki import RENEW_DAYS, ends
+from drover.server.config import ServerConfig
+from drover.server.credentials import AUTHORITIES, LOOPBACK, ensure_plane
+
+_SPREAD_HOURS = 240  # ten days: the last server still has twenty to spare
+
+
+def left_at_renewal(server: str) -> datetime.timedelta:
+    """How much life a certificate of that server has left when it is made anew."""
+    earlier = zlib.crc32(server.encode()) % _SPREAD_HOURS
+    return datetime.timedelta(days=RENEW_DAYS) - datetime.timedelta(hours=earlier)
+
+
+class Renewal:
+    """``renew`` is told the time by ``now``."""
+
+    def __init__(self, config: ServerConfig, now: Callable[[], datetime.datetime]) -> None:
+        self._config = config
+        self._now = now
+
+    def renew(self) -> list[str]:
+        """The certificates that were made, if it was time. Raises OSError, ValueError."""
+        plane, now = self._config.plane, self._now()
+        files = [file for file in plane.pki.glob("*.crt") if file.stem not in AUTHORITIES]
+        soon = now + left_at_renewal(self._config.name)
+        if all(ends(file) > soon for file in files):
+            return []
+        more = self._config.more_names
+        return ensure_plane(plane.pki, plane.kubeconfig, plane.address, LOOPBACK, now, more)

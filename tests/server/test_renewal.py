@@ -1,0 +1,66 @@
+"""A server's certificates are renewed while it runs, and its parts started anew one after the other."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+from tests.server.test_config import config_at
+
+from drover.runtime.pki import ends
+from drover.server import main
+from drover.server.parts import Part
+from drover.server.renewal import Renewal, left_at_renewal
+from drover.server.supervisor import _Child, next_stale
+
+DAY = datetime.timedelta(days=1)
+BORN = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)
+
+
+def test_each_certificate_and_what_is_made_of_it_is_renewed_in_good_time(tmp_path: Path) -> None:
+    config = config_at(tmp_path)
+    main.write_files(config, BORN)
+    pki = config.plane.pki
+    before = {file.name: file.read_bytes() for file in pki.iterdir()}
+    admin = config.plane.kubeconfig.read_bytes()
+    due = BORN + 365 * DAY - left_at_renewal(config.name)
+    assert Renewal(config, lambda: due - DAY).renew() == []
+    made = Renewal(config, lambda: due).renew()
+    authorities = {"ca", "etcd-ca", "migration-ca"}
+    assert {*made} == {file.stem for file in pki.glob("*.crt")} - authorities
+    assert all(ends(pki / f"{name}.crt") == due + 365 * DAY for name in made)
+    kept = {name for name, content in before.items() if (pki / name).read_bytes() == content}
+    shared = {f"{name}.{kind}" for name in authorities for kind in ("crt", "key")}
+    accounts = {"service-accounts.key", "service-accounts.pub"}
+    assert kept == {*shared, *accounts, "webhook-client.kubeconfig"}  # that one names its files
+    assert config.plane.kubeconfig.read_bytes() != admin
+    assert Renewal(config, lambda: due + DAY).renew() == []
+
+
+def test_servers_renew_on_days_of_their_own() -> None:
+    left = {left_at_renewal(f"server-{number}") for number in range(1, 6)}
+    assert len(left) == 5
+    assert all(20 * DAY < one <= 30 * DAY for one in left)
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        ({}, "a"),
+        ({"pid": 0}, None),  # it is down: no other is ended as well
+        ({"born_s": 80.0}, None),  # it has only begun
+        ({"told_s": 99.0}, None),  # it is about to end
+        ({"done": True, "pid": 0}, "a"),
+    ],
+)
+def test_a_part_is_ended_only_while_all_others_are_well(
+    change: dict[str, object], first: str | None
+) -> None:
+    parts = [
+        _Child(Part(name, ()), Path(name), pid=7, born_s=10.0, stale=True) for name in ("a", "b")
+    ]
+    for field, value in change.items():
+        setattr(parts[1], field, value)
+    found = next_stale(parts, 100.0, 30.0)
+    assert (found.part.name if found else None) == first
