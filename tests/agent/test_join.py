@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from drover.agent import join, service
 from drover.agent.config import AgentConfig
@@ -35,7 +36,7 @@ from drover.runtime import csr
 from drover.runtime.client import Client
 from drover.runtime.kubeconfig import from_files
 from drover.runtime.manager import Manager
-from drover.runtime.pki import ensure_authority
+from drover.runtime.pki import cert_pem, ensure_authority, issue
 
 if TYPE_CHECKING:
     from tests.support.cluster import Cluster
@@ -78,6 +79,10 @@ class Site:
         )
 
 
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
 async def joined(wanted: Wanted) -> AgentConfig:
     return await join.join(wanted, RealClock(), lambda text: None)
 
@@ -92,7 +97,7 @@ async def refused(wanted: Wanted) -> str:
 @pytest.fixture
 async def site(engine: Engine, cluster: Cluster, tmp_path: Path) -> AsyncIterator[Site]:
     pki = tmp_path / "pki"
-    authority = ensure_authority(pki, "migration-ca", datetime.datetime.now(datetime.UTC))
+    authority = ensure_authority(pki, "migration-ca", _now())
     config = ControllersConfig(
         api_server=engine.server,
         ca_file="",
@@ -122,7 +127,7 @@ async def test_a_host_joins_and_is_a_node(site: Site) -> None:
     wanted = await site.wanted()
     config = await joined(wanted)
     assert config_file.load(wanted.config_file, AgentConfig) == config
-    assert service.faults(config) == []
+    assert service.faults(config, _now()) == []
     assert (config.vm_cidr, config.vm_gateway) == ("10.66.0.0/24", "10.66.0.254")
     for file in wanted.pki.rglob("*"):
         assert file.is_dir() or file.stat().st_mode & 0o077 == 0, file
@@ -197,6 +202,35 @@ async def test_certificates_are_renewed_for_the_same_keys(site: Site) -> None:
     await site.cluster.admin.delete(scheme.NODE, config.node)
 
 
+async def test_a_certificate_that_ended_while_the_host_was_off(site: Site, engine: Engine) -> None:
+    """It is said by name, opens nothing, and a new join gives the same key a new one."""
+    wanted = await site.wanted()
+    config = await joined(wanted)
+    file, key = Path(config.client_cert_file), Path(config.client_key_file)
+    now = _now()
+    assert service.faults(config, now) == []
+    cert = x509.load_pem_x509_certificate(file.read_bytes())
+    long_ago = now - datetime.timedelta(days=400)
+    uses: list[x509.ObjectIdentifier] = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    authority = ensure_authority(engine.ca.parent, "ca", now)
+    old = issue(authority, cert.subject, cert.public_key(), (), uses, long_ago)  # type: ignore[arg-type]
+    file.write_bytes(cert_pem(old))
+    (fault,) = service.faults(config, now)
+    assert (
+        f"client_cert_file: {file} ended on {now - datetime.timedelta(days=35):%Y-%m-%d}" in fault
+    )
+    assert "is not valid before" in service.ended(config, long_ago - datetime.timedelta(days=1))[0]
+    await site.forget_requests()
+    async with node_of(config) as client:
+        with pytest.raises(status.Unauthorized):
+            await client.get(scheme.NODE, config.node)
+    before = key.read_bytes()
+    wanted.config_file.unlink()
+    assert await joined(replace(wanted, token=await site.token())) == config
+    assert key.read_bytes() == before
+    assert service.faults(config, now) == []
+
+
 @asynccontextmanager
 async def node_of(config: AgentConfig) -> AsyncIterator[Client]:
     cert, key = Path(config.client_cert_file), Path(config.client_key_file)
@@ -242,7 +276,7 @@ async def test_a_join_that_broke_off_goes_on(site: Site) -> None:
         wanted.config_file.unlink(missing_ok=True)
         lost.unlink(missing_ok=True)
         assert await joined(wanted) == config
-        assert service.faults(config) == []
+        assert service.faults(config, _now()) == []
     assert Path(config.client_key_file).read_bytes() == key
 
 
@@ -276,7 +310,7 @@ async def test_the_unit_runs_the_first_process_over_the_agent(site: Site) -> Non
         _, said_of_it = await child.communicate()
         assert (child.returncode, said_of_it) == (0, b"")
     broken = replace_config(config, disks_dir="/nowhere", address="host", api_server="http://x")
-    said = " ".join(service.faults(broken))
+    said = " ".join(service.faults(broken, _now()))
     for field in ("disks_dir", "address", "api_server"):
         assert f"{field}:" in said
 

@@ -153,7 +153,8 @@ async def _authority(wanted: Wanted) -> bytes:
 
 async def _identity(wanted: Wanted, ca: bytes, clock: Clock) -> None:
     pki.write_private(wanted.pki / "ca.crt", ca)
-    if (wanted.pki / "client.crt").exists():
+    had = wanted.pki / "client.crt"
+    if had.exists() and pki.ends(had).timestamp() > clock.wall():
         return  # of a join that broke off later
     access = Access(wanted.server, ca=ca, token=wanted.token)
     transport = await access.transport(clock)
@@ -162,7 +163,7 @@ async def _identity(wanted: Wanted, ca: bytes, clock: Clock) -> None:
         cert = await certificates.obtain(Client(transport), clock, asked, LIMIT_S)
     finally:
         await transport.aclose()
-    pki.write_private(wanted.pki / "client.crt", cert)
+    pki.write_private(had, cert)
 
 
 async def _rest(wanted: Wanted, clock: Clock) -> AgentConfig:

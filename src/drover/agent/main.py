@@ -8,6 +8,7 @@ kernel and of this nodeinit's life: when either is new, every process of the for
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import os
 import platform
@@ -17,7 +18,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from drover import __version__
-from drover.agent import mounts, servers
+from drover.agent import mounts, servers, service
 from drover.agent.agent import Agent, Ports
 from drover.agent.cgroups import Groups
 from drover.agent.config import AgentConfig
@@ -96,7 +97,7 @@ def facts_of(
 async def serve(config: AgentConfig) -> None:
     """Run the agent; raises what broke it."""
     clock, ids = RealClock(), RealIds()
-    log = Log(clock)
+    log = _log(config, clock)
     access = from_files(
         config.api_server,
         Path(config.ca_file),
@@ -153,6 +154,14 @@ async def serve(config: AgentConfig) -> None:
             raise await scope.wait_broken()
         finally:
             await transport.aclose()
+
+
+def _log(config: AgentConfig, clock: RealClock) -> Log:
+    """With certificates that have ended the agent goes on: guests may run, and which clock is wrong is not known."""
+    log = Log(clock)
+    for fault in service.ended(config, datetime.datetime.fromtimestamp(clock.wall(), datetime.UTC)):
+        log.error("a certificate is not valid: the cluster will not listen", why=fault)
+    return log
 
 
 def _qemu(config: AgentConfig, probed: bundles.Probed) -> QemuSettings:

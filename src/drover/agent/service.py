@@ -7,12 +7,14 @@ touches no guest, and the first process's end kills them all (safety rule 8). No
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 from pathlib import Path
 
 from drover.agent import mounts
 from drover.agent.config import AgentConfig
 from drover.agent.qemu.settings import DEBIAN_UEFI
+from drover.runtime import pki
 
 _FILES = ("ca_file", "client_cert_file", "client_key_file", "serving_cert_file", "serving_key_file")
 _MIGRATION = (
@@ -80,8 +82,8 @@ def unit(file: Path, config: AgentConfig, python: str) -> str:
     )
 
 
-def faults(config: AgentConfig) -> list[str]:
-    """What would keep the agent from starting, each with its field."""
+def faults(config: AgentConfig, now: datetime.datetime) -> list[str]:
+    """What would keep the agent from starting or from being heard, each with its field."""
     found = [
         f"{field}: {path} is not there"
         for field in _FILES
@@ -109,6 +111,24 @@ def faults(config: AgentConfig) -> list[str]:
         mounts.direct_io(config.direct_io, mounts.kind_of(Path(config.disks_dir)))
     except ValueError as error:
         found.append(f"direct_io: {error}")
+    return found or ended(config, now)
+
+
+def ended(config: AgentConfig, now: datetime.datetime) -> list[str]:
+    """The certificates that are not valid now: with them nobody listens to this host."""
+    files = {
+        "client_cert_file": Path(config.client_cert_file),
+        "serving_cert_file": Path(config.serving_cert_file),
+        "migration_pki_dir": Path(config.migration_pki_dir) / "server-cert.pem",
+    }
+    found = []
+    for field, file in files.items():
+        try:
+            fault = pki.time_fault(file, now)
+        except (OSError, ValueError) as error:
+            fault = f"is no certificate: {error}"
+        if fault:
+            found.append(f"{field}: {file} {fault}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import socket
 import sys
 import urllib.parse
@@ -85,7 +86,7 @@ def unit(directory: str) -> None:
 def check_command(directory: str) -> None:
     """Check the configuration and the files that it names."""
     file, config = _configuration(directory)
-    faults = service.faults(config)
+    faults = service.faults(config, datetime.datetime.now(datetime.UTC))
     for fault in faults:
         say(f"{file}: {fault}")
     if faults:

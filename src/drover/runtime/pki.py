@@ -178,6 +178,18 @@ def ends(cert: Path) -> datetime.datetime:
     return x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
 
 
+def time_fault(cert: Path, now: datetime.datetime) -> str:
+    """Why it is not valid now, and what to do; empty when it is. Raises OSError, ValueError."""
+    read = x509.load_pem_x509_certificate(cert.read_bytes())
+    if now > read.not_valid_after_utc:
+        return (
+            f"ended on {read.not_valid_after_utc:%Y-%m-%d}: get new ones, docs/install.md tells how"
+        )
+    if now < read.not_valid_before_utc:
+        return f"is not valid before {read.not_valid_before_utc:%Y-%m-%d %H:%M}: set this machine's clock right"
+    return ""
+
+
 def _good(authority: Authority, leaf: Leaf, now: datetime.datetime) -> bool:
     """A pair signed by this authority, for this subject and these names, with time left."""
     try:
