@@ -6,14 +6,18 @@ and merely goes somewhere else. Where one other is not enough, up to three make 
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
 from drover.planner.grid import Board
-from drover.planner.tables import Ints
+from drover.planner.tables import Bools, Ints
 
 TRIED = 40  # others looked at for one VM
 CLEARED = 12  # nodes from which several would have to go
 LINKS = 3
+LIGHTER = 20  # exchanges at one node
+PAIRED = 500_000  # of these looked at for the best
 
 
 def make_room(board: Board, vm: int, tight: bool) -> bool:
@@ -108,24 +112,60 @@ def take_home(board: Board) -> None:
             board.put(vm, away)
 
 
-def lighten(board: Board) -> None:
-    """As many moves with less memory: instead of a VM another one leaves the same node, as long as that suffices."""
-    grid = board.grid
-    for vm in sorted(board.moved, key=lambda vm: (-grid.gib[vm], vm)):
-        home, away = int(grid.home[vm]), int(board.where[vm])
-        if not grid.at_home[grid.group[vm], home] or not grid.chosen[grid.group[vm], home]:
-            continue
-        if grid.ruled[vm]:
-            continue
-        room = grid.ceiling[home] - board.used[home] - grid.size[vm]
-        there = np.flatnonzero((board.where == home) & grid.movable & (grid.gib < grid.gib[vm]))
-        there = there[(grid.size[there] + room >= 0).all(axis=1)]
-        board.put(vm, home)
-        for other in there[np.lexsort((there, grid.gib[there]))].tolist():
-            targets = board.targets(other)
-            found = [away] if targets[away] else board.ranked(other, targets, True)[:1]
-            if found and board.harmless(other, found[0]):
-                board.put(other, found[0])
+def lighten(board: Board, most: int = 1) -> None:
+    """As many moves with less memory: instead of one VM, or of ``most`` at a time, as many others leave the same node,
+    as long as that suffices."""
+    for node in sorted({int(board.grid.home[vm]) for vm in board.moved}):
+        for _ in range(LIGHTER):
+            if not any(_exchange(board, node, count) for count in range(1, most + 1)):
                 break
-        else:
-            board.put(vm, away)
+
+
+def _exchange(board: Board, node: int, count: int) -> bool:
+    """So many VMs come back to ``node`` and others leave it for them, with the most memory saved that finds places."""
+    grid = board.grid
+    free = grid.movable & (grid.home == node) & (grid.at_home & grid.chosen)[grid.group, node]
+    gone = _sets(board, free & (board.where != node), count)
+    there = _sets(board, free & (board.where == node), count)
+    if not 0 < len(gone) * len(there) <= PAIRED:
+        return False
+    saved = grid.gib[gone].sum(axis=1)[:, None] - grid.gib[there].sum(axis=1)[None, :]
+    room = grid.ceiling[node] - board.used[node]
+    more = grid.size[gone].sum(axis=1)[:, None, :] - grid.size[there].sum(axis=1)[None, :, :]
+    saved[(more > room).any(axis=2)] = 0.0
+    order = np.argsort(-saved, axis=None, kind="stable")[:TRIED]
+    return any(
+        _exchanged(board, node, gone[row].tolist(), there[column].tolist())
+        for row, column in zip(*np.unravel_index(order, saved.shape), strict=True)
+        if saved[row, column] > 0
+    )
+
+
+def _sets(board: Board, among: Bools, count: int) -> Ints:
+    """The sets of so many of them, one in each row. Those that affinity or spreading speaks of stay what they are."""
+    speaks_of = board.grid.bystanders.speaks_of
+    rows = [vm for vm in np.flatnonzero(among).tolist() if not speaks_of(vm)]
+    return np.array(list(combinations(rows, count)), dtype=np.int64).reshape(-1, count)
+
+
+def _exchanged(board: Board, node: int, back: list[int], leave: list[int]) -> bool:
+    """False: somebody found no place, and nothing was done."""
+    freed = [int(board.where[vm]) for vm in back]
+    for vm in back:
+        board.put(vm, node)
+    if all(_leaves(board, vm, freed) for vm in leave) and not any(map(board.conflicts, back)):
+        return True
+    for vm in leave:
+        board.put(vm, node)
+    for vm, away in zip(back, freed, strict=True):
+        board.put(vm, away)
+    return False
+
+
+def _leaves(board: Board, vm: int, freed: list[int]) -> bool:
+    """Move the VM to where another has made room, or else to the fullest target."""
+    targets = board.targets(vm)
+    found = [one for one in freed if targets[one]] or board.ranked(vm, targets, True)[:1]
+    if found:
+        board.put(vm, found[0])
+    return bool(found)

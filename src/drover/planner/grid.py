@@ -232,11 +232,12 @@ class Board:
         order: list[int] = rows[np.argsort(room if tight else -room, kind="stable")].tolist()
         return order
 
-    def may_return(self, vm: int) -> bool:
-        """Has its first node room for it again?"""
+    def may_return(self, vm: int, within: Ints | None = None) -> bool:
+        """Has its first node room for it again? ``within``: what each node may be filled up to, its limit unless told
+        otherwise."""
         grid, home = self.grid, int(self.grid.home[vm])
-        size = grid.size[vm]
-        return bool(((self.used[home] + size <= grid.limit[home]) | (size == 0)).all())
+        size, limit = grid.size[vm], (grid.limit if within is None else within)[home]
+        return bool(((self.used[home] + size <= limit) | (size == 0)).all())
 
     def is_over(self, node: int) -> bool:
         return bool((self.used[node] > self.grid.ceiling[node]).any())

@@ -1,8 +1,9 @@
 """Balance: nodes become more alike in CPU and memory, by the moves that do most for it, each worth its cost.
 
 The measure is the standard deviation over the nodes of the share of CPU in use, plus that of memory, in percentage
-points. After the steepest descent, VMs that were moved for balance are put to better places, or left at home for
-others, one by one: as many moves do more than descent alone finds.
+points. It begins without the moves that relieve nodes, since others may do that and balance better. After the steepest
+descent each move is taken back in turn and the best one made instead, then all moves of a node together: as many moves
+do more than descent alone finds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from drover.planner.grid import Board, Floats
-from drover.planner.tables import Ints
+from drover.planner.tables import Bools, Ints
 
 MEASURED = ("cpu", "memory")
 LEAST = 1e-6  # percentage points: below that nothing has changed
@@ -42,17 +43,18 @@ class Balance:
         home = self.board.where[vms]
         result = np.zeros((len(vms), count))
         for number, column in enumerate(self.columns):
-            size = 100.0 * self.grid.size[vms, column]
-            whole, share = self.whole[:, number], shares[:, number]
-            leaves = size / whole[home]
-            comes = size[:, None] / whole[None, :]
-            mean = (total[number] - leaves[:, None] + comes) / count
-            square = (
-                squares[number]
-                + (leaves * (leaves - 2 * share[home]))[:, None]
-                + comes * (comes + 2 * share[None, :])
-            ) / count
-            result += np.sqrt(np.maximum(square - mean**2, 0.0))
+            share = shares[:, number]
+            comes = 100.0 * self.grid.size[vms, column][:, None] / self.whole[:, number]
+            leaves = comes[np.arange(len(vms)), home]
+            stays = squares[number] + leaves * (leaves - 2 * share[home])
+            mean = comes + (total[number] - leaves)[:, None]
+            comes *= comes + 2 * share
+            comes += stays[:, None]
+            comes /= count
+            mean *= mean
+            mean /= count**2
+            comes -= mean
+            result += np.sqrt(np.maximum(comes, 0.0, out=comes), out=comes)
         return result
 
 
@@ -72,82 +74,152 @@ def retarget(board: Board, vms: list[int]) -> None:
             return
 
 
-def balanced(board: Board, moves: int, gain_per_gib: float) -> dict[int, int]:
-    """At most so many VMs, each to a node, that make the nodes most alike. ``board`` is left as it is."""
-    board = board.copy()
-    fixed = set(board.moved)
-    chosen: dict[int, int] = {}
-    while len(chosen) < moves and _best(board, chosen, fixed, gain_per_gib):
-        pass
+def balanced(
+    board: Board, moves: int, gain_per_gib: float, settled: frozenset[int] = frozenset()
+) -> dict[int, int]:
+    """Where to put the VMs that ``board`` has moved, or others in their stead, and at most so many more, to make the
+    nodes most alike; but for ``settled`` ones, which stay as they are. ``board`` is left as it is."""
+    most = len(board.moved) + moves
+    search = _Search(board.copy() if settled else _sent_home(board), gain_per_gib, settled)
     for _ in range(ROUNDS):
-        before = Balance(board).score()
-        for vm in sorted(chosen):
-            _replace(board, chosen, fixed, vm, gain_per_gib)
-        if before - Balance(board).score() < LEAST:
+        before = search.score()
+        search.descend(most)
+        search.exchange()
+        search.rebuild(most)
+        if before - search.score() < LEAST:
             break
-    return chosen
+    return dict(search.board.moved)
 
 
-def _replace(
-    board: Board, chosen: dict[int, int], fixed: set[int], vm: int, gain_per_gib: float
-) -> None:
-    """Undo one choice and make the best one instead, maybe the same."""
-    node, before = chosen[vm], Balance(board).score()
-    if not board.may_return(vm):
-        return
-    board.put(vm, int(board.grid.home[vm]))
-    del chosen[vm]
-    found = _best(board, chosen, fixed, gain_per_gib)
-    if found is not None and Balance(board).score() < before - LEAST:
-        return
-    if found is not None:
-        board.put(found, int(board.grid.home[found]))
-        del chosen[found]
-    board.put(vm, node)
-    chosen[vm] = node
-
-
-def _best(board: Board, chosen: dict[int, int], fixed: set[int], gain_per_gib: float) -> int | None:
-    """Make the one move that does most for balance, if it is worth its GiB; the VM."""
-    grid, balance = board.grid, Balance(board)
-    vms = _candidates(board, fixed | set(chosen))
-    if not len(vms):
-        return None
-    gains = balance.score() - balance.scores(vms)
-    gains[~grid.allowed[grid.group[vms]]] = -np.inf
-    for column in range(len(grid.resources)):
-        after = board.used[None, :, column] + grid.size[vms, column][:, None]
-        gains[
-            (after > grid.limit[None, :, column]) & (grid.size[vms, column] > 0)[:, None]
-        ] = -np.inf
-    gains[np.arange(len(vms)), board.where[vms]] = -np.inf
-    gains[gains < np.maximum(gain_per_gib * grid.gib[vms], LEAST)[:, None]] = -np.inf
-    for _ in range(TRIED):
-        flat = int(np.argmax(gains))
-        row, node = divmod(flat, len(grid.names))
-        if not np.isfinite(gains[row, node]):
-            return None
-        vm = int(vms[row])
-        if board.targets(vm)[node] and board.harmless(vm, node):
+def _sent_home(board: Board) -> Board:
+    """Without the moves that relieve nodes, which balance may do otherwise."""
+    board, grid = board.copy(), board.grid
+    for vm in sorted(board.moved):
+        node = int(board.where[vm])
+        board.put(vm, int(grid.home[vm]))
+        if board.stands_against(vm) or not board.may_return(vm, grid.capacity):
             board.put(vm, node)
-            chosen[vm] = node
-            return vm
-        gains[row, node] = -np.inf
-    return None
+    return board
 
 
-def _candidates(board: Board, taken: set[int]) -> Ints:
-    """Movable VMs, on large clusters only those of the fullest nodes and the emptiest, since a table of all would not
-    fit."""
-    grid = board.grid
-    free = grid.movable.copy()
-    free[sorted(taken)] = False
-    if len(grid.vms) * len(grid.names) > CELLS:
-        load = Balance(board).shares().sum(axis=1)
-        many = max(CELLS // max(len(grid.vms) * 4, 1), 4)
-        ends = np.zeros(len(grid.names), dtype=np.bool_)
-        order = np.argsort(load, kind="stable")
-        ends[order[-many:]] = ends[order[: many // 4]] = True
-        free &= ends[board.where]
-    found = np.flatnonzero(free)
-    return np.asarray(found[: max(CELLS // max(len(grid.names), 1), 1)], dtype=np.int64)
+class _Search:
+    """A board on its way to balance. What is above a ceiling counts point by point, so that it goes first and never
+    comes back."""
+
+    def __init__(self, board: Board, gain_per_gib: float, settled: frozenset[int]) -> None:
+        self.board, self.grid, self.balance = board, board.grid, Balance(board)
+        self._worth = gain_per_gib * board.grid.gib
+        self._settled = settled
+        self._free = board.grid.movable.copy()
+        self._free[sorted(settled)] = False
+
+    def descend(self, most: int) -> None:
+        """As many moves as help, up to ``most``, the best first."""
+        while len(self.board.moved) < most and self._step(self._candidates()):
+            pass
+
+    def exchange(self) -> None:
+        """Each move for a better one."""
+        for vm in sorted(set(self.board.moved) - self._settled):
+            self._replace(vm)
+
+    def rebuild(self, most: int) -> None:
+        """All moves from and to a node at once, node by node, for better ones."""
+        for node in range(len(self.grid.names)):
+            self._rebuild(node, most)
+
+    def score(self) -> float:
+        return self.balance.score() + float(self._excess(self.board.used).sum())
+
+    def _excess(self, used: Ints) -> Floats:
+        """Per node: percentage points above its ceilings."""
+        grid = self.grid
+        over = np.maximum(used - grid.ceiling, 0) / np.maximum(grid.capacity, 1)
+        return np.asarray(100 * over.sum(axis=1), dtype=np.float64)
+
+    def _candidates(self) -> Ints:
+        """Movable VMs that are at home, on large clusters only those of the fullest nodes and the emptiest, since a
+        table of all would not fit."""
+        grid = self.grid
+        free = self._free & (self.board.where == grid.home)
+        if len(grid.vms) * len(grid.names) > CELLS:
+            load = self.balance.shares().sum(axis=1)
+            many = max(CELLS // max(len(grid.vms) * 4, 1), 4)
+            ends = np.zeros(len(grid.names), dtype=np.bool_)
+            order = np.argsort(load, kind="stable")
+            ends[order[-many:]] = ends[order[: many // 4]] = True
+            free &= ends[self.board.where]
+        found = np.flatnonzero(free)
+        return np.asarray(found[: max(CELLS // max(len(grid.names), 1), 1)], dtype=np.int64)
+
+    def _step(self, vms: Ints, least: Floats | None = None) -> bool:
+        """Make the one move of ``vms`` that does most, if it gains ``least`` (for each VM; its GiB's worth unless told
+        otherwise). False: there is none."""
+        if not len(vms):
+            return False
+        board, grid = self.board, self.grid
+        gains = self.balance.score() - self.balance.scores(vms)
+        there = board.where[vms]
+        relief = self._excess(board.used)[there] - self._excess_without(vms)
+        gains += relief[:, None]
+        if least is None:
+            least = np.maximum(self._worth[vms], LEAST)
+        gains[~self._open(vms) | (gains < least[:, None])] = -np.inf
+        for _ in range(TRIED):
+            row, node = divmod(int(np.argmax(gains)), len(grid.names))
+            if not np.isfinite(gains[row, node]):
+                return False
+            vm = int(vms[row])
+            if board.targets(vm)[node] and board.harmless(vm, node):
+                board.put(vm, node)
+                return True
+            gains[row, node] = -np.inf
+        return False
+
+    def _excess_without(self, vms: Ints) -> Floats:
+        """Of the node of each of them, were it gone."""
+        board, grid = self.board, self.grid
+        there = board.where[vms]
+        over = np.maximum(board.used[there] - grid.size[vms] - grid.ceiling[there], 0)
+        shares = 100 * over / np.maximum(grid.capacity[there], 1)
+        return np.asarray(shares.sum(axis=1), dtype=np.float64)
+
+    def _open(self, vms: Ints) -> Bools:
+        """Which of them may go where, as far as rules about nodes and room go."""
+        board, grid = self.board, self.grid
+        found = grid.allowed[grid.group[vms]]
+        for column in range(len(grid.resources)):
+            size = grid.size[vms, column]
+            room = grid.limit[:, column] - board.used[:, column]
+            found &= (size[:, None] <= room[None, :]) | (size == 0)[:, None]
+        found[np.arange(len(vms)), board.where[vms]] = False
+        return found
+
+    def _rebuild(self, node: int, most: int) -> None:
+        """Take back all moves from and to a node, and make the best ones instead."""
+        old, before = self.board.copy(), self.score()
+        board, home = self.board, self.grid.home
+        for vm in sorted(set(board.moved) - self._settled):
+            there = int(board.where[vm])
+            if node not in (there, home[vm]) or not board.may_return(vm, self.grid.capacity):
+                continue
+            board.put(vm, int(home[vm]))
+            if board.stands_against(vm):
+                board.put(vm, there)
+        self.descend(most)
+        if self.score() > before - LEAST:
+            self.board = self.balance.board = old
+
+    def _replace(self, vm: int) -> None:
+        """Take one move back and make the best one instead, maybe the same. One whose own rule drives it away goes
+        elsewhere, if anything."""
+        board, grid = self.board, self.grid
+        node, before = int(board.where[vm]), self.score()
+        bound = not board.may_return(vm, grid.capacity)
+        board.put(vm, int(grid.home[vm]))
+        bound = bound or bool(board.stands_against(vm))
+        vms = np.array([vm], dtype=np.int64) if bound else self._candidates()
+        gained = before - self.score()  # less than nothing, mostly
+        least = np.maximum(self._worth[vms] - self._worth[vm], LEAST) - gained
+        if not self._step(vms, least):
+            board.put(vm, node)

@@ -86,10 +86,12 @@ class Walk:
                     break
                 self._anywhere(vm, Rule.OVERLOAD)
 
-    def improve(self, targets: Mapping[int, int], gain_per_gib: float) -> None:
-        """Take the steps for balance, the best of them first, as long as each is worth its GiB."""
+    def improve(self, targets: Mapping[int, int], most: int, gain_per_gib: float) -> int:
+        """Take the steps for balance, the best of them first, as long as each is worth its GiB; how many."""
         waiting, balance = dict(targets), Balance(self.board)
-        while waiting:
+        for count in range(most):
+            if not waiting:
+                return count
             vms = np.array(sorted(waiting), dtype=np.int64)
             nodes = np.array([waiting[vm] for vm in vms.tolist()])
             gains = balance.score() - balance.scores(vms)[np.arange(len(vms)), nodes]
@@ -104,8 +106,9 @@ class Walk:
                 None,
             )
             if taken is None:
-                return
+                return count
             del waiting[taken]
+        return most
 
     def by_others(self) -> None:
         """VMs whose rule speaks of others may be helped by these: any step of one of them after which fewer VMs stand

@@ -17,20 +17,21 @@ still meanwhile: whoever executes a plan looks again before each step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from drover.planner import explain
 from drover.planner.bound import lower_bound
+from drover.planner.chains import lighten
 from drover.planner.cluster import Cluster
 from drover.planner.exact import Model, binaries
 from drover.planner.grid import Board, Grid
 from drover.planner.improve import balanced, retarget
 from drover.planner.ordering import Walk
 from drover.planner.plan import Budget, Goal, Plan, Rule, State, Vm
-from drover.planner.repair import WAYS, broken, repair
+from drover.planner.repair import WAYS, Step, broken, repair, weight
 from drover.planner.resettle import resettle
 from drover.planner.spare import Spare
 
@@ -59,12 +60,14 @@ def rebalance(
         bound = min(lower_bound(grid, board), len(steps))
     if budget.improve_moves:
         walk.board.moved.update(board.moved)
-        wished = balanced(walk.board, budget.improve_moves, budget.gain_per_gib)
-        already = len(walk.steps)
-        walk.improve(wished, budget.gain_per_gib)
-        steps += walk.steps[already:]
-        for step in walk.steps[already:]:
-            board.put(step.vm, step.target)
+        if len(steps) == len(walk.steps):
+            steps, board = _improved(grid, walk, budget)
+        else:
+            already = len(walk.steps)
+            _fill(walk, budget.improve_moves, budget.gain_per_gib)
+            for step in walk.steps[already:]:
+                steps.append(step)
+                board.put(step.vm, step.target)
     kept = steps[: budget.moves]
     if len(kept) < len(steps):
         board = Board(grid)
@@ -109,6 +112,51 @@ def _repaired(grid: Grid, first: Board, budget: Budget) -> tuple[Walk, int, bool
     return walk, min(bound, len(walk.steps)), certain
 
 
+def _improved(grid: Grid, repaired: Walk, budget: Budget) -> tuple[list[Step], Board]:
+    """As many moves as the repair and the balance may have together, chosen anew: a VM that would also do for the
+    repair may balance better."""
+    most = len(repaired.steps) + budget.improve_moves
+    wished = balanced(repaired.board, budget.improve_moves, budget.gain_per_gib)
+    first = Board(grid)
+    at_first = broken(grid, first)
+    walk = Walk(grid)
+    walk.go(_repairing(first, at_first, wished), _reasons(grid, first, at_first))
+    if _faults(grid, walk.board) > _faults(grid, repaired.board):
+        walk = repaired
+    alike = {vm: node for vm, node in wished.items() if vm not in walk.board.moved}
+    walk.improve(alike, most - len(walk.steps), budget.gain_per_gib)
+    _fill(walk, most - len(walk.steps), budget.gain_per_gib)
+    return walk.steps, walk.board
+
+
+def _fill(walk: Walk, moves: int, gain_per_gib: float) -> None:
+    """Moves for balance, also instead of those that were not legal when their turn came."""
+    for _ in range(PASSES):
+        settled = frozenset(walk.board.moved)
+        wished = balanced(walk.board, moves, gain_per_gib, settled)
+        alike = {vm: wished[vm] for vm in wished.keys() - settled}
+        done = walk.improve(alike, moves, gain_per_gib)
+        moves -= done
+        if not done or not moves:
+            return
+
+
+def _repairing(
+    first: Board, at_first: Mapping[int, tuple[Rule, ...]], wished: Mapping[int, int]
+) -> dict[int, int]:
+    """Those of the wished moves that repair: of VMs that stand against a rule, and from each overloaded node the
+    largest until they suffice."""
+    board, grid = first.copy(), first.grid
+    found = {vm: node for vm, node in wished.items() if vm in at_first}
+    for vm, node in found.items():
+        board.put(vm, node)
+    for vm in sorted(wished.keys() - found.keys(), key=lambda vm: (-weight(grid, vm), vm)):
+        if first.is_over(int(grid.home[vm])) and board.is_over(int(grid.home[vm])):
+            found[vm] = wished[vm]
+            board.put(vm, wished[vm])
+    return found
+
+
 def _walked(grid: Grid, board: Board, rule_of: Callable[[Board, int], Rule]) -> Walk:
     walk = Walk(grid)
     walk.go(board.moved, rule_of)
@@ -131,6 +179,7 @@ def _tried(grid: Grid) -> list[Board]:
         faults, moves, _ = _worth(grid, boards[0])
         if len(boards) > 1 and not faults and moves == lower_bound(grid):
             break
+    lighten(boards[0], 2)
     return boards
 
 
