@@ -110,7 +110,7 @@ class Run:
         plan, plane, client = self._plan, self._plane, self._client
         await plane.furnish(client)
         if plan.fenced:
-            fencing = {"mode": "Watchdog", "watchdog": {"timeout": "60s"}}
+            fencing = {"mode": "Watchdog", "profile": "tolerant"}
             await client.patch(scheme.NODEGROUP, NODE_GROUP, "", {"spec": {"fencing": fencing}})
         vm, node, address = await self._template()
         pairs = seeding.everything(plan.vms, plan.nodes, vm, node, address, LIFE)

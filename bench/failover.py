@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from bench import common
 from bench.evict import NAMESPACE, VM, Ours
 from drover.api import names, scheme
+from drover.api.fencing import Armed
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence
 from drover.api.kinds import vml as vmls
+from drover.api.profiles import PROFILES, Profile
 from drover.api.wire import Object
 from drover.base.clock import RealClock
 from drover.base.tasks import TaskScope
@@ -33,9 +35,9 @@ from drover.runtime.kubeconfig import load
 
 GROUP = "worker"
 MOMENTS = ("Suspect", "Condemned", "Fenced", "restart begins", "guest answers")
-GOALS_S = {"restart begins": 11.0}
 WATCH_S = 300
 ROUND_LIMIT_S = 120.0
+GOAL = "restart begins"
 
 
 @dataclass
@@ -91,13 +93,14 @@ async def _follow(
                 saw(event["object"])
 
 
-async def whole(client: Client, count: int) -> None:
-    """Until all nodes are armed and the roster has settled."""
+async def whole(client: Client, count: int, profile: Profile) -> None:
+    """Until all nodes are armed by the profile and the roster has settled."""
+    wanted = Armed.of(profile.timing(), "deadline")
     end = time.monotonic() + ROUND_LIMIT_S
     while time.monotonic() < end:
         await asyncio.sleep(0.3)
         leases, _ = await client.list(scheme.LEASE, namespace=names.NODE_LEASE_NAMESPACE)
-        armed = [e for e in map(nodes.evidence, leases) if e is not None and e.armed is not None]
+        armed = [e for e in map(nodes.evidence, leases) if e is not None and e.armed == wanted]
         lost, _ = await client.list(scheme.NODEFENCE)
         under_way = [f for f in lost if not nodefence.proves_dead(f)]
         rosters, _ = await client.list(scheme.NODEROSTER)
@@ -120,11 +123,11 @@ async def opened(home: Home) -> AsyncIterator[Client]:
         await transport.aclose()
 
 
-async def measure(home: Home, rounds: list[Round], runs: int, timeout: str) -> None:
+async def measure(home: Home, rounds: list[Round], runs: int, profile: Profile) -> None:
     """Fill ``rounds``; what is there when it is interrupted counts."""
     lab = Lab(home)
     async with opened(home) as client:
-        fencing: Object = {"mode": "Watchdog", "watchdog": {"timeout": timeout}}
+        fencing: Object = {"mode": "Watchdog", "profile": profile.name, "watchdog": None}
         await client.patch(scheme.NODEGROUP, GROUP, "", {"spec": {"fencing": fencing}})
         ours = Ours(client)
         await ours.boot()
@@ -133,7 +136,7 @@ async def measure(home: Home, rounds: list[Round], runs: int, timeout: str) -> N
         settings = home.settings()
         assert settings is not None
         for number in range(1, runs + 1):
-            await whole(client, settings.nodes)
+            await whole(client, settings.nodes, profile)
             made = await lose(lab, client, ours)
             rounds.append(made)
             told = ", ".join(f"{name} {at:.1f}" for name, at in made.at_s.items())
@@ -141,14 +144,14 @@ async def measure(home: Home, rounds: list[Round], runs: int, timeout: str) -> N
             await asyncio.to_thread(faults.power_on, lab, made.node)
 
 
-def show(rounds: list[Round], timeout: str, load_before: str) -> None:
-    print(f"\nbench/failover, {len(rounds)} losses of power, timeout {timeout}")
+def show(rounds: list[Round], profile: Profile, load_before: str) -> None:
+    print(f"\nbench/failover, {len(rounds)} losses of power, profile {profile.name}")
     print(f"{common.machine()}; load {load_before} before, {common.load()} after")
     print(f"{'seconds after the power-off':<30} {'min':>7} {'median':>7} {'max':>7}   goal")
     for moment in MOMENTS:
         seen = [one.at_s[moment] for one in rounds if moment in one.at_s]
         if seen:
-            goal = f"<= {GOALS_S[moment]:g}" if moment in GOALS_S else ""
+            goal = f"<= {profile.begins_s:g}" if moment == GOAL else ""
             spread = f"{min(seen):>7.1f} {statistics.median(seen):>7.1f} {max(seen):>7.1f}"
             print(f"{moment:<30} {spread}   {goal}")
 
@@ -156,17 +159,20 @@ def show(rounds: list[Round], timeout: str, load_before: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="How long until a VM of a lost node is back.")
     parser.add_argument("-n", type=int, default=20, help="how many losses")
-    parser.add_argument("--timeout", default="6s", help="spec.fencing.watchdog.timeout")
+    parser.add_argument(
+        "--profile", default="lab", choices=list(PROFILES), help="spec.fencing.profile"
+    )
     parser.add_argument("--home", default="", help="of a lab that runs; else one of our own")
     parser.add_argument("--json", action="store_true", help="print each round as JSON at the end")
     options = parser.parse_args()
+    profile = PROFILES[options.profile]
     with common.lab_at(options.home) as home:
         load_before = common.load()
         rounds: list[Round] = []
         try:
-            asyncio.run(measure(home, rounds, options.n, options.timeout))
+            asyncio.run(measure(home, rounds, options.n, profile))
         finally:
-            show(rounds, options.timeout, load_before)
+            show(rounds, profile, load_before)
             if options.json:
                 print(json.dumps([{"node": one.node, **one.at_s} for one in rounds]))
 

@@ -13,14 +13,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from drover.api.fencing import Timing
 from drover.api.kinds import nodefence
+from drover.api.profiles import LAB
 from drover.api.scheme import NODEROSTER, VM
 from drover.sim.loop import run
 from drover.sim.scenario import Scenario
 from drover.sim.world import GROUP, Shape, World
 
-TIMEOUT_S = 6
+PROFILE = LAB
 PER_NODE = 10
 BEFORE_S = 30.0
 SETTLE_S = 600.0
@@ -75,7 +75,7 @@ class Meter:
 
 async def play(nodes: int, lost: int) -> Storm:
     addresses = ("10.66.0.10", "10.66.63.250")
-    shape = Shape(nodes, "64", "256Gi", fenced=f"{TIMEOUT_S}s", addresses=addresses)
+    shape = Shape(nodes, "64", "256Gi", fenced=PROFILE.name, addresses=addresses)
     async with World("storm", shape) as world:
         scenario = Scenario(world)
         names = [f"vm{number}" for number in range(nodes * PER_NODE)]
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--lost", type=int, default=10)
     asked = parser.parse_args()
-    began_s, timing = time.process_time(), Timing(TIMEOUT_S)
+    began_s, timing = time.process_time(), PROFILE.timing()
     gc.disable()
     found = run(play(asked.nodes, asked.lost), "storm")
     again, storm = found.again_s, found.storm

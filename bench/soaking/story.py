@@ -87,7 +87,7 @@ class Soak:
     async def _furnish(self) -> None:
         """Fencing and rebalancing on, and VMs whose guests keep a ledger."""
         client = self._client
-        fencing = {"mode": "Watchdog", "watchdog": {"timeout": "6s"}}
+        fencing = {"mode": "Watchdog", "profile": "lab"}
         await client.patch(scheme.NODEGROUP, "worker", "", {"spec": {"fencing": fencing}})
         thresholds = {"thresholds": {"cpu": 6}, "targetThresholds": {"cpu": 13}}
         strategies = {"lowNodeUtilization": {"enabled": True, **thresholds}}

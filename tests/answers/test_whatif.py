@@ -26,7 +26,7 @@ CLASS = of(
         "status": {"phase": "Ready"},
     },
 )
-FENCING = {"fencing": {"mode": "Watchdog", "watchdog": {"timeout": "6s"}}}
+FENCING = {"fencing": {"mode": "Watchdog", "profile": "lab"}}
 
 
 def group(**spec: Any) -> Object:
@@ -76,7 +76,7 @@ def test_lost_vms_start_by_priority_then_age() -> None:
     assert places(found) == [("users/vip", "n3"), ("users/old", "n2"), ("users/young", "n3")]
     assert {one.how for one in found.steps} == {How.RESTART}
     assert found.steps[0].why == "priority 5000, since 2026-01-01T00:00:20Z"
-    assert found.seconds == pytest.approx(9.06, abs=0.01)  # F of a timeout of 6 s
+    assert found.seconds == pytest.approx(9.06, abs=0.01)  # F of the profile lab
     assert found.notes == ()
 
 

@@ -194,6 +194,7 @@ disks: [root]
     "NodeGroup": [
         "{nodeType: Static, fencing: {mode: Watchdog, maxUnhealthy: 1, watchdog: {timeout: 6s}}}",
         "fencing: {mode: Notify}",
+        "fencing: {mode: Watchdog, profile: fast}",
     ],
     "NodeFence": ["{node: virtlab-pt-1, incarnation: a1, group: worker}"],
     "NodeRoster": [

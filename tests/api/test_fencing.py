@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drover.api import fencing
+from drover.api import fencing, manifest_files, profiles
 from drover.api.fencing import Armed, Evidence, Timing
+from drover.api.kinds import nodegroup
 
 
 def test_the_figures_of_the_page() -> None:
@@ -19,6 +22,36 @@ def test_the_figures_of_the_page() -> None:
     host = Timing(timeout_s=16, kick_s=5, io_s=5)
     assert host.age_s == 6
     assert host.fence_s == pytest.approx(22.16, abs=0.01)
+
+
+def test_every_profile_is_safe_and_begins_a_restart_as_soon_as_it_says() -> None:
+    """What the controllers need on top of F: a look each 0.25 s, and a few writes."""
+    for profile in profiles.PROFILES.values():
+        timing = profile.timing()
+        assert timing.problems() == []
+        assert timing.fence_s + 0.9 < profile.begins_s
+    assert profiles.HOST.timing(kick_s=8).problems() == []
+    assert profiles.HOST.timing(kick_s=8).fence_s == profiles.HOST.timing().fence_s
+
+
+def times(**fencing: Any) -> Timing:
+    return nodegroup.timing({"spec": {"fencing": fencing}})
+
+
+def test_a_group_lives_by_its_profile_and_by_its_own_timeout_where_it_has_one() -> None:
+    assert times(mode="Watchdog") == times(profile="host") == Timing(22, io_s=5)
+    assert times(profile="fast") == Timing(3, io_s=2)
+    assert times(profile="fast", watchdog={"timeout": "9s"}) == Timing(9, io_s=2)
+    assert times(watchdog={"timeout": "9s"}) == Timing(9, io_s=5)  # nothing is said of its storage
+    for bad in ({"profile": "swift"}, {"watchdog": {"timeout": "soon"}}):
+        with pytest.raises(ValueError, match="is no"):
+            times(**bad)
+
+
+def test_the_profiles_are_those_of_the_definition() -> None:
+    (crd,) = [one for one in manifest_files.crds() if one["spec"]["names"]["kind"] == "NodeGroup"]
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert spec["properties"]["fencing"]["properties"]["profile"]["enum"] == list(profiles.PROFILES)
 
 
 def test_a_timeout_that_breaks_the_inequality_is_refused_with_the_arithmetic() -> None:
@@ -61,7 +94,7 @@ ages = st.floats(0, 1e6)
 
 
 @given(
-    st.none() | st.builds(Armed, st.just("deadline"), ages, ages, ages),
+    st.none() | st.builds(Armed, st.just("deadline"), ages, ages, ages, ages),
     ages,
     st.dictionaries(st.sampled_from("abc"), ages),
 )
@@ -77,6 +110,7 @@ def test_evidence_survives_the_wire_and_errs_to_the_safe_side(
         assert heard.armed is not None
         assert heard.armed.dead_s() >= armed.dead_s()
         assert heard.armed.window_s() >= armed.window_s()
+        assert heard.armed.late_s >= armed.late_s
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"attempt": 1}', "nonsense", "null"])

@@ -11,6 +11,9 @@ from click.testing import CliRunner
 
 from drover.api import names
 from drover.api.fencing import Armed, Evidence, Timing
+from drover.api.names import WATCHDOG_TROUBLE_ANNOTATION as TROUBLE
+from drover.api.profiles import PROFILES
+from drover.cli.fence_on import lives_by
 from drover.cli.fence_world import World, world_of
 from drover.cli.main import cli
 
@@ -53,7 +56,47 @@ def test_the_list_says_who_is_armed_who_is_lost_and_why_no_more_is_done() -> Non
         "n2                   worker         armed, 6 s     -             -",
         "n3                   worker         not armed      -             -",
     ]
-    assert world().summary() == ["Fencing of group worker: Watchdog."]
+    assert world().summary() == ["Fencing of group worker: Watchdog, profile host."]
+    short = {
+        **a_group(),
+        "spec": {"fencing": {"mode": "Watchdog", "profile": "lab", "watchdog": {"timeout": "9s"}}},
+    }
+    assert world(group=short).summary() == [
+        "Fencing of group worker: Watchdog, profile lab, timeout 9s."
+    ]
+
+
+def test_a_node_that_cannot_be_armed_says_why() -> None:
+    deaf = {
+        **a_node("n3"),
+        "metadata": {**a_node("n3")["metadata"], "annotations": {TROUBLE: "no device"}},
+    }
+    there = world_of([a_group()], [lease("n3", None)], [deaf], [])
+    assert there.table()[1].split("  ")[-1].strip() == "no device"
+
+
+FAST, HOST = PROFILES["fast"].timing(), PROFILES["host"].timing()
+
+
+@pytest.mark.parametrize(
+    ("promised", "wanted", "lives"),
+    [
+        (Armed.of(FAST, "deadline"), FAST, True),
+        (
+            Armed.of(PROFILES["host"].timing(8.0), "device"),
+            HOST,
+            True,
+        ),  # a device takes its part of the timeout
+        (Armed.of(FAST, "deadline"), HOST, False),
+        (Armed.of(Timing(22), "deadline"), HOST, False),  # the same timeout, and another K
+        (None, FAST, False),
+    ],
+)
+def test_a_node_lives_by_the_times_that_its_renewal_promises(
+    promised: Armed | None, wanted: Timing, lives: bool
+) -> None:
+    there = world_of([a_group()], [lease("n1", promised)], [a_node("n1")], [])
+    assert lives_by(there, "n1", wanted) is lives
 
 
 def test_status_tells_only_troubles() -> None:

@@ -52,7 +52,8 @@ def fenced(fencing_lab):
 
 
 def arm(lab, timeout: str) -> None:
-    patch(lab, {"spec": {"fencing": {"mode": "Watchdog", "watchdog": {"timeout": timeout}}}})
+    times = {"profile": "lab", "watchdog": {"timeout": timeout}}
+    patch(lab, {"spec": {"fencing": {"mode": "Watchdog", **times}}})
     wanted_ms = int(timeout.removesuffix("s")) * 1000
     told(
         lab,

@@ -11,6 +11,7 @@ from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence
 from drover.api.scheme import LEASE, NODEGROUP
 from drover.api.wire import Object, Request
+from drover.sim.times import fencing_by
 from drover.sim.world import GROUP
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
@@ -22,7 +23,7 @@ def renewal(request: Request) -> bool:
 
 async def fencing(stage: Stage, on: bool) -> None:
     """Without the brake: three nodes may be lost."""
-    spec = {"mode": "Watchdog", "watchdog": {"timeout": TIMEOUT}, "maxUnhealthy": 3}
+    spec = {**fencing_by(TIMEOUT), "maxUnhealthy": 3}
     await stage.world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": spec if on else None}})
 
 

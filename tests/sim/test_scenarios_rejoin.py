@@ -24,6 +24,7 @@ from drover.api.kinds import nodefence
 from drover.api.kinds.nodefence import Roster
 from drover.api.scheme import NODE, NODEGROUP, NODEROSTER
 from drover.api.wire import Object
+from drover.sim.times import fencing_by
 from drover.sim.world import GROUP, OFF, World
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
@@ -163,7 +164,7 @@ def test_a_node_that_dies_as_soon_as_fencing_is_on_is_fenced_as_well(after_s: fl
         node = s.node_of("a")
         late = next(other for other in world.nodes if other != node)
         stage.do(stage.f.cut_api(late, 0.5))  # the others are armed one after the other
-        fencing = {"mode": "Watchdog", "watchdog": {"timeout": TIMEOUT}}
+        fencing = fencing_by(TIMEOUT)
         await world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": fencing}})
         await s.until(lambda: is_armed(world.nodes[node]), "its node is armed", 20)
         await stage.pause(after_s)

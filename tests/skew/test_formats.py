@@ -62,7 +62,8 @@ def test_a_journal_keeps_its_meaning(tmp_path: Path) -> None:
     assert incarnation_of(journal, RealIds(), boot) == KEPT["journal"]["node"]["incarnation"]
     remembered = Remembered.load(journal.get("node", "armed") or "")
     assert remembered is not None
-    assert (remembered.timing.timeout_s, len(remembered.roster.members)) == (8.0, 2)
+    timing = remembered.timing
+    assert (timing.timeout_s, timing.io_s, len(remembered.roster.members)) == (8.0, 2.0, 2)
     assert json.loads(journal.get("node", "promises") or "") == {"node-3": "nf-node-3-1"}
     epochs = Epochs(journal)
     owner = {"uid": KEPT["machine"]["vm_uid"]}
@@ -120,6 +121,8 @@ def test_a_node_tells_the_controllers_of_its_life(release: Any) -> None:
     said = {**kept, "armed": release(kept["armed"])}
     evidence = Evidence.load(json.dumps({**said, "later": 1} if release is later else said))
     assert (evidence.seq, evidence.armed and evidence.armed.age_s) == (41, 7.0)
+    assert evidence.armed is not None
+    assert evidence.armed.late_s == 3.0  # it did not say it, and meant this
     assert evidence.promises == kept["promises"]
 
 

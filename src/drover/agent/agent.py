@@ -84,7 +84,7 @@ class Agent:
         leases = manager.informer(scheme.VML)
         self.manager = manager
         self.node_lease = NodeLease(
-            ports.client.within(heartbeat_s),
+            ports.client,
             ports.clock,
             ports.ids,
             self.log,

@@ -113,6 +113,11 @@ class NodeLease:
             return False
         return self._clock.monotonic() - self.acked_at < 2 * self.period_s + 0.5
 
+    @property
+    def _door(self) -> Client:
+        """A renewal that gets no answer within a period is given up: the group's times count on it."""
+        return self._client.within(self.period_s)
+
     def hurry(self) -> None:
         """Renew at once: there is something to say."""
         self._wake.set()
@@ -165,8 +170,8 @@ class NodeLease:
         self._attempt = _Attempt(sent_s, evidence)
         wanted = self._filled(lease, evidence)
         if "resourceVersion" in lease["metadata"]:
-            return await self._client.replace(scheme.LEASE, wanted)
-        return await self._client.create(scheme.LEASE, wanted)
+            return await self._door.replace(scheme.LEASE, wanted)
+        return await self._door.create(scheme.LEASE, wanted)
 
     def _acked(self) -> None:
         """The newest attempt is what is committed."""
@@ -182,7 +187,7 @@ class NodeLease:
         """What is committed now, as the ground of the next attempt; None: we may not write there yet."""
         identity = self._identity
         try:
-            lease = await self._client.get(scheme.LEASE, identity.node, names.NODE_LEASE_NAMESPACE)
+            lease = await self._door.get(scheme.LEASE, identity.node, names.NODE_LEASE_NAMESPACE)
         except status.NotFound:
             await self._check_absence()
             meta = {"name": identity.node, "namespace": names.NODE_LEASE_NAMESPACE}
@@ -229,7 +234,7 @@ class NodeLease:
         then; a condemnation needs the suspicion to be written first."""
         name = nodefence.name_for(self._identity.node, self.incarnation)
         try:
-            await self._client.get(scheme.NODEFENCE, name)
+            await self._door.get(scheme.NODEFENCE, name)
         except status.NotFound:
             return
         raise LifeEnded("the node's Lease is gone while it was suspected")
@@ -241,7 +246,7 @@ class NodeLease:
             return True  # our own state says that all of it was reaped, or that the node booted
         try:
             name = nodefence.name_for(self._identity.node, there)
-            fence = await self._client.get(scheme.NODEFENCE, name)
+            fence = await self._door.get(scheme.NODEFENCE, name)
             if nodefence.incarnation(fence) == there and nodefence.proves_dead(fence):
                 return True
         except status.NotFound:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from drover.api.fencing import Timing
+from drover.api.fencing import IO_S, Timing
 from drover.api.kinds.nodefence import Member, Roster
 
 
@@ -30,6 +30,7 @@ class Remembered:
                 "life": self.life,
                 "timeout": timing.timeout_s,
                 "kick": timing.kick_s,
+                "io": timing.io_s,
                 "generation": self.roster.generation,
                 "members": members,
             }
@@ -43,7 +44,9 @@ class Remembered:
             members = tuple(Member(str(n), str(a), int(p)) for n, a, p in said["members"])
             return Remembered(
                 str(said["life"]),
-                Timing(float(said["timeout"]), float(said["kick"])),
+                Timing(
+                    float(said["timeout"]), float(said["kick"]), io_s=float(said.get("io", IO_S))
+                ),
                 Roster(int(said["generation"]), members),
             )
         except (ValueError, KeyError, TypeError):

@@ -41,7 +41,16 @@ class Sight:
             await informer.wait_synced()
 
     def wanted(self, watchdog: Watchdog) -> Timing | None:
-        """The times that the NodeGroup asks for; None: not fenced, paused, or not to be had here."""
+        """The times to live by; None: not fenced, paused, or not to be had here."""
+        timing = self._asked_for(watchdog)
+        return None if timing is None or timing.problems() else timing
+
+    def unfit(self, watchdog: Watchdog) -> str:
+        """Why the times that the NodeGroup asks for are not to be had with this watchdog; empty: they are, or none."""
+        timing = self._asked_for(watchdog)
+        return "; ".join(timing.problems()) if timing is not None else ""
+
+    def _asked_for(self, watchdog: Watchdog) -> Timing | None:
         group = self.groups.get(self.group) if self.group else None
         if group is None or watchdog.kind == NONE:
             return None
@@ -51,10 +60,9 @@ class Sight:
         if any(obj is not None and nodegroup.paused_by(obj) for obj in switches):
             return None
         try:
-            timing = Timing(nodegroup.timeout_s(group), watchdog.kick_s)
+            return nodegroup.timing(group, watchdog.kick_s)
         except ValueError:
             return None  # the fencing controller says so on the group
-        return None if timing.problems() else timing
 
     def roster(self) -> Roster:
         obj = self.rosters.get(self.group) if self.group else None

@@ -14,6 +14,7 @@ may be frozen at any line.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 from drover.agent.life import Life, LifeEnded, Round, Vouching
@@ -67,7 +68,7 @@ class Survival:
         self._told_s = 0.0
         self._rounds = 0
         self._arm_again_s = 0.0
-        self.trouble = ""  # why the watchdog cannot guard this node
+        self._refused = ""  # why the watchdog could not be armed
         promises = json.loads(journal.get(NODE_KEY, _PROMISES) or "{}")
         self._vouching = Vouching(clock.monotonic(), promises)
         self._usual_period_s = lease.period_s
@@ -88,6 +89,11 @@ class Survival:
         return self._sight.groups.synced and (
             self.armed or self._sight.wanted(self._watchdog) is None
         )
+
+    @property
+    def trouble(self) -> str:
+        """Why no watchdog guards this node though its group asks for one; empty: nothing."""
+        return self._refused or self._sight.unfit(self._watchdog)
 
     def asked(self, node: str) -> bool:
         """A peer asks for a voucher for itself (P1). Until the open inquests are read only an agent that has its
@@ -153,8 +159,7 @@ class Survival:
 
     def _remember(self) -> None:
         """Before anything is promised by it, and again when the roster has changed."""
-        life = self._life
-        now = None
+        life, now = self._life, None
         if life is not None:
             now = Remembered(self._lease.incarnation, life.timing, self._roster())
         if now == self._remembered:
@@ -174,11 +179,9 @@ class Survival:
                 self._log.warn("the watchdog gives no answer", why=str(silent))
             except HypervisorError as refused:
                 raise LifeEnded(str(refused)) from refused
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE_S):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
 
     async def _step(self) -> None:
         if self._life is not None:
@@ -238,20 +241,20 @@ class Survival:
 
     async def _ready(self) -> bool:
         """The watchdog can guard this node. If not, that is told on the Node, and no VM is started here."""
-        now_s, before = self._clock.monotonic(), self.trouble
+        now_s, before = self._clock.monotonic(), self._refused
         if before and now_s < self._arm_again_s:
             return False
         try:
             await self._watchdog.arm()
-            self.trouble = ""
+            self._refused = ""
         except MonitorSilent:
             raise
         except HypervisorError as refused:
-            self.trouble, self._arm_again_s = str(refused), now_s + _ARM_AGAIN_S
-        if self.trouble != before:
-            self._log.warn("the watchdog", trouble=self.trouble)
+            self._refused, self._arm_again_s = str(refused), now_s + _ARM_AGAIN_S
+        if self._refused != before:
+            self._log.warn("the watchdog", trouble=self._refused)
             self._lease.hurry()
-        return not self.trouble
+        return not self._refused
 
     def _say(self, armed: Armed | None) -> None:
         self._armed = armed
@@ -286,12 +289,10 @@ class Survival:
             await self._clock.sleep(life.timing.pause_s)
 
     async def _round(self, life: Life) -> None:
-        roster = self._roster()
         self._rounds += 1
-        begun_s = self._clock.monotonic()
-        asked = Round(
-            f"{self._lease.incarnation}/{self._rounds}", begun_s, self._sight.node, roster
-        )
+        roster, begun_s = self._roster(), self._clock.monotonic()
+        nonce = f"{self._lease.incarnation}/{self._rounds}"
+        asked = Round(nonce, begun_s, self._sight.node, roster)
         await ask_all(self._peers, asked, life.timing.renew_s)
         if asked.complete and self._life is life:
             life.held(begun_s)

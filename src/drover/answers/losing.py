@@ -101,7 +101,7 @@ def _fencing(world: World, gone: frozenset[str]) -> tuple[float | None, list[str
             notes.append(f"{', '.join(members)} would not be fenced by itself: {obstacle}")
             notes.append("`drover fence confirm` of each node that is off starts its VMs")
         elif longest is not None and group is not None:
-            longest = max(longest, fencing.Timing(nodegroup.timeout_s(group)).fence_s)
+            longest = max(longest, nodegroup.timing(group).fence_s)
     return longest, list(dict.fromkeys(notes))
 
 
@@ -124,7 +124,7 @@ def _obstacle(world: World, group: Object | None, gone: Sequence[str]) -> str:
     if mode is FencingMode.NOTIFY:
         return "lost nodes are only told: nothing proves that they die"
     try:
-        problems = fencing.Timing(nodegroup.timeout_s(group)).problems()
+        problems = nodegroup.timing(group).problems()
     except ValueError as bad:
         problems = [str(bad)]
     if problems:

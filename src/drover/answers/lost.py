@@ -27,7 +27,8 @@ FENCE_RULES: dict[str, Rule] = {
     FenceReason.UNSAFE_TIMES: Rule(
         Topic.FENCING,
         _PROVED,
-        f"`drover timing` shows the sums; mend watchdog.timeout, or: {_CONFIRM}",
+        "`drover timing` shows the sums; set spec.fencing.profile, or mend spec.fencing.watchdog.timeout, or: "
+        + _CONFIRM,
     ),
     FenceReason.NOTIFY: Rule(Topic.FENCING, _PROVED, _CONFIRM),
     FenceReason.PAUSED: Rule(

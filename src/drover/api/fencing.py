@@ -1,7 +1,7 @@
 """The times of fencing, and the inequalities between them: pure arithmetic, for agent, controllers and `timing`.
 
-One number is chosen, the *timeout*: so long after its last acknowledged renewal a node's VMs are dead. The rest
-follows from it:
+One number is chosen, the *timeout* (mostly by a profile: ``profiles``): so long after its last acknowledged renewal a
+node's VMs are dead. The rest follows from it:
 
     x = 0 (deadline) or 2 T (a device that is fed and fires after T)    A = timeout - x
     F = k (A + x) + K    how long a node's version must have stood still before it is Fenced
@@ -21,7 +21,6 @@ from typing import Any
 
 RATE_ERROR = 0.005  # of a host's clock
 RATE = (1 + RATE_ERROR) / (1 - RATE_ERROR)  # k: the slowest clock against the fastest
-DEFAULT_TIMEOUT_S = 60.0
 ROSTER_MOST = 7
 PEER_PORT = 10260  # where nodes ask each other for vouchers
 MOST_RENEW_S = 2.0
@@ -46,7 +45,7 @@ def parse_duration_s(text: str) -> float:
 class Timing:
     """All times of one node group's fencing, in seconds."""
 
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: float
     kick_s: float = (
         0.0  # T: effective timeout of a device that is fed; 0: the watchdog is told a deadline
     )
@@ -76,8 +75,8 @@ class Timing:
 
     @property
     def renew_s(self) -> float:
-        """R: between two renewals."""
-        return min(MOST_RENEW_S, self.age_s / 3)
+        """R: between two renewals. One without an answer for so long is given up."""
+        return _renew_s(self.age_s)
 
     @property
     def pause_s(self) -> float:
@@ -87,7 +86,7 @@ class Timing:
     @property
     def suspect_s(self) -> float:
         """Two renewals are missing."""
-        return 2 * self.renew_s + 0.5
+        return _suspect_s(self.renew_s)
 
     @property
     def dead_s(self) -> float:
@@ -97,7 +96,12 @@ class Timing:
     @property
     def fence_s(self) -> float:
         """F."""
-        return self.dead_s + self.kill_s + self.io_s
+        return self.dead_s + self.late_s
+
+    @property
+    def late_s(self) -> float:
+        """K: from a node's deadline until nothing of it runs and nothing it wrote is under way."""
+        return self.kill_s + self.io_s
 
     @property
     def window_s(self) -> float:
@@ -131,25 +135,40 @@ def _s(seconds: float) -> str:
     return f"{round(seconds, 2):g} s"
 
 
+def _renew_s(age_s: float) -> float:
+    return min(MOST_RENEW_S, age_s / 3)
+
+
+def _suspect_s(renew_s: float) -> float:
+    return 2 * renew_s + 0.5
+
+
 @dataclass(frozen=True)
 class Armed:
     """A node's own word, committed with its renewals: its VMs do not outlive these times. None of it can be taken back
-    but by a later renewal that is committed."""
+    but by a later renewal that is committed, so it holds whatever its group says meanwhile."""
 
     watchdog: str  # deadline | device
     age_s: float
     hold_s: float
     slack_s: float
+    late_s: float = KILL_S + IO_S  # K
 
     @staticmethod
     def of(timing: Timing, watchdog: str) -> Armed:
-        return Armed(watchdog, timing.age_s, timing.hold_s, timing.slack_s)
+        return Armed(watchdog, timing.age_s, timing.hold_s, timing.slack_s, timing.late_s)
 
     def dead_s(self) -> float:
         return RATE * (self.age_s + self.slack_s)
 
     def window_s(self) -> float:
         return RATE * (self.hold_s + self.slack_s)
+
+    def suspect_s(self) -> float:
+        return _suspect_s(_renew_s(self.age_s))
+
+
+UNARMED_SUSPECT_S = _suspect_s(MOST_RENEW_S)  # a node that promises nothing renews at its leisure
 
 
 @dataclass(frozen=True)
@@ -189,6 +208,7 @@ class Evidence:
                 "ageMs": _ceil_ms(armed.age_s),
                 "holdMs": _ceil_ms(armed.hold_s),
                 "slackMs": _ceil_ms(armed.slack_s),
+                "lateMs": _ceil_ms(armed.late_s),
             }
         if self.vouched:
             said["vouchedMs"] = {node: _floor_ms(age) for node, age in sorted(self.vouched.items())}
@@ -207,14 +227,7 @@ class Evidence:
                 boot=str(said["boot"]),
                 machine=str(said["machine"]),
                 seq=int(said["seq"]),
-                armed=None
-                if armed is None
-                else Armed(
-                    str(armed["watchdog"]),
-                    armed["ageMs"] / 1000,
-                    armed["holdMs"] / 1000,
-                    armed["slackMs"] / 1000,
-                ),
+                armed=_load_armed(armed) if armed is not None else None,
                 life_s=said["lifeMs"] / 1000,
                 vouched={str(n): ms / 1000 for n, ms in said.get("vouchedMs", {}).items()},
                 promises={str(n): str(i) for n, i in said.get("promises", {}).items()},
@@ -222,6 +235,12 @@ class Evidence:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no evidence of ours: {error!r}") from error
+
+
+def _load_armed(said: Mapping[str, Any]) -> Armed:
+    ages = [said[name] / 1000 for name in ("ageMs", "holdMs", "slackMs")]
+    late = {"late_s": said["lateMs"] / 1000} if "lateMs" in said else {}  # 0.1 did not say it
+    return Armed(str(said["watchdog"]), *ages, **late)
 
 
 def _floor_ms(seconds: float) -> int:

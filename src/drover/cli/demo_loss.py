@@ -55,7 +55,8 @@ class Losses:
     @contextlib.asynccontextmanager
     async def _fenced(self) -> AsyncIterator[None]:
         stage = self._stage
-        on, off = _patch({"mode": "Watchdog", "watchdog": {"timeout": TIMEOUT}}), _patch(None)
+        times = {"profile": "lab", "watchdog": {"timeout": TIMEOUT}}
+        on, off = _patch({"mode": "Watchdog", **times}), _patch(None)
         try:
             async with stage.step("all hosts are armed"):
                 await stage.run(on)

@@ -1,8 +1,8 @@
-"""``drover fence``: what became of lost nodes, a person's word that one is off, and the switch that pauses it all.
+"""``drover fence``: switch it on and off, what became of lost nodes, a person's word that one is off, and pauses.
 
 ``confirm`` is evidence like the time that a watchdog proves: it is bound to the node's newest renewal, so one renewal
 more and it says nothing. Who says it of a node whose guests run on destroys their disks; it asks first. Exit codes: 0
-done (of `confirm`: the node is fenced), 1 refused, or not done in time.
+done (of `confirm`: the node is fenced; of `on`: every node is armed), 1 refused, or not done in time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,48 @@ import click
 
 from drover.cli.lifecycle import seconds
 from drover.cli.session import PROGRAM, Session, examples, say, say_table, say_world
+from drover.cli.timing import PROFILES
 
 
-@click.group(epilog=examples("fence list", "fence show virtlab-pt-1", "fence confirm virtlab-pt-1"))
+@click.group(
+    epilog=examples(
+        "fence on --profile lab",
+        "fence list",
+        "fence show virtlab-pt-1",
+        "fence confirm virtlab-pt-1",
+    )
+)
 def fence() -> None:
-    """Lost nodes: what is known, confirm that one is off, pause fencing."""
+    """Lost nodes: switch fencing on, what is known, confirm that one is off, pause fencing."""
+
+
+@fence.command("on", epilog=examples("fence on --profile fast", "fence on --group worker"))
+@click.option("-p", "--profile", type=click.Choice(PROFILES), default=None,
+              help="How soon; `timing` explains them. [default: as the group says, else host]")  # fmt: skip
+@click.option("-g", "--group", default="", help="The NodeGroup; not needed where there is but one.")
+@click.option("-t", "--timeout", default="60s", metavar="TIME", help="Until all nodes are armed.")
+@click.pass_obj
+def on(session: Session, profile: str | None, group: str, timeout: str) -> int:
+    """Let a group's VMs start elsewhere when their node is lost, and wait until its nodes are armed.
+
+    May be given again with another profile while VMs run: what a node promised under the former times holds until it
+    has promised the new ones.
+    """
+    from drover.cli.connect import with_api
+    from drover.cli.fence_on import switch_on
+
+    return with_api(session, lambda api: switch_on(api, group, profile or "", seconds(timeout)))
+
+
+@fence.command("off", epilog=examples("fence off", "fence off --group worker"))
+@click.option("-g", "--group", default="", help="The NodeGroup; not needed where there is but one.")
+@click.pass_obj
+def off(session: Session, group: str) -> int:
+    """Promise nothing any more: nothing dies of silence, and a lost node's VMs stay lost."""
+    from drover.cli.connect import with_api
+    from drover.cli.fence_on import switch_off
+
+    return with_api(session, lambda api: switch_off(api, group))
 
 
 @fence.command("list", epilog=examples("fence list", "fence list -o json"))

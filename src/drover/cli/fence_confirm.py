@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from drover.api import names, scheme
-from drover.api.fencing import Timing
+from drover.api.fencing import UNARMED_SUSPECT_S
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence
 from drover.api.status import Conflict
@@ -15,7 +15,7 @@ from drover.cli.connect import Api
 from drover.cli.fence_world import World, look
 from drover.cli.session import PROGRAM, say
 
-SILENT_S = Timing().suspect_s + 0.5  # a node that lives renews within it
+SILENT_S = UNARMED_SUSPECT_S + 0.5  # a node that lives renews within it
 POLL_S = 0.5
 MOST_TRIES = 5  # each but the last was met by another write to the Lease
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from drover.api import conditions, names, scheme
+from drover.api import conditions, names, profiles, scheme
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds.nodefence import FencePhase
@@ -22,12 +22,13 @@ from drover.cli.session import PROGRAM
 
 @dataclass(frozen=True)
 class World:
-    """``leases`` by node; ``fences`` oldest first."""
+    """``leases`` by node; ``fences`` oldest first; ``trouble``: why no watchdog guards a node, as it says itself."""
 
     groups: dict[str, Object]
     leases: dict[str, Object]
     group_of: dict[str, str]
     fences: tuple[Object, ...]
+    trouble: dict[str, str]
 
     @property
     def nodes(self) -> list[str]:
@@ -59,7 +60,7 @@ class World:
     def why(self, node: str) -> str:
         status = (self.open_fence(node) or {}).get("status") or {}
         said = [str(status.get(key) or "") for key in ("reason", "message")]
-        return ": ".join(word for word in said if word)
+        return ": ".join(word for word in said if word) or self.trouble.get(node, "")
 
     def table(self) -> list[str]:
         lines = [f"{'NODE':<20} {'GROUP':<14} {'STATE':<14} {'EVIDENCE':<13} WHY NOT MORE"]
@@ -76,7 +77,7 @@ class World:
         lines = []
         for name, group in sorted(self.groups.items()):
             held = _held(group)
-            words = f"{nodegroup.mode(group) or 'off'}" + (f"; {held}" if held else "")
+            words = _by(group) + (f"; {held}" if held else "")
             lines.append(f"Fencing of group {name}: {words}.")
         return lines or ["There is no NodeGroup, so nothing is fenced."]
 
@@ -112,6 +113,7 @@ class World:
                 {
                     "name": name,
                     "mode": nodegroup.mode(group),
+                    "fencing": group["spec"].get("fencing"),
                     "condition": conditions.get_condition(group, NodeGroupCondition.FENCING_ACTIVE),
                 }
                 for name, group in sorted(self.groups.items())
@@ -126,6 +128,17 @@ class World:
                 for node in self.nodes
             ],
         }
+
+
+def _by(group: Object) -> str:
+    """Its mode and its times."""
+    mode, asked = nodegroup.mode(group), group["spec"].get("fencing") or {}
+    if mode is None:
+        return "off"
+    own = (asked.get("watchdog") or {}).get("timeout")
+    return f"{mode}, profile {asked.get('profile') or profiles.DEFAULT.name}" + (
+        f", timeout {own}" if own else ""
+    )
 
 
 def _held(group: Object) -> str:
@@ -163,12 +176,19 @@ def world_of(
 ) -> World:
     ordered = sorted(fences, key=lambda f: str(f["metadata"].get("creationTimestamp", "")))
     by_fence = {nodefence.node(fence): str(fence["spec"].get("group", "")) for fence in ordered}
-    by_node = {name_of(node): nodegroup.group_of(node) for node in known}
+    there = list(known)
+    by_node = {name_of(node): nodegroup.group_of(node) for node in there}
+    marks = {name_of(node): node["metadata"].get("annotations") or {} for node in there}
     return World(
         groups={name_of(group): group for group in groups},
         leases={name_of(lease): lease for lease in leases if nodes.incarnation(lease)},
         group_of={**by_fence, **by_node},
         fences=tuple(ordered),
+        trouble={
+            node: said[names.WATCHDOG_TROUBLE_ANNOTATION]
+            for node, said in marks.items()
+            if names.WATCHDOG_TROUBLE_ANNOTATION in said
+        },
     )
 
 

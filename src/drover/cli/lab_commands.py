@@ -9,8 +9,11 @@ from typing import Any
 import click
 
 from drover.cli.session import PROGRAM, Session, builtin_image, examples, say
+from drover.cli.timing import PROFILES
 
 PAGE_LIMIT_S = 3.0
+ARMED_LIMIT_S = 60.0
+GROUP = "worker"  # all nodes of a lab
 
 
 class Progress:
@@ -27,10 +30,14 @@ class Progress:
         return time.monotonic() - self._since_s
 
 
-@click.command(epilog=examples("up", "up --nodes 5", "--home /tmp/second up"))
+@click.command(
+    epilog=examples("up", "up --nodes 5", "up --fencing-profile fast", "--home /tmp/second up")
+)
 @click.option("--nodes", type=int, default=None, help="How many nodes; 3 when the lab is new.")
+@click.option("--fencing-profile", type=click.Choice(PROFILES), default=None,
+              help="Switch fencing on: VMs of a lost node start elsewhere.")  # fmt: skip
 @click.pass_obj
-def up(session: Session, nodes: int | None) -> None:
+def up(session: Session, nodes: int | None, fencing_profile: str | None) -> int:
     """Start the lab: control plane and nodes.
 
     Can be repeated: what runs is left alone, what is missing is started, powered-off nodes too.
@@ -50,6 +57,7 @@ def up(session: Session, nodes: int | None) -> None:
     session.lab.up(UpOptions(engine, nodes, image, accel, QEMU, more_qemus()), progress)
     say()
     say(f"The lab is ready, after {progress.elapsed_s:.1f} s.", bold=True)
+    code = _fence(session, fencing_profile) if fencing_profile else 0
     if image is None:
         say("There is no built-in image (DROVER_IMAGE is not set): bring your own.")
     say(f"\n  export KUBECONFIG={session.home.kubeconfig}\n")
@@ -60,6 +68,14 @@ def up(session: Session, nodes: int | None) -> None:
     say(f"  {PROGRAM} k apply -f examples/linux-vm.yaml")
     say(f"  {PROGRAM} k get vm -w")
     say(f"  {PROGRAM} web            # a page that shows all of it live")
+    return code
+
+
+def _fence(session: Session, profile: str) -> int:
+    from drover.cli.connect import with_api
+    from drover.cli.fence_on import switch_on
+
+    return with_api(session, lambda api: switch_on(api, GROUP, profile, ARMED_LIMIT_S))
 
 
 def _page(session: Session) -> str:

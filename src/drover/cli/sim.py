@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drover.cli.session import examples, say
+from drover.cli.timing import PROFILES
 
 if TYPE_CHECKING:
     from drover.sim.stories import Plan, Result
@@ -27,6 +28,7 @@ SEEDS = {"rush": 20, "day": 4}
         "sim --story drain --seeds 20",
         "sim --story firmware --seeds 20",
         "sim --story coldstandby --seeds 300",
+        "sim --story coldstandby --seeds 300 --fencing-profile fast",
         "sim --story coldstandby --seed 1 --hours 8",
         "sim --story rebalance --seeds 200",
     )
@@ -49,6 +51,8 @@ SEEDS = {"rush": 20, "day": 4}
               help="Virtual seconds of people at work. [default: rush 120, day 3600]")  # fmt: skip
 @click.option("--hours", type=click.FloatRange(0.01), default=None,
               help="The same in virtual hours, of one seed unless told otherwise.")  # fmt: skip
+@click.option("--fencing-profile", "fencing", type=click.Choice(PROFILES), default=None,
+              help="By which times the story coldstandby begins and ends.  [default: lab]")  # fmt: skip
 @click.option("--plain", is_flag=True, help="Nothing breaks: people's acts only.")
 @click.option("--trace", is_flag=True, help="Print every line of the trace.")
 @click.pass_context
@@ -72,6 +76,8 @@ def command(
     """
     from drover.sim.stories import Plan
 
+    if shape["fencing"] and story != "coldstandby":
+        raise click.UsageError("--fencing-profile belongs to the story coldstandby")
     given = {key: value for key, value in shape.items() if key != "plain" and value is not None}
     plan = replace(Plan(story=story, weather=not shape["plain"]), **given)  # type: ignore[arg-type]
     if hours is not None:

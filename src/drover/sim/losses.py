@@ -1,8 +1,8 @@
 """What happens to nodes that are fenced: power, cables, stopped processes, controllers that change, people who meddle.
 
 The seed draws how often each kind happens; some strike at a random time, some right at a step of a fencing or of a
-move. Durations lie on both sides of the times that matter (docs/timing.md), for a timeout of 6 s. As ``weather``, which
-looks at moves, this is ended with ``stop``, and everything is mended then.
+move. Durations lie on both sides of the times that matter (docs/timing.md), for timeouts of 3 and 6 s. As ``weather``,
+which looks at moves, this is ended with ``stop``, and everything is mended then.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from drover.api.meta import name_of
 from drover.api.status import ApiError
 from drover.sim.parts import Dice
 from drover.sim.storm import Storm
+from drover.sim.times import fencing_by
 from drover.sim.world import CONTROLLERS, GROUP
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ STEPS = (
     "vml.acquired", "start.launch", "resumed", "evict.copy", "evict.completed", "evict.hand-over",
 )  # fmt: skip
 _DELAYS_S = (0.0, 0.0, 0.002, 0.05, 0.5, 2.0)
-_SHORT_S = (0.1, 1.0, 2.6, 4.0, 5.8, 6.2, 7.5)
+_SHORT_S = (0.1, 1.0, 2.6, 2.9, 3.1, 4.0, 5.8, 6.2, 7.5)
 _LONG_S = (9.0, 9.3, 12.0, 20.0, 45.0)
+OTHER_TIMES = ("9s", "4s", "1s", "fast", "lab", "host")
 _STALL_S = 40.0
 _SILENT_S = 45.0
 _WALL_STEP_S = 3600.0
@@ -91,11 +93,8 @@ class Losses(Storm):
     async def _set_mode(self, mode: str | None, timeout: str) -> None:
         fencing: Object | None = None
         if mode:
-            fencing = {
-                "mode": mode,
-                "watchdog": {"timeout": timeout},
-                "maxUnhealthy": self._most_lost,
-            }
+            changed = {"mode": mode, "maxUnhealthy": self._most_lost}
+            fencing = {"watchdog": None, **fencing_by(timeout), **changed}
         await self._world.user.patch(scheme.NODEGROUP, GROUP, "", {"spec": {"fencing": fencing}})
 
     def _step(self, mark: str, entry: dict[str, Any]) -> None:
@@ -261,8 +260,9 @@ class Losses(Storm):
         await self._set_mode("Watchdog", self._timeout)
 
     async def _other_times(self, where: str) -> None:
-        self._world.note("user: changes the timeout")
-        await self._set_mode("Watchdog", self._dice.pick(("9s", "4s", "1s")))
+        times = self._dice.pick(OTHER_TIMES)
+        self._world.note(f"user: changes the times to {times}")
+        await self._set_mode("Watchdog", times)
         await asyncio.sleep(self._s())
         await self._set_mode("Watchdog", self._timeout)
 

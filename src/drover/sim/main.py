@@ -74,6 +74,8 @@ def replay_line(seed: int, plan: Plan) -> str:
         words.append(f"--pace {plan.pace}")
     if plan.seconds != default.seconds:
         words.append(f"--seconds {plan.seconds:g}")
+    if plan.fencing != default.fencing:
+        words.append(f"--fencing-profile {plan.fencing}")
     if not plan.weather:
         words.append("--plain")
     return " ".join(words)

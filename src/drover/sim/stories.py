@@ -14,6 +14,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from drover.api.profiles import LAB
 from drover.api.status import ApiError
 from drover.base.tasks import TaskScope
 from drover.sim.checkers.judge import Broken, Judge
@@ -67,6 +68,7 @@ class Plan:
     pace: str = "rush"
     seconds: float = 0.0  # of people at work; 0: as the pace says
     weather: bool = True
+    fencing: str = LAB.name  # the profile by which the story coldstandby begins and ends
 
     @property
     def work_s(self) -> float:

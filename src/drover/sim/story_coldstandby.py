@@ -2,7 +2,7 @@
 
 Clocks run at different rates, within the bound that the proof allows. The writer ledger is the judge: nothing ever runs
 twice, whatever is lost (``losses``). Then everything is mended and must come to rest; and at last, in calm weather, one
-node loses power for good: its VMs must run again on the others within ``AGAIN_S``.
+node loses power for good: its VMs must run again on the others ``AFTER_PROOF_S`` after the proof at the latest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from drover.api import fencing
 from drover.api.kinds import nodefence
+from drover.api.profiles import profile
 from drover.api.scheme import NODEROSTER
 from drover.sim.faults import Faults
 from drover.sim.losses import Losses
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from drover.sim.scenario import Scenario
     from drover.sim.stories import Bad
 
-TIMEOUT = "6s"
-# Detection and proof take 10 s; then the Pod is made, and the guest started.
-AGAIN_S = 20.0
+# After the proof the Pod is made, and the guest started; all clocks may run slow.
+AFTER_PROOF_S = 11.0
 ARMED_S = 120.0  # a roster that had changed settles; a storm cools down
 FOR_GOOD = 0.5  # chance that a node is lost at last
 
@@ -34,14 +34,16 @@ class ColdStandbyStory(EvictStory):
     """One run."""
 
     def _shape(self) -> Shape:
-        return Shape(nodes=self._plan.nodes, fenced=TIMEOUT, rate_error=0.98 * fencing.RATE_ERROR)
+        return Shape(
+            nodes=self._plan.nodes, fenced=self._plan.fencing, rate_error=0.98 * fencing.RATE_ERROR
+        )
 
     def _people(self, scenario: Scenario, users: TaskScope, vms: list[str], pace: Pace) -> None:
         slower = Pace((pace.think_s[0] * 8, pace.think_s[1] * 4), pace.fault_means_s, pace.work_s)
         super()._people(scenario, users, vms, slower)
 
     def _weather(self, scenario: Scenario, pace: Pace) -> Bad:
-        return Losses(scenario, TIMEOUT)
+        return Losses(scenario, self._plan.fencing)
 
     async def _afterwards(self, scenario: Scenario, judge: Judge) -> None:
         world = scenario.world
@@ -54,7 +56,7 @@ class ColdStandbyStory(EvictStory):
         faults = Faults(world)
         faults.off[node] = None
         world.power_off(node)
-        await judge.rest(AGAIN_S)
+        await judge.rest(profile(self._plan.fencing).timing().fence_s + AFTER_PROOF_S)
 
 
 def _ready_for_a_loss(scenario: Scenario) -> bool:

@@ -58,6 +58,7 @@ from drover.sim.parts import Dice, MemoryJournal, SimNetwork, SimSeeds, WatchedL
 from drover.sim.scheduler import USER as SCHEDULER
 from drover.sim.scheduler import Scheduler
 from drover.sim.storage import MemoryStorage
+from drover.sim.times import fencing_by
 from drover.sim.watchdog import Answer, Guard, SimPeers, SimWatchdog
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Shape:
     memory: str = "16Gi"
     limits: Limits = field(default_factory=Limits)
     drains: bool = False  # evictions are reviewed, and evacuations made of them
-    fenced: str = ""  # watchdog.timeout of its NodeGroup, or OFF to begin with; empty: no NodeGroup
+    fenced: str = ""  # by which times, see ``times``, or OFF to begin with; empty: no NodeGroup
     firmware: tuple[str, ...] = ()  # versions that every node offers; empty: it does not tell
     addresses: tuple[str, str] = ("10.66.10.10", "10.66.10.250")  # first and last of the VMs
     rate_error: float = 0.0  # each clock runs at a rate of its own, within this of true time
@@ -210,8 +211,7 @@ class World:
             if self.find(kind, manifest["metadata"]["name"], "") is None:
                 await self.user.create(kind, manifest)
         if self.shape.fenced and self.find(scheme.NODEGROUP, GROUP) is None:
-            fencing = {"mode": "Watchdog", "watchdog": {"timeout": self.shape.fenced}}
-            spec = {} if self.shape.fenced == OFF else {"fencing": fencing}
+            spec = {} if self.shape.fenced == OFF else {"fencing": fencing_by(self.shape.fenced)}
             group = {"metadata": {"name": GROUP}, "spec": spec}
             await self.user.create(scheme.NODEGROUP, group)
 

@@ -10,6 +10,7 @@ import pytest
 from drover.api.fencing import Armed, Evidence, Timing
 from drover.api.kinds.nodefence import Member, Roster
 from drover.api.kinds.nodegroup import FencingMode
+from drover.api.profiles import PROFILES
 from drover.controllers.fencing import saved
 from drover.controllers.fencing.decide import decide, unproved
 from drover.controllers.fencing.intents import (
@@ -70,7 +71,7 @@ def group(*nodes: NodeView, **more: Any) -> GroupView:
 
 INQUEST = "p1/life-a/a-7/u1"
 PROMISE = {"promises": {"a": INQUEST}}
-K_S = TIMING.kill_s + TIMING.io_s
+K_S = TIMING.late_s
 
 
 def suspected(still_s: float, phase: str = "Suspect", **more: Any) -> NodeView:
@@ -111,6 +112,31 @@ def test_it_is_fenced_k_later() -> None:
     assert isinstance(intent, Advance)
     assert intent.evidence == "WatchdogTime"
     assert kinds(proved(20, phase="Suspect", condemned=True)) == [Advance]  # the word was lost
+
+
+HOST = PROFILES["host"].timing()
+
+
+@pytest.mark.parametrize(("promised", "wanted"), [(HOST, TIMING), (TIMING, HOST)])
+def test_k_is_the_longer_of_what_the_node_promised_and_what_its_group_says_by_now(
+    promised: Timing, wanted: Timing
+) -> None:
+    """The profile may change while a node is dying; what its storage lands does not ask."""
+    armed = Armed.of(promised, "deadline")
+    due_s = armed.dead_s() + HOST.late_s
+    more = {"phase": "Condemned", "condemned": True, "armed": armed}
+    assert kinds(replace(proved(due_s - 0.01, **more), timing=wanted)) == [Tell]
+    assert kinds(replace(proved(due_s, **more), timing=wanted)) == [Advance]
+
+
+def test_a_node_is_silent_by_its_own_word_whatever_its_group_asks_for_by_now() -> None:
+    """After a change to shorter times those that still renew at their leisure are suspected of nothing."""
+    fast = PROFILES["fast"].timing()
+    hurried, others = Armed.of(fast, "deadline"), (node("b"), node("c"))
+    for armed in (ARMED, None):
+        assert kinds(group(node("a", 4.4, armed), *others, timing=fast)) == []
+    assert kinds(group(node("a", 2.4, hurried), *others)) == []
+    assert kinds(group(node("a", 2.6, hurried), *others)) == [Suspect]
 
 
 def missing(view: GroupView) -> str:

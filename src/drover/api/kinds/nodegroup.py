@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
-from drover.api import fencing, names
+from drover.api import fencing, names, profiles
 
 Obj = Mapping[str, Any]
 
@@ -38,10 +38,18 @@ def mode(group: Obj) -> FencingMode | None:
     return FencingMode(said) if said else None
 
 
-def timeout_s(group: Obj) -> float:
-    """Raises ValueError for a text that is no duration."""
+def profile(group: Obj) -> profiles.Profile:
+    """Raises ValueError for a name that is none."""
+    said = _fencing(group).get("profile")
+    return profiles.profile(str(said)) if said else profiles.DEFAULT
+
+
+def timing(group: Obj, kick_s: float = 0.0) -> fencing.Timing:
+    """On a node with such a watchdog (``Timing.kick_s``): of the group's profile, with its own timeout if it names one.
+    Raises ValueError for what is no profile or no duration."""
     said = (_fencing(group).get("watchdog") or {}).get("timeout")
-    return fencing.parse_duration_s(said) if said else fencing.DEFAULT_TIMEOUT_S
+    own_s = fencing.parse_duration_s(str(said)) if said else None
+    return profile(group).timing(kick_s, own_s)
 
 
 def max_unhealthy(group: Obj) -> int | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from drover.api import conditions as cond
-from drover.api import names
-from drover.api.fencing import Timing
+from drover.api import names, profiles
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds import vml as vmls
@@ -125,12 +124,12 @@ class FencingReconciler:
     def _gather(self, group: Object) -> GroupView:
         name, now_s = name_of(group), self._clock.monotonic()
         problems: tuple[str, ...] = ()
-        timing = Timing()
+        timing = profiles.DEFAULT.timing()
         try:
-            timing = Timing(nodegroup.timeout_s(group))
+            timing = nodegroup.timing(group)
             problems = tuple(timing.problems())
         except ValueError as bad:
-            problems = (f"spec.fencing.watchdog.timeout: {bad}",)
+            problems = (f"spec.fencing: {bad}",)
         obj = self.rosters.get(name)
         roster = nodefence.roster(obj) if obj is not None else None
         fences: dict[str, list[Object]] = {}

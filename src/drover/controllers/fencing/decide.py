@@ -69,14 +69,14 @@ def most_unhealthy(view: GroupView) -> int:
     return fencing.most_unhealthy(view.max_unhealthy, len(view.nodes))
 
 
-def _lost(view: GroupView, node: NodeView) -> bool:
+def _lost(node: NodeView) -> bool:
     """Silent, and not dealt with yet."""
     if node.seen is None or node.phase in (FencePhase.RELEASED, FencePhase.REJOINED):
         return False
-    return node.still_s >= view.timing.suspect_s
+    return node.still_s >= node.suspect_s
 
 
-def _due(view: GroupView, node: NodeView) -> bool:
+def _due(node: NodeView) -> bool:
     """Its VMs are dead by time alone."""
     armed = node.armed
     return armed is not None and node.still_s >= armed.dead_s()
@@ -85,7 +85,7 @@ def _due(view: GroupView, node: NodeView) -> bool:
 def _group_brake(view: GroupView) -> tuple[Missing | None, bool]:
     """The reason why no node of the group is condemned now; and whether this is a storm: too many are silent, and one
     of them would be condemned else. A short silence of all is none: the API stalled, or this process did."""
-    lost = [node for node in view.nodes if _lost(view, node)]
+    lost = [node for node in view.nodes if _lost(node)]
     most = most_unhealthy(view)
     if view.mode is None:
         return (FenceReason.OFF, "spec.fencing is not set"), False
@@ -97,7 +97,7 @@ def _group_brake(view: GroupView) -> tuple[Missing | None, bool]:
         return (FenceReason.PAUSED, view.paused), False
     if len(lost) > most:
         said = f"{len(lost)} nodes are silent at once, at most {most} may be lost"
-        return (FenceReason.TOO_MANY_UNHEALTHY, said), any(_due(view, node) for node in lost)
+        return (FenceReason.TOO_MANY_UNHEALTHY, said), any(map(_due, lost))
     if view.storm_s > 0:
         return (FenceReason.STORM_COOL_DOWN, "too many nodes were silent a moment ago"), False
     return None, False
@@ -107,7 +107,7 @@ def _node(view: GroupView, node: NodeView, brake: Missing | None) -> list[Intent
     seen, fence = node.seen, node.fence
     if seen is None or node.proved_dead:
         return _after_proof(node)
-    silent = node.still_s >= view.timing.suspect_s
+    silent = node.still_s >= node.suspect_s
     off = (view.mode is None or bool(view.problems)) and not confirmed(node)
     suspected = seen.condemned or (silent and not off)
     if fence is None:
@@ -132,7 +132,7 @@ def _cordon(node: NodeView) -> list[Intent]:
 def _condemned(view: GroupView, node: NodeView, fence: Object) -> Intent:
     if node.phase is FencePhase.SUSPECT:
         return Advance(fence, FencePhase.CONDEMNED)
-    evidence, missing = _proof(view, node, view.timing.kill_s + view.timing.io_s)
+    evidence, missing = _proof(view, node, node.late_s(view.timing))
     return Advance(fence, FencePhase.FENCED, evidence) if missing is None else Tell(fence, *missing)
 
 

@@ -26,7 +26,7 @@ def unconfirmed(view: GroupView, node: NodeView, extra_s: float) -> Missing | No
     its disks may land for ``extra_s`` more."""
     if not confirmed(node):
         return FenceReason.UNCONFIRMED, "nobody has confirmed that it is off"
-    left_s = view.timing.suspect_s + extra_s - node.still_s
+    left_s = node.suspect_s + extra_s - node.still_s
     if left_s <= 0:
         return None
     return FenceReason.WAITING, f"it is confirmed to be off; {left_s:.1f} s more"

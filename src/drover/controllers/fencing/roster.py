@@ -55,7 +55,7 @@ def _at_home(stay: list[Member], able: list[Member]) -> tuple[Member, ...]:
 
 def _silent(view: GroupView, name: str) -> bool:
     node = view.node(name)
-    return node is None or node.proved_dead or node.still_s >= view.timing.suspect_s
+    return node is None or node.proved_dead or node.still_s >= node.suspect_s
 
 
 def _gone(view: GroupView, name: str) -> bool:

@@ -36,6 +36,17 @@ class NodeView:
         return evidence.armed if evidence is not None else None
 
     @property
+    def suspect_s(self) -> float:
+        """Without a renewal for so long it is silent: by its own word, since its group's may have changed."""
+        armed = self.armed
+        return armed.suspect_s() if armed is not None else fencing.UNARMED_SUSPECT_S
+
+    def late_s(self, wanted: fencing.Timing) -> float:
+        """K: what it promised, or what its group says by now if that is longer."""
+        armed = self.armed
+        return max(wanted.late_s, armed.late_s if armed is not None else 0.0)
+
+    @property
     def phase(self) -> FencePhase | None:
         return nodefence.phase(self.fence) if self.fence is not None else None
 

@@ -1,0 +1,172 @@
+"""The times of fencing by name: each profile keeps what it says, and a change in the middle of things runs nothing
+twice (the judge looks at each step)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.sim.stage import Stage, tell
+from tests.sim.test_scenarios_fencing import (
+    apart,
+    elsewhere,
+    fences,
+    is_armed,
+    nodes_of,
+    phase_of,
+    roster_settled,
+)
+from tests.sim.test_scenarios_promises import renewal
+
+from drover.api import names
+from drover.api.kinds.node import evidence
+from drover.api.profiles import FAST, HOST, LAB, PROFILES, Profile
+from drover.api.scheme import LEASE, NODEGROUP
+from drover.sim.times import fencing_by
+from drover.sim.world import CONTROLLERS, GROUP
+
+if TYPE_CHECKING:
+    from tests.sim.test_scenarios_fencing import Story
+
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
+
+each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+
+
+def world_by(profile: Profile, story: Story) -> None:
+    """A world whose nodes are armed by it."""
+
+    async def armed_first(stage: Stage) -> None:
+        await ready(stage, profile)
+        await story(stage)
+
+    tell(armed_first, fenced=profile.name)
+
+
+async def ready(stage: Stage, profile: Profile) -> None:
+    s, world = stage.s, stage.world
+    await s.until(lambda: all(lives_by(stage, n, profile) for n in world.nodes), "all armed", 30)
+    await s.until(lambda: all(map(is_armed, nodes_of(stage))), "and they know it", 5)
+    await s.until(lambda: roster_settled(world), "the roster has settled", 20)
+
+
+def lives_by(stage: Stage, node: str, profile: Profile) -> bool:
+    """As its newest renewal says."""
+    lease = stage.world.find(LEASE, node, names.NODE_LEASE_NAMESPACE)
+    said = evidence(lease) if lease is not None else None
+    return said is not None and said.armed is not None and said.armed.age_s == profile.timeout_s
+
+
+async def change(stage: Stage, profile: Profile) -> None:
+    spec = {"spec": {"fencing": fencing_by(profile.name)}}
+    await stage.world.user.patch(NODEGROUP, GROUP, "", spec)
+
+
+@each_profile
+def test_a_restart_begins_as_soon_as_the_profile_says(profile: Profile) -> None:
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        since_s = world.loop.time()
+        stage.do(stage.f.power_cycle(node, 200))
+        await elsewhere(stage, "a", node, profile.begins_s)
+        assert world.loop.time() - since_s > profile.timeout_s - profile.timing().renew_s
+
+    world_by(profile, story)
+
+
+@pytest.mark.parametrize("stall_s", [0.9, 1.9, 2.8, 3.2, 5.0, 8.0, 20.0])
+def test_a_stalled_agent_costs_a_restart_at_most(stall_s: float) -> None:
+    """By the shortest times: up to A - R no guest ends of it."""
+
+    async def story(stage: Stage) -> None:
+        s, timing = stage.s, FAST.timing()
+        await s.running_vm("a")
+        copies, node = s.running_copies("a"), s.node_of("a")
+        await stage.f.freeze(node, stall_s)
+        await stage.pause(15)
+        await s.until(lambda: s.runs("a"), "it runs", 60)
+        if stall_s < timing.age_s - timing.renew_s:
+            assert s.running_copies("a") == copies
+        if stall_s > timing.fence_s + 1:
+            assert s.node_of("a") != node
+
+    world_by(FAST, story)
+
+
+def test_a_profile_that_changes_ends_no_guest_and_every_node_lives_by_the_new_one() -> None:
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a")
+        copies = s.running_copies("a")
+        for profile in (FAST, HOST, FAST, LAB):
+            await change(stage, profile)
+            await ready(stage, profile)
+            await stage.pause(8)
+            assert s.running_copies("a") == copies
+            assert not fences(stage.world)
+
+    world_by(LAB, story)
+
+
+@pytest.mark.parametrize("to", [FAST, LAB], ids=["fast", "lab"])
+@pytest.mark.parametrize("after_s", [0.0, 8.0])
+def test_what_was_promised_under_the_old_times_holds(after_s: float, to: Profile) -> None:
+    """A node that nobody reaches has not heard of the shorter times, and lives by the longer ones."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node, copies = s.node_of("a"), s.running_copies("a")
+        since_s = world.loop.time()
+        stage.do(apart(stage, node, 120))
+        await stage.pause(after_s)
+        await change(stage, to)
+        if after_s:
+            await stage.f.restart_controllers()
+        await stage.pause(HOST.timeout_s - HOST.timing().renew_s - after_s - 2)
+        assert s.running_copies("a") == copies
+        await elsewhere(stage, "a", node, HOST.begins_s + after_s)
+        assert world.loop.time() - since_s > HOST.timeout_s
+        assert phase_of(world, node) == "Released"
+
+    world_by(HOST, story)
+
+
+def test_a_node_whose_word_does_not_arrive_lives_by_the_old_times() -> None:
+    """It hears of longer times; that it promises nothing any more never reaches the API, so the old promise stands."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        held = stage.f.hold(node, renewal, 10_000)
+        for other in world.nodes:
+            if other != node:
+                stage.do(stage.f.cut_wire(node, other, 60))
+        await change(stage, HOST)
+        await elsewhere(stage, "a", node)
+        held.let_go()
+
+    world_by(FAST, story)
+
+
+@pytest.mark.parametrize("to", [HOST, FAST], ids=["longer", "shorter"])
+@pytest.mark.parametrize("step", ["fencing.suspect", "fencing.condemned"])
+def test_a_profile_that_changes_in_the_middle_of_a_fencing_under_two_leaders(
+    step: str, to: Profile
+) -> None:
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        stage.do(apart(stage, node, 150))
+        await s.at(step)
+        await change(stage, to)
+        stage.do(stage.f.rival_controllers(5))
+        await stage.f.freeze(CONTROLLERS, 4)
+        await elsewhere(stage, "a", node)
+        assert phase_of(world, node) == "Released"
+
+    world_by(LAB, story)
