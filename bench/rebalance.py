@@ -17,11 +17,12 @@ import os
 import resource
 import time
 from pathlib import Path
+from random import Random
 
 from bench import common
 from bench.rebalancing import hbal
 from bench.rebalancing.evaluator import Verdict, judge
-from bench.rebalancing.instances import FAMILIES, Instance, make
+from bench.rebalancing.instances import FAMILIES, Instance, churn, make
 from bench.rebalancing.ours import GOAL, cluster_of
 from drover.planner import Budget, Plan, rebalance
 
@@ -71,6 +72,27 @@ def beside_hbal(instance: Instance, name: str, limit_s: float) -> None:
     )
 
 
+def days(nodes: int, rounds: int) -> None:
+    """A churn that goes on: a plan, its moves, then VMs that end and others that come, again and again."""
+    instance, random = make("churn", nodes, PER_NODE, 1), Random("days")
+    moves = bound = left = 0
+    began = time.process_time()
+    for _ in range(rounds):
+        plan = rebalance(*cluster_of(instance), GOAL, Budget(rounds=0))
+        found = judge(instance, [(m.vm.split("/")[1], m.target) for m in plan.moves])
+        moves, bound, left = moves + found.moves, bound + plan.lower_bound, left + found.over
+        number = {node.name: i for i, node in enumerate(instance.nodes)}
+        target = {m.vm.split("/")[1]: number[m.target] for m in plan.moves}
+        for vm in instance.vms:
+            vm.node = target.get(vm.name, vm.node)
+        churn(instance, random)
+    took = time.process_time() - began
+    print(
+        f"churn of {nodes} nodes, {rounds} rounds: {moves} moves, bound {bound}, nodes left above"
+        f" {left}, {took:.1f} s"
+    )
+
+
 def quick() -> None:
     """Small enough for hbal to end."""
     for family in ("easy", "warm", "tight"):
@@ -81,6 +103,7 @@ def quick() -> None:
         )
     ours(make("easy", 40, PER_NODE, 4), "easy 40x800", "drover, proof", Budget())
     ours(make("easy", 200, PER_NODE, 1), "easy 200x4000", "drover", Budget())
+    days(10, 20)
 
 
 def whole(seeds: int, with_hbal: bool) -> None:
@@ -96,6 +119,7 @@ def whole(seeds: int, with_hbal: bool) -> None:
         for seed in range(1, 4 if nodes < 3000 else 2):
             instance = make("easy", nodes, PER_NODE, seed)
             ours(instance, f"easy {nodes}x{nodes * PER_NODE} #{seed}", "drover", Budget())
+    days(40, 96)
 
 
 def main() -> None:

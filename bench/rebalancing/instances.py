@@ -15,6 +15,7 @@ wants, node by node, in steps of 100 m.
 | join | as warm, and a tenth more nodes that are empty |
 | drain | as easy, and a tenth of the nodes tainted |
 | impossible | every node at 79 to 90 % |
+| churn | mean 66 %, by VMs that came to random nodes and went again, two in three of one vCPU and less than 2 GiB |
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-FAMILIES = ("easy", "warm", "tight", "rules", "join", "drain", "impossible")
+FAMILIES = ("easy", "warm", "tight", "rules", "join", "drain", "impossible", "churn")
 ZONES = 4
 MIB_PER_GIB = 1024
 CORES = (1, 2, 4, 8, 16)
 CORE_WEIGHTS = (30, 30, 24, 12, 4)
 FRACTIONS = (5, 10, 20, 25, 50, 50, 100, 100)
 DIRTY_MIB_S = (5, 20, 80, 300)
+CHURN_LOAD, CHURN_MOST = 0.66, 0.95  # of all CPU; of a node, where a VM still comes to
+CHURN_ROUNDS, CHURN_SHARE = 5, 0.15
 
 
 @dataclass
@@ -61,12 +64,19 @@ class Instance:
     seed: int
     nodes: list[Node] = field(default_factory=list)
     vms: list[Vm] = field(default_factory=list)
+    born: int = 0  # VMs that ever were, of a churn
 
 
 def make(family: str, nodes: int, per_node: int, seed: int) -> Instance:
     """The same for the same arguments on every machine."""
     random = Random(f"{family} {nodes} {per_node} {seed}")
     made = Instance(family, seed, _nodes(nodes, random))
+    if family == "churn":
+        _arrive(made, random)
+        for _ in range(CHURN_ROUNDS):
+            churn(made, random)
+        _spoil(made, random)
+        return made
     loads = _loads(family, made.nodes, random)
     _place(made, loads, nodes * per_node, random)
     _scale(made, loads)
@@ -156,6 +166,36 @@ def _node_for(
         if fits(node):
             return node
     return max(filter(fits, range(len(made.nodes))), key=weights.__getitem__)
+
+
+def churn(made: Instance, random: Random) -> None:
+    """Some VMs end, and others come to nodes at random."""
+    ending = set(random.sample(range(len(made.vms)), round(CHURN_SHARE * len(made.vms))))
+    made.vms = [vm for number, vm in enumerate(made.vms) if number not in ending]
+    _arrive(made, random)
+
+
+def _arrive(made: Instance, random: Random) -> None:
+    cpu, memory = [0] * len(made.nodes), [0] * len(made.nodes)
+    for vm in made.vms:
+        cpu[vm.node] += vm.cpu
+        memory[vm.node] += vm.memory
+    wanted = CHURN_LOAD * sum(node.cpu for node in made.nodes)
+    while sum(cpu) < wanted:
+        cores = 1 if random.random() < 0.67 else random.choice((2, 2, 4, 8, 16))
+        gib = random.choice((1, 1.5)) if cores == 1 else cores * random.choice((2, 4))
+        made.born += 1
+        vm = Vm(
+            f"vm-{made.born:06}", cores * 1000, int(gib * MIB_PER_GIB), random.choice(DIRTY_MIB_S)
+        )
+        node = random.randrange(len(made.nodes))
+        full = cpu[node] + vm.cpu > CHURN_MOST * made.nodes[node].cpu
+        if full or memory[node] + vm.memory > made.nodes[node].memory:
+            continue
+        vm.node = node
+        cpu[node] += vm.cpu
+        memory[node] += vm.memory
+        made.vms.append(vm)
 
 
 def _scale(made: Instance, loads: list[float]) -> None:

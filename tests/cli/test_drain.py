@@ -10,8 +10,6 @@ from drover.api.evacuation import Blocked, BlockedReason, blocked_patch
 from drover.api.names import VM_NAME_LABEL
 from drover.cli.drain_plan import Options, choose
 from drover.cli.drain_view import Screen, Seen, row
-from drover.controllers import costs
-from drover.controllers.costs import Load
 from drover.controllers.vmop.following import QUEUED
 
 MIB = 2**20
@@ -145,22 +143,3 @@ def test_without_a_terminal_there_is_a_line_for_each_change(capsys):
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 2
     assert "\033" not in out
-
-
-def test_the_estimate_adds_up_what_must_go_one_after_another():
-    loads = [Load("a", 100 * MIB), Load("b", 100 * MIB)]
-    one = costs.seconds(loads[0], 100 * MIB)
-    assert one == pytest.approx(costs.AROUND_S + 1)
-    assert costs.estimate_s(loads, 100 * MIB, 1) == pytest.approx(2 * one)
-    assert one < costs.estimate_s(loads, 100 * MIB, 2) < 2 * one
-    busy = Load("c", 100 * MIB, dirty_bytes_per_s=1000 * MIB)
-    assert costs.seconds(busy, 100 * MIB) == pytest.approx(costs.AROUND_S + 10)
-
-
-def test_what_was_copied_before_tells_more_than_the_spec():
-    vm = {"metadata": {"name": "a", "namespace": "default"}, "spec": {"memory": {"size": "1Gi"}}}
-    assert costs.load_of(vm, []).bytes == 2**30
-    told = costs.load_of(vm, [vmm("Succeeded"), COPYING])
-    assert (told.bytes, told.dirty_bytes_per_s) == (192 * MIB, MIB)
-    assert costs.link_bytes_per_s([]) == costs.GUESSED_BYTES_PER_S
-    assert costs.link_bytes_per_s([vmm("Succeeded", source={"mbps": 800})]) == 100e6

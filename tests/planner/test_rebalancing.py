@@ -184,6 +184,19 @@ def test_the_exact_solver_finds_the_swap_and_says_nothing(
     assert capfd.readouterr().out == ""
 
 
+def test_three_make_room_together_where_one_is_not_enough() -> None:
+    """x fits only on b, the one large node, and only when several small ones have left it."""
+    small = [vm(f"s{number}", "b", 3) for number in range(4)]
+    pods = [vm("x", "a", 12), *small, vm("y", "c", 2), vm("z", "d", 2)]
+    nodes = [node("a", 14), node("b", 20), node("c", 10), node("d", 10)]
+    plan = planned(nodes, pods, replace(CPU80, n_plus_one=False), Budget(rounds=0))
+    assert not plan.after.overloaded
+    assert [move.rule for move in plan.moves] == [Rule.ROOM] * (len(plan.moves) - 1) + [
+        Rule.OVERLOAD
+    ]
+    assert steps(plan)[-1] == ("x", "a", "b")
+
+
 def test_the_impossible_is_explained_with_a_way_out() -> None:
     plan = planned([node("a"), node("b", 8)], [vm("big", "a", 9), vm("other", "b", 2)])
     (told,) = plan.impossible

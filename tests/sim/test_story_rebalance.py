@@ -24,6 +24,16 @@ def test_noise_moves_few_and_nothing_back() -> None:
     assert 4 <= result.marks["rebalance.done"] <= 8
 
 
+def test_no_more_operations_than_needed_while_moves_fail_and_a_node_is_lost() -> None:
+    """One run without a loss, and one with."""
+    for seed in (1, 2):
+        result = play(seed, Plan(story="flight"))
+        assert result.broken is None, f"seed {seed}: {result.broken}"
+        assert result.marks["asked"] >= result.marks["fewest"] >= 3
+    assert result.marks["lost"] == 1
+    assert result.marks["failures"] >= 1
+
+
 def test_in_fair_weather_plans_are_carried_out() -> None:
     """And the world has cases of every kind: a plan that is done, one that is superseded."""
     marks: dict[str, int] = {}

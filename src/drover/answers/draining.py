@@ -16,7 +16,7 @@ from drover.api import scheme
 from drover.api.kinds import pod as pods
 from drover.api.meta import name_of
 from drover.api.wire import Object
-from drover.controllers.costs import estimate_s, link_bytes_per_s, load_of
+from drover.controllers.costs import estimate_s, learned, load_of
 from drover.controllers.forecast import VmForecast, forecast_drain
 from drover.controllers.planning import snapshot
 from drover.planner import Cluster
@@ -82,7 +82,6 @@ def _stuck(world: World, one: VmForecast, node: str) -> Stuck:
 def move_seconds(world: World, keys: Sequence[str]) -> float:
     """How long the moves of these VMs from one node may take."""
     known = [vm for vm in map(world.vm, keys) if vm is not None]
-    loads = [load_of(vm, world.moves_of(vm)) for vm in known]
-    return estimate_s(
-        loads, link_bytes_per_s(world.all(scheme.VMM)), world.settings.outbound_per_node
-    )
+    costs = learned(world.all(scheme.VMM))
+    loads = [load_of(vm, world.moves_of(vm), costs) for vm in known]
+    return estimate_s(loads, costs, world.settings.outbound_per_node)

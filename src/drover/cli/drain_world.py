@@ -16,7 +16,7 @@ from drover.api.scheme import key_of
 from drover.api.wire import Object
 from drover.cli.connect import Api
 from drover.cli.session import PROGRAM, say
-from drover.controllers.costs import estimate_s, link_bytes_per_s, load_of
+from drover.controllers.costs import estimate_s, learned, load_of
 from drover.controllers.settings import Settings, read
 
 
@@ -69,9 +69,10 @@ class World:
 
     async def remaining_s(self, api: Api, names: list[str]) -> float:
         """How long the moves of these VMs may take."""
-        loads = [load_of(self.vms[name], self.moves_of(name)) for name in names if name in self.vms]
-        slots = (await _settings(api)).outbound_per_node
-        return estimate_s(loads, link_bytes_per_s(self.vmms), slots) if loads else 0.0
+        costs = learned(self.vmms)
+        known = [name for name in names if name in self.vms]
+        loads = [load_of(self.vms[name], self.moves_of(name), costs) for name in known]
+        return estimate_s(loads, costs, (await _settings(api)).outbound_per_node)
 
 
 async def look(api: Api, node: str) -> World:

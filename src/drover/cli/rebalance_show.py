@@ -23,7 +23,7 @@ def headline(plan: Shown) -> str:
     )
     gib, seconds = int(spec.get("bytesTotal", 0)) / _GIB, float(spec.get("secondsTotal", 0))
     words = "1 move" if moves == 1 else f"{moves} moves"
-    return f"{of}: {words} ({optimal}), {gib:.1f} GiB, about {max(seconds, 1):.0f} s of copying"
+    return f"{of}: {words} ({optimal}), {gib:.1f} GiB, about {max(seconds, 1):.0f} s of moving"
 
 
 def table(plan: Shown) -> list[str]:

@@ -35,7 +35,9 @@ SEEDS = {"rush": 20, "day": 4}
 )
 @click.option(
     "--story",
-    type=click.Choice(["evict", "drain", "firmware", "coldstandby", "rebalance", "noise"]),
+    type=click.Choice(
+        ["evict", "drain", "firmware", "coldstandby", "rebalance", "flight", "noise"]
+    ),
     default="evict",
     show_default=True,
 )

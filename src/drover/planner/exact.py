@@ -61,14 +61,28 @@ class Model:
 
     def solve(self, start: Board | None, rounds: int) -> Answer:
         """``start``: a board that solves it, which makes it quicker."""
-        rows = [*self._once(), *self._room(), *self._leaving(), *self._apart()]
         given = None if start is None else self._values(start)
-        found = minimise(np.ones(len(self._vm)), rows, given, rounds, gap=0.999)  # moves are whole
+        ones = np.ones(len(self._vm))
+        found = minimise(ones, self._rows(), given, rounds, gap=0.999)  # moves are whole
         bound = max(math.ceil(found.bound - 1e-6), 0)
         if found.values is None:
             return Answer(None, bound, found.infeasible)
-        chosen = np.flatnonzero(found.values > 0.5)
-        return Answer({int(self._vm[c]): int(self._node[c]) for c in chosen}, bound)
+        return Answer(self._targets(found.values), bound)
+
+    def lightest(self, start: Board, rounds: int) -> dict[int, int] | None:
+        """The targets of as many moves as ``start`` has, or fewer, with the least memory that is found."""
+        every = np.arange(len(self._vm), dtype=np.int64)
+        count = every, np.ones(len(every)), -np.inf, float(len(start.moved))
+        costs = self.grid.gib[self._vm]
+        found = minimise(costs, [*self._rows(), count], self._values(start), rounds, gap=0.5)
+        return self._targets(found.values) if found.values is not None else None
+
+    def _rows(self) -> list[Row]:
+        return [*self._once(), *self._room(), *self._leaving(), *self._apart()]
+
+    def _targets(self, values: Floats) -> dict[int, int]:
+        chosen = np.flatnonzero(values > 0.5)
+        return {int(self._vm[c]): int(self._node[c]) for c in chosen}
 
     def _values(self, board: Board) -> Floats:
         values = np.zeros(len(self._vm))

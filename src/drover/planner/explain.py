@@ -57,7 +57,7 @@ def moves(grid: Grid, steps: Sequence[Step]) -> tuple[Move, ...]:
                 rule=step.rule,
                 why=why,
                 gib=float(grid.gib[step.vm]),
-                seconds=seconds,
+                seconds=grid.goal.around_s + seconds,
                 loads=(source, target),
                 rejected=rejected,
             )

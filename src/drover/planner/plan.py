@@ -52,12 +52,13 @@ class Goal:
     """``ceilings``: per resource the percentage of reservation that no node shall exceed; a resource that is not
     named is bounded by what the node has. ``repairs``: the kinds of faults that are mended; all rules hold for
     targets in any case. ``n_plus_one``: no move may leave more nodes than before whose VMs, were it lost, would find
-    no room elsewhere. ``link_bytes_s``: what a migration gets of the network."""
+    no room elsewhere. ``link_bytes_s``: what a migration gets of the network; ``around_s``: what it takes besides."""
 
     ceilings: Mapping[str, float] = field(default_factory=dict)
     repairs: frozenset[Rule] = REPAIRS
     n_plus_one: bool = True
     link_bytes_s: float = 1192 * MIB  # 10 Gbit/s
+    around_s: float = 0.0
 
     def check(self) -> None:
         """Raises BadGoal."""
@@ -107,7 +108,8 @@ class Rejected:
 @dataclass(frozen=True, slots=True)
 class Move:
     """One step. ``vm``: the key of its Pod. ``rule`` and ``why``: what it repairs, with the figures.
-    ``seconds``: the pre-copy series over the link; infinity when the guest dirties faster than it copies."""
+    ``seconds``: the pre-copy series over the link, and what is around it; infinity when the guest dirties faster than
+    it copies."""
 
     vm: str
     source: str

@@ -203,17 +203,27 @@ def _exactly(grid: Grid, best: Board, bound: int, budget: Budget) -> tuple[Board
     resettle(settled)
     if not faults and len(settled.moved) == bound:
         return settled, bound, False
-    answer = Model(grid).solve(None if faults else settled, budget.rounds)
+    model = Model(grid)
+    answer = model.solve(None if faults else settled, budget.rounds)
     certain = answer.infeasible
     if certain:
-        answer = Model(grid, best).solve(settled, budget.rounds)
+        model = Model(grid, best)
+        answer = model.solve(settled, budget.rounds)
     if answer.targets is None:
         return settled, max(bound, answer.bound) if not faults else bound, certain
-    board = Board(grid)
-    for vm, node in answer.targets.items():
-        board.put(vm, node)
+    board = _put(grid, answer.targets)
     resettle(board)
+    if _worth(grid, board)[:2] < _worth(grid, settled)[:2]:
+        settled = board  # the solver minds moves alone: what it saved may have cost memory
+        board = _put(grid, model.lightest(board, budget.rounds) or board.moved)
     return min(board, settled, key=lambda one: _worth(grid, one)), max(bound, answer.bound), certain
+
+
+def _put(grid: Grid, targets: Mapping[int, int]) -> Board:
+    board = Board(grid)
+    for vm, node in targets.items():
+        board.put(vm, node)
+    return board
 
 
 def _reasons(

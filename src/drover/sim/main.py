@@ -13,18 +13,20 @@ from drover.sim.stories import EvictStory, Plan, Result
 from drover.sim.story_coldstandby import ColdStandbyStory
 from drover.sim.story_drain import DrainStory
 from drover.sim.story_firmware import FirmwareStory
+from drover.sim.story_flight import FlightStory
 from drover.sim.story_noise import NoiseStory
 from drover.sim.story_rebalance import RebalanceStory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-STORIES: dict[str, Callable[[int, Plan], EvictStory | NoiseStory]] = {
+STORIES: dict[str, Callable[[int, Plan], EvictStory | FlightStory | NoiseStory]] = {
     "evict": EvictStory,
     "drain": DrainStory,
     "firmware": FirmwareStory,
     "coldstandby": ColdStandbyStory,
     "rebalance": RebalanceStory,
+    "flight": FlightStory,
     "noise": NoiseStory,
 }
 LIMIT_S = 25 * 3600.0  # of virtual time in one run

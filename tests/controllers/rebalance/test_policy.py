@@ -90,6 +90,17 @@ def test_settings_of_the_module() -> None:
             {"podLabelSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}},
             "no label",
         ),
+        (
+            {
+                "strategies": {
+                    "removePodsViolatingNodeAffinity": {
+                        "enabled": True,
+                        "nodeAffinityType": ["preferred"],
+                    }
+                }
+            },
+            "preferred is not repaired",
+        ),
         ({"priorityClassThreshold": {"name": "nobody"}}, 'no PriorityClass "nobody"'),
     ],
 )

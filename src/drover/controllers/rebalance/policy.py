@@ -129,7 +129,11 @@ def _descheduler(
         ceilings = _ceilings(strategies[Strategy.LOW_NODE_UTILIZATION], problems)
     if Strategy.NODE_AFFINITY in on:
         kinds = strategies[Strategy.NODE_AFFINITY].get("nodeAffinityType") or [REQUIRED]
-        repairs |= _NODE_RULES if REQUIRED in kinds else set()
+        for kind in sorted(set(kinds) - {REQUIRED}):
+            problems.append(
+                Problem(f"strategies.{Strategy.NODE_AFFINITY}", f"{kind} is not repaired")
+            )
+        repairs |= _NODE_RULES
     if Strategy.INTER_POD in on:
         repairs |= _POD_RULES
     return {

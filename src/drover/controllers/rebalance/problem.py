@@ -19,7 +19,7 @@ from drover.api.kinds import vmm as vmms
 from drover.api.meta import annotations_of, labels_of, name_of
 from drover.api.scheme import key_of
 from drover.api.wire import Object
-from drover.controllers.costs import link_bytes_per_s, load_of
+from drover.controllers.costs import Costs, learned, load_of
 from drover.controllers.planning import Snapshots, node_of, pod_of
 from drover.controllers.rebalance import past
 from drover.controllers.rebalance.guests import Guest, Objects
@@ -105,14 +105,16 @@ def pose(
     of_vm: dict[str, list[Object]] = {}
     for vmm in sorted(objects.vmms, key=lambda m: str(m["metadata"]["creationTimestamp"])):
         of_vm.setdefault(vmms.vm_key(vmm), []).append(vmm)
+    costs = learned(objects.vmms)
     return Problem(
         cluster=cluster,
         guests=guests,
-        vms=tuple(_vm(guest, of_vm.get(guest.key, [])) for guest in guests.values()),
+        vms=tuple(_vm(guest, of_vm.get(guest.key, []), costs) for guest in guests.values()),
         goal=Goal(
             ceilings=dict(policy.ceilings),
             repairs=policy.repairs,
-            link_bytes_s=link_bytes_per_s(objects.vmms),
+            link_bytes_s=costs.link_bytes_per_s,
+            around_s=costs.around_s,
         ),
         past=known,
         closed=closed,
@@ -173,9 +175,9 @@ def _stopped(objects: Objects, policy: Policy, now_s: float) -> dict[str, Rest]:
     }
 
 
-def _vm(guest: Guest, moves: Sequence[Object]) -> Vm:
+def _vm(guest: Guest, moves: Sequence[Object], costs: Costs) -> Vm:
     key, pod = key_of(guest.pod), pod_of(guest.pod)
     if guest.vm is None:
         return Vm(key, pod.requests.get("memory", 0), movable=not guest.stays)
-    load = load_of(guest.vm, moves)
+    load = load_of(guest.vm, moves, costs)
     return Vm(key, int(load.bytes), load.dirty_bytes_per_s, movable=not guest.stays)
