@@ -22,10 +22,10 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.guests,
-    pytest.mark.timeout(1500),
+    pytest.mark.timeout(3600),
 ]
 
-BOOT_S = 420.0
+BOOT_S = 900.0  # 370 s were measured where eight processes wanted two cores, without KVM
 LOST_S = 240.0
 
 

@@ -15,6 +15,7 @@ import pytest
 from drover.lab import links, processes
 from drover.lab.errors import LabError
 from drover.lab.processes import Program
+from drover.lab.topology import Topology
 from drover.server import supervisor
 from drover.server.parts import Part
 
@@ -124,6 +125,19 @@ def test_a_program_that_cannot_be_started_says_so_in_its_log(lab, tmp_path):
     pid = start(lab, Program("one", ("/no/such/program",), tmp_path / "log"))
     processes.wait_gone([pid])
     assert "cannot start /no/such/program" in (tmp_path / "log").read_text()
+
+
+def test_a_cable_is_plugged_again_while_the_old_network_lingers(lab, tmp_path):
+    switch = start(lab, sleeper("switch", tmp_path))
+    links.make_switch(switch)
+    links.unplug_node(switch, "one")  # there is none yet
+    old, new = (start(lab, sleeper(name, tmp_path)) for name in ("old", "new"))
+    links.plug_node(switch, old, "one", 1, Topology(151))
+    with pytest.raises(LabError, match="File exists"):
+        links.plug_node(switch, new, "one", 1, Topology(151))
+    links.unplug_node(switch, "one")
+    links.plug_node(switch, new, "one", 1, Topology(151))
+    assert links.node_cable_up(switch, "one")
 
 
 def test_mounts_of_a_node_are_not_seen_outside(lab, tmp_path):

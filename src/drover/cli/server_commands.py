@@ -159,8 +159,9 @@ def check(directory: str) -> None:
 def status_command(directory: str) -> int:
     """Show the servers of the cluster, as this one sees them. Exits with 1 when one does not serve."""
     config = _configuration(directory)
+    etcd = _etcd(config)
     try:
-        members = _etcd(config).members()
+        members, full = etcd.members(), etcd.full()
     except ControlPlaneError as error:
         raise ControlPlaneError(
             f"{error}. Does drover-server run here, and on more than half of the servers? Its log is in "
@@ -169,13 +170,24 @@ def status_command(directory: str) -> int:
     times = asyncio.run(_times([f"https://{one.address}:{API_PORT}" for one in members]))
     rows = ["SERVER               ADDRESS          ETCD      API"]
     for one, time_s in zip(members, times, strict=True):
-        etcd = "new" if not one.name else "learner" if one.learner else "member"
+        kind = "new" if not one.name else "learner" if one.learner else "member"
         api = "answers" if time_s is not None else "silent"
-        rows.append(f"{one.name or '-':<20} {one.address:<16} {etcd:<9} {api}")
+        rows.append(f"{one.name or '-':<20} {one.address:<16} {kind:<9} {api}")
     say_table(rows)
-    for fault in configs.room_faults(Path(config.state_dir)):
+    faults = configs.room_faults(Path(config.state_dir))
+    if full:
+        faults.append(f"etcd has reached its limit and takes no writes: `{PROGRAM} server compact`")
+    for fault in faults:
         say(fault)
-    return 0 if all(time_s is not None for time_s in times) else 1
+    return 0 if not full and all(time_s is not None for time_s in times) else 1
+
+
+@server.command(epilog=examples("server compact"))
+@_directory
+def compact(directory: str) -> None:
+    """Let etcd let go of old versions and take writes again, when it has reached its limit. Say it on each server."""
+    _etcd(_configuration(directory)).compact()
+    say("etcd of this server holds the present alone, and takes writes.")
 
 
 @server.command(epilog=examples("server remove server-2"))

@@ -32,6 +32,7 @@ def power_on(lab: Lab, node: str) -> str:
         found = lab.require_running()
         if node in found:
             return f"{node} is already on."
+        links.unplug_node(found[SWITCH], node)
         start_node(lab.home, lab.settings(), number, found[SWITCH])
     return f"{node} is now on; `k get nodes` shows when it is Ready."
 

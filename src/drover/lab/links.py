@@ -6,6 +6,7 @@ the machine's end, ``drv<lab id>``, which vanishes with its other end when the s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -87,6 +88,13 @@ def plug_node(switch: int, pid: int, node: str, number: int, topology: Topology)
         f"address add {topology.node_address(number)}/24 dev {BRIDGE}",
         f"link set {BRIDGE} up",
     )
+
+
+def unplug_node(switch: int, node: str) -> None:
+    """Take the cable of a node that is off away, if it is still there. By itself it goes with the last connection of
+    the node's network, which may take minutes to give up where its other end is off as well."""
+    with contextlib.suppress(LabError):
+        run_ip(switch, f"link del {node}")
 
 
 def _port(name: str) -> list[str]:

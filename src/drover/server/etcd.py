@@ -6,9 +6,11 @@ others nothing. ``prepare`` promotes it when etcd says that it has caught up.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from drover.server.errors import ControlPlaneError
 from drover.server.parts import ETCD_PORT, Plane, peer_url
 
 _LIMIT_S = 120.0
+_REMOVE_LIMIT_S, _REMOVE_AGAIN_S = 30.0, 1.0
 # More than can have been written since any backup: versions of the time after it never come back.
 REVISION_BUMP = 1_000_000_000
 
@@ -62,21 +65,57 @@ class Etcd:
         self._ctl("member", "promote", member.id)
 
     def remove(self, member: Member) -> None:
-        self._ctl("member", "remove", member.id)
+        """Tried for a while: etcd refuses until it knows for 5 s that the others are well, and where the leader goes
+        the answer may be lost. Raises ControlPlaneError."""
+        limit_s = time.monotonic() + _REMOVE_LIMIT_S
+        while True:
+            try:
+                self._ctl("member", "remove", member.id)
+                return
+            except ControlPlaneError:
+                if self._gone(member):
+                    return
+                if time.monotonic() > limit_s:
+                    raise
+                time.sleep(_REMOVE_AGAIN_S)
+
+    def _gone(self, member: Member) -> bool:
+        try:
+            return all(one.id != member.id for one in self.members())
+        except ControlPlaneError:
+            return False
+
+    def full(self) -> bool:
+        """Whether it takes no more writes, since its data has reached the most that it may be."""
+        return "NOSPACE" in self._ctl("alarm", "list")
+
+    def compact(self) -> None:
+        """Let go of all old versions, give their room back, and take writes again. This member alone gives room back;
+        it answers nothing meanwhile, some seconds for each GiB."""
+        told = json.loads(self._ctl("endpoint", "status", "--write-out=json"))
+        revision = int(told[0]["Status"]["header"]["revision"])
+        with contextlib.suppress(ControlPlaneError):  # somebody else has compacted as far
+            self._ctl("compaction", str(revision), "--physical")
+        self._ctl("defrag", limit_s=_LIMIT_S)
+        self._ctl("alarm", "disarm")
 
     def save(self, file: Path) -> dict[str, Any]:
         """A snapshot of all that is there now, from one member; what it holds."""
         self._ctl("snapshot", "save", str(file))
         return snapshot_status(self._engine, file)
 
-    def _ctl(self, *words: str) -> str:
+    def _ctl(self, *words: str, limit_s: float = 20.0) -> str:
         pki = self._plane.pki
         secure = (
             f"--cacert={pki}/etcd-ca.crt",
             f"--cert={pki}/etcd-client.crt",
             f"--key={pki}/etcd-client.key",
         )
-        where = (f"--endpoints={self._endpoints}", "--dial-timeout=3s", "--command-timeout=20s")
+        where = (
+            f"--endpoints={self._endpoints}",
+            "--dial-timeout=3s",
+            f"--command-timeout={limit_s:.0f}s",
+        )
         return _said([*self._enter, str(self._engine), "etcdctl", *words, *where, *secure])
 
 
