@@ -54,18 +54,45 @@ class BareNode:
         self.run("ip", "link", "delete", TAP)
 
 
+@dataclass(frozen=True)
+class Size:
+    """A guest's memory, and how much of it holds noise that somebody wrote; both MiB."""
+
+    memory_mib: int = 192
+    written_mib: int = 0
+
+    def __str__(self) -> str:
+        return f"a guest of {self.memory_mib} MiB, {self.written_mib} MiB of it written"
+
+    @property
+    def script(self) -> str:
+        """User data: the guest answers no ping before all is written. What is freed again keeps its noise."""
+        if not self.written_mib:
+            return ""
+        return (
+            f"ip link set eth0 down\nguest-tool dirty {self.written_mib} 1 1\nip link set eth0 up\n"
+        )
+
+
+SMALL = Size()
+
+
 class BareGuest:
     """A guest that is moved by hand."""
 
-    def __init__(self, directory: Path, qemu: str, disk: Path, address: str, gateway: str) -> None:
+    def __init__(
+        self, directory: Path, qemu: str, disk: Path, address: str, gateway: str,
+        size: Size = SMALL,
+    ) -> None:  # fmt: skip
         self.address = address
+        self._script = size.script
         self._directory = directory
         self._qemu = qemu
         self._spec = MachineSpec(
             vm="bench/bare",
             vm_uid="6a7e7d60-0000-4000-8000-0000000bea7e",
             cores=1,
-            memory_bytes=192 * 2**20,
+            memory_bytes=size.memory_mib * 2**20,
             mac="02:00:00:0b:ea:7e",
             ip=address,
             gateway=gateway,
@@ -80,7 +107,7 @@ class BareGuest:
 
     async def boot(self, node: BareNode) -> None:
         """Cold start, with its address set by user data."""
-        script = f"#!/bin/sh\nip addr add {self.address}/24 dev eth0\n"
+        script = f"#!/bin/sh\nip addr add {self.address}/24 dev eth0\n{self._script}"
         seed = await NoCloudSeeds(self._directory).write("seed", self._spec, script.encode())
         disks = (*self._spec.disks, seed)
         self._spec = MachineSpec(**{**self._spec.__dict__, "disks": disks})
