@@ -167,7 +167,8 @@ async def measure(home: Home, moves: int, size: Size, directory: Path) -> tuple[
     try:
         await ours.boot()
         await bare.boot(nodes[NODES[0]])
-        for address in (ours.address, bare.address) * 2:  # twice: it may answer just before it begins to write
+        # Twice: a guest may answer just before it begins to write.
+        for address in (ours.address, bare.address) * 2:
             if not common.answers(address, BOOT_LIMIT_S):
                 raise SystemExit(f"the guest at {address} does not answer")
         if ours.node != NODES[0]:
