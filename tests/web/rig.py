@@ -31,6 +31,8 @@ ADMIN, VIEWER, TENANT = "admin-token", "viewer-token", "tenant-token"
 TOKENS = {ADMIN: "ada", VIEWER: "vic", TENANT: "ten"}
 LIMIT_S = 5.0
 
+Held = dict[str, asyncio.Event]  # of a plural: set when its lists may come
+
 
 class Clock(RealClock):
     """A clock that tests turn forward."""
@@ -49,8 +51,11 @@ class Clock(RealClock):
 class Gate:
     """One token's way to the model."""
 
-    def __init__(self, api: ApiModel, token: str, revoked: set[str], away: asyncio.Event) -> None:
+    def __init__(
+        self, api: ApiModel, token: str, revoked: set[str], away: asyncio.Event, held: Held
+    ) -> None:
         self._away = away
+        self._held = held
         self._inner = api.transport() if token == ADMIN else api.stagehand()
         self._token = token
         self._revoked = revoked
@@ -70,6 +75,10 @@ class Gate:
         if self._hidden(request) or (request.method != "GET" and self._token != ADMIN):
             words = f'User "{TOKENS[self._token]}" cannot do this'
             return Response(403, {"message": words, "reason": "Forbidden"})
+        if request.query.get("limit") != "1" and (
+            list_ := self._held.get(request.path.split("/")[-1])
+        ):
+            await list_.wait()
         return await self._inner.send(request)
 
     def _hidden(self, request: Request) -> bool:
@@ -102,11 +111,18 @@ class Rig:
     revoked: set[str]
     gates: list[Gate]
     away: asyncio.Event  # set: the API answers nobody
+    held: Held
 
     @property
     def admin(self) -> Client:
         """Straight to the model, past the server and its rights."""
         return Client(self.api.stagehand())
+
+    async def read(self) -> None:
+        """Until each log-in has read all that it may see."""
+        for session in self.server.sessions._by_key.values():
+            await session.feed.read()
+            assert session.feed.synced
 
     @contextlib.asynccontextmanager
     async def browser(self, token: str = "", **more: str) -> AsyncIterator[Browser]:
@@ -183,7 +199,9 @@ async def everything(events: AsyncIterator[tuple[str, Any]]) -> dict[tuple[str, 
         if event == "end":
             return rows
         if event == "rows":
-            rows.update({(kind, key): row for kind, key, row in data})
+            for key, *values in data["rows"]:
+                row = dict(zip(data["fields"], values, strict=True))
+                rows[data["kind"], key] = row
     raise AssertionError("the line ended in the middle")
 
 
@@ -195,10 +213,11 @@ async def serving() -> AsyncIterator[Rig]:
     revoked: set[str] = set()
     gates: list[Gate] = []
     away = asyncio.Event()
+    held: Held = {}
 
     async def connect(access: Access) -> Gate:
         # As with the API server, a certificate goes before a token.
-        gates.append(Gate(api, ADMIN if access.cert else access.token, revoked, away))
+        gates.append(Gate(api, ADMIN if access.cert else access.token, revoked, away, held))
         return gates[-1]
 
     upstream = Access("https://model.test", cert=b"ada's", key=b"ada's")
@@ -208,7 +227,7 @@ async def serving() -> AsyncIterator[Rig]:
     )  # fmt: skip
     server.invite(upstream, codes.append)
     async with server.running() as port:
-        yield Rig(server, api, clock, f"http://127.0.0.1:{port}", codes, revoked, gates, away)
+        yield Rig(server, api, clock, f"http://127.0.0.1:{port}", codes, revoked, gates, away, held)
 
 
 @contextlib.asynccontextmanager

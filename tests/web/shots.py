@@ -1,7 +1,7 @@
 """``python -m tests.web.shots DIR``: pictures of every page, taken on a live lab of its own.
 
-The lab is started below ``--home`` (a new directory), played through moves, maintenance, a plan and a lost node, and
-removed at the end unless ``--keep``. Takes about five minutes.
+The lab is started below ``--home`` (a new directory), shown empty, played through moves, maintenance, a plan and a lost
+node, and removed at the end unless ``--keep``. The heat map is of a modelled cluster. Takes about five minutes.
 """
 
 from __future__ import annotations
@@ -12,19 +12,35 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.web.browser import PHONE, WIDE, chromium
+from tests.web.rig import serving
+
+from bench import web
+from drover.api import scheme
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-SCENES = ("still", "move", "console", "screen", "maintenance", "rebalance", "failover")
+SCENES = (
+    "heat",
+    "empty",
+    "still",
+    "move",
+    "console",
+    "screen",
+    "maintenance",
+    "rebalance",
+    "failover",
+)
 
 
 class Studio:
@@ -61,15 +77,31 @@ class Studio:
 
     # --- scenes ---
 
+    async def empty(self) -> None:
+        """Before there is any VM; the last act makes some."""
+        for name in ("cluster", "operations", "failover"):
+            await self.go(name)
+            await self.shot(f"{name}-empty", every=name == "cluster")
+        self.fill()
+
+    def fill(self) -> None:
+        for name in ("linux-vm", "busy-vm", "crowd"):
+            self.drover("k", "apply", "-f", f"examples/{name}.yaml")
+        running = "--for=jsonpath={.status.phase}=Running"
+        self.drover("k", "wait", "vm", "--all", running, "--timeout=120s")
+
     async def still(self) -> None:
         await self.go("cluster")
         await self.shot("cluster", every=True)
         await self.go("vm/default/linux-vm")
         await self.page.get_by_text("It is on").first.wait_for()
         await self.shot("vm", every=True)
-        for name in ("nodes", "operations", "rebalance", "failover"):
+        for name in ("nodes", "rebalance"):
             await self.go(name)
-            await self.shot(f"{name}-still")
+            await self.shot(f"{name}-still", every=name == "nodes")
+        await self.go("node/virtlab-pt-2")
+        await self.page.get_by_text("Rule:").first.wait_for()
+        await self.shot("node")
 
     async def move(self) -> None:
         await self.go("vm/default/busy-vm")
@@ -97,9 +129,12 @@ class Studio:
             .click()
         )
         await self.page.get_by_text("attached").wait_for()
-        await self.page.wait_for_timeout(500)
-        await self.page.keyboard.press("Enter")
-        await self.page.wait_for_timeout(1_500)
+        prompt = self.page.locator(".xterm-rows").get_by_text("#").first
+        for _ in range(60):  # the guest may still be starting
+            await self.page.keyboard.press("Enter")
+            with contextlib.suppress(Exception):
+                await prompt.wait_for(timeout=2_000)
+                break
         await self.page.keyboard.type("uname -a; uptime\n", delay=30)
         await self.page.wait_for_timeout(2_500)
         await self.page.locator(".screen").scroll_into_view_if_needed()
@@ -193,6 +228,21 @@ async def server(home: Path) -> AsyncIterator[str]:
         await child.wait()
 
 
+async def heat(out: Path) -> None:
+    """A thousand nodes, of which some want attention, of a modelled cluster."""
+    async with serving() as rig, chromium() as browser:
+        web.fill(rig, 1_000, 20_000, 30)
+        for number in range(0, 1_000, 97):
+            old = rig.api.store.get(scheme.NODE, "", f"node-{number:04}")
+            assert old is not None
+            rig.api.store.put(scheme.NODE, {**old, "spec": {"unschedulable": True}})
+        studio = Studio(out, out, await browser.new_page(viewport=WIDE), rig.base)
+        await studio.page.goto(f"{rig.base}/#login={rig.codes[-1]}")
+        await studio.page.get_by_text("of 20000 VMs").wait_for(timeout=120_000)
+        await studio.page.locator(".heat canvas").hover(position={"x": 200, "y": 100})
+        await studio.shot("heat", every=True)
+
+
 async def take(home: Path, out: Path, scenes: list[str]) -> None:
     async with server(home) as link, chromium() as browser:
         context = await browser.new_context(viewport=WIDE, color_scheme="light")
@@ -209,6 +259,8 @@ async def take(home: Path, out: Path, scenes: list[str]) -> None:
             await page.get_by_label("Token").wait_for()
             await studio.shot("login", every=True)
             await page.goto("about:blank")
+        if "empty" not in scenes:
+            studio.fill()
         await page.goto(link)
         await page.get_by_role("navigation", name="Pages").wait_for()
         for name in scenes:
@@ -219,24 +271,27 @@ async def take(home: Path, out: Path, scenes: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dir", type=Path)
-    parser.add_argument("--home", type=Path, default=Path("/tmp/drover-shots"))
+    parser.add_argument("--home", type=Path, help="of the lab; a new directory unless it is given")
     parser.add_argument("--keep", action="store_true", help="leave the lab running")
     parser.add_argument("--only", choices=SCENES, action="append")
     given = parser.parse_args()
     given.dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("DROVER_PROGRAM", "drover")
-    studio = Studio(given.home, given.dir, None, "")  # type: ignore[arg-type]
-    studio.drover("up")
-    for name in ("linux-vm", "busy-vm", "crowd"):
-        studio.drover("k", "apply", "-f", f"examples/{name}.yaml")
-    studio.drover(
-        "k", "wait", "vm", "--all", "--for=jsonpath={.status.phase}=Running", "--timeout=120s"
-    )
-    try:
-        asyncio.run(take(given.home, given.dir, given.only or list(SCENES)))
-    finally:
-        if not given.keep:
-            studio.drover("reset", "--yes")
+    scenes = [name for name in SCENES if name in (given.only or SCENES)]
+    if "heat" in scenes:
+        asyncio.run(heat(given.dir))
+    if live := [name for name in scenes if name != "heat"]:
+        home = given.home or Path(tempfile.mkdtemp(prefix="drover-shots-"))
+        studio = Studio(home, given.dir, None, "")  # type: ignore[arg-type]
+        try:
+            studio.drover("up")
+            asyncio.run(take(home, given.dir, live))
+        finally:
+            if not given.keep:
+                studio.drover("reset", "--yes")
+                shutil.rmtree(home, ignore_errors=True)
+    taken = len(list(given.dir.glob("*.png")))
+    print(f"{taken} pictures in {given.dir.resolve()}")
 
 
 if __name__ == "__main__":

@@ -89,6 +89,11 @@ async def test_what_a_person_sees_and_does() -> None:
         await page.keyboard.press("Enter")
         await page.get_by_role("heading", name="one", exact=True).wait_for()
         await page.get_by_text("The guest does not run").first.wait_for()
+        # What happens to it meanwhile appears by itself.
+        about = {"kind": "VirtualMachine", "namespace": "default", "name": "one"}
+        happened = {"metadata": {"name": "e", "namespace": "default"}, "involvedObject": about}
+        await rig.admin.create(scheme.EVENT, {**happened, "reason": "Odd", "message": "it rained"})
+        await page.get_by_role("region", name="History").get_by_text("it rained").wait_for()
         await page.get_by_role("button", name="Stop").click()
         await page.get_by_role("dialog").wait_for()
         await page.keyboard.press("Escape")

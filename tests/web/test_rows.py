@@ -9,6 +9,7 @@ import pytest
 
 from drover.api import scheme
 from drover.web import rows
+from drover.web.about import facts
 from drover.web.rows import MAKERS, row_of
 
 META = {"name": "one", "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"}
@@ -19,18 +20,23 @@ def obj(spec: Any, status: Any = None, **meta: Any) -> dict[str, Any]:
 
 
 def test_a_vm() -> None:
-    spec = {"cpu": {"cores": 2, "coreFraction": "50%"}, "memory": {"size": "1Gi"}}
+    leave = {"type": "EvacuationBlocked", "status": "True", "message": "x" * 9_999}
     status = {
         "phase": "Running",
         "nodeName": "n1",
-        "ipAddress": "10.66.10.10",
         "virtualMachinePods": [{"name": "old", "active": False}, {"name": "new", "active": True}],
-        "conditions": [{"type": "Running", "status": "True", "message": "x" * 9_999}],
+        "conditions": [{"type": "EvictionRequired", "status": "False"}, leave],
     }
-    row = row_of(scheme.VM, obj(spec, status))
-    assert (row["ns"], row["name"], row["pod"], row["node"]) == ("default", "one", "new", "n1")
-    assert (row["cores"], row["fraction"], row["memoryBytes"]) == (2, "50%", 2**30)
-    assert len(row["conditions"][0]["message"]) == rows.MOST_MESSAGE
+    row = row_of(scheme.VM, obj({}, status, resourceVersion="7"))
+    told = {"phase": "Running", "node": "n1", "pod": "new", "asked": False, "version": "7"}
+    assert row == {**told, "blocked": "x" * rows.MOST_MESSAGE}
+
+
+def test_what_the_page_of_a_vm_shows_beside() -> None:
+    spec = {"cpu": {"cores": 2, "coreFraction": "50%"}, "memory": {"size": "1Gi"}}
+    told = facts(obj(spec, {"ipAddress": "10.66.10.10"}))
+    assert (told["cores"], told["fraction"], told["memoryBytes"]) == (2, "50%", 2**30)
+    assert (told["ip"], told["policy"]) == ("10.66.10.10", "AlwaysOnUnlessStoppedManually")
 
 
 def test_a_copy_tells_of_itself_and_not_of_its_agents() -> None:
@@ -62,5 +68,4 @@ def test_a_pod_reserves_what_its_containers_ask_for() -> None:
 )
 def test_a_stranger_blinds_nobody(kind: scheme.Kind, strange: dict[str, Any]) -> None:
     row = row_of(kind, strange)
-    assert row["name"] == "one"
     json.dumps(row)

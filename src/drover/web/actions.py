@@ -189,7 +189,12 @@ _WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 async def rights(client: Client, namespace: str) -> dict[str, bool]:
     """Which of them the caller has, in ``namespace`` (empty: everywhere). Unknown counts as had: the API decides."""
-    return {name: await _may(client, right, namespace) for name, right in RIGHTS.items()}
+    async with TaskScope("rights") as scope:
+        asked = {
+            name: scope.spawn(_may(client, right, namespace), name)
+            for name, right in RIGHTS.items()
+        }
+        return {name: await answer for name, answer in asked.items()}
 
 
 async def _may(client: Client, right: Right, namespace: str) -> bool:

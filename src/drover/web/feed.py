@@ -2,6 +2,9 @@
 
     informer --(row, when it differs)--> Feed.rows --> Line --> stream.py --> browser
 
+What is drawn is read first; what only ``about`` and the answers need follows once that is there, so that the picture of
+a large cluster does not wait for it. Of an Event a page is told whom it is about, and asks again.
+
 Which kinds may be watched is asked once, by reading one object of each; a refused kind is named in ``missing`` and done
 without. A namespaced kind that is refused cluster-wide is tried in the namespace given at log-in. Rights that change
 later are noticed at the next log-in; a credential that is no longer accepted ends the session at once.
@@ -14,19 +17,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from drover.answers import world as answers
 from drover.api import scheme
 from drover.api.scheme import Kind, key_of
-from drover.api.status import ApiError, Unanswered, error_from
-from drover.api.wire import Object, Request, Response
+from drover.api.status import error_from
+from drover.api.wire import Object, Request
 from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
 from drover.runtime.informer import Informer
 from drover.runtime.reflector import Selection
+from drover.web.about import subject
+from drover.web.heard import UNAUTHORIZED, Heard
 from drover.web.rows import MAKERS, Row, row_of
 
 if TYPE_CHECKING:
@@ -35,10 +39,16 @@ if TYPE_CHECKING:
     from drover.base.log import Log
     from drover.runtime.transport import Transport
 
-KINDS: tuple[Kind, ...] = (*answers.KINDS, scheme.EVENT)
+# What is drawn, in the order in which it is told; then the rest.
+KINDS: tuple[Kind, ...] = (
+    *MAKERS, *(kind for kind in answers.KINDS if kind not in MAKERS), scheme.EVENT,
+)  # fmt: skip
+READ_S = 10.0  # how long an answer waits for what it is made of
+LOOK_S = 0.05
 MOST_PENDING = 5_000  # changed objects that one page has not been told of yet
 MOST_LINES = 8  # open pages of one session
-UNAUTHORIZED = 401
+
+_SUBJECT = "subject"
 
 Change = tuple[str, str, Row | None]  # kind, key, and the row; None: it is gone
 
@@ -89,43 +99,6 @@ class Line:
         return whole, changed
 
 
-class Heard:
-    """A transport that notes whether the API answers, and tells of a credential that it no longer takes."""
-
-    def __init__(self, inner: Transport, told: Callable[[bool], None], refused: Callable[[], None]):
-        self._inner = inner
-        self._told = told
-        self._refused = refused
-
-    async def send(self, request: Request) -> Response:
-        try:
-            response = await self._inner.send(request)
-        except Unanswered:
-            self._told(False)
-            raise
-        self._told(True)
-        if response.status == UNAUTHORIZED:
-            self._refused()
-        return response
-
-    @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-        try:
-            async with self._inner.stream(request) as events:
-                self._told(True)
-                yield events
-        except Unanswered:
-            self._told(False)
-            raise
-        except ApiError as error:
-            if error.code == UNAUTHORIZED:
-                self._refused()
-            raise
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
 class Feed:
     """``start`` it, ``open`` a line per page, ``aclose`` it with the session."""
 
@@ -134,6 +107,7 @@ class Feed:
         self.client = Client(self._transport)
         self._clock, self._ids, self._log = clock, ids, log
         self._scope = TaskScope("feed")
+        self._spaces: dict[Kind, str] = {}  # what may be seen, and where; empty: everywhere
         self._informers: dict[Kind, Informer] = {}
         self._lines: list[Line] = []
         self.rows: dict[str, dict[str, Row]] = {kind.kind: {} for kind in MAKERS}
@@ -151,7 +125,19 @@ class Feed:
         self.missing = tuple(kind.kind for kind in KINDS if found[kind] is None)
         for kind, space in found.items():
             if space is not None:
-                self._follow(kind, space)
+                self._spaces[kind] = space
+        for kind in MAKERS:
+            self._follow(kind)
+        self._scope.spawn(self._follow_rest(), "the rest")
+
+    async def _follow_rest(self) -> None:
+        with contextlib.suppress(TimeoutError):  # a kind that cannot be read holds up no other
+            async with asyncio.timeout(READ_S):
+                for informer in list(self._informers.values()):
+                    await informer.wait_synced()
+        for kind in KINDS:
+            if kind not in MAKERS:
+                self._follow(kind)
 
     async def _where(self, kind: Kind, namespace: str) -> str | None:
         """The namespace to watch, empty for all; None when the kind may not be read at all."""
@@ -164,12 +150,16 @@ class Feed:
                 raise error_from(response.status, response.body)
         return None
 
-    def _follow(self, kind: Kind, namespace: str) -> None:
-        informer = Informer(
-            self.client, self._clock, self._ids, self._log, Selection(kind, namespace)
-        )
+    def _follow(self, kind: Kind) -> None:
+        if kind not in self._spaces:
+            return
+        selection = Selection(kind, self._spaces[kind])
+        informer = Informer(self.client, self._clock, self._ids, self._log, selection)
         self._informers[kind] = informer
-        if kind in MAKERS:
+        if kind is scheme.EVENT:
+            informer.add_index(_SUBJECT, subject)
+            informer.add_handler(self._happened)
+        elif kind in MAKERS:
             informer.add_handler(lambda old, new: self._changed(kind, old, new))
         self._scope.guard(informer.run(), kind.plural)
         self._scope.spawn(self._tell_synced(informer), f"{kind.plural} synced")
@@ -179,9 +169,25 @@ class Feed:
         self._nudge()
 
     @property
+    def drawn(self) -> bool:
+        """What the page draws was read once."""
+        return self._read(MAKERS)
+
+    @property
     def synced(self) -> bool:
         """Everything that may be seen was read once."""
-        return all(informer.synced for informer in self._informers.values())
+        return self._read(KINDS)
+
+    def _read(self, kinds: Iterable[Kind]) -> bool:
+        wanted = [kind for kind in kinds if kind in self._spaces]
+        return all(kind in self._informers and self._informers[kind].synced for kind in wanted)
+
+    async def read(self) -> None:
+        """Return once everything was read, or it takes too long: ``world`` names what is not there."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READ_S):
+                while not self.synced:
+                    await self._clock.sleep(LOOK_S)
 
     def world(self) -> answers.World:
         """All that is seen now, for ``drover.answers``."""
@@ -190,12 +196,24 @@ class Feed:
             if kind is not scheme.EVENT:
                 named = {"apiVersion": kind.api_version, "kind": kind.kind}
                 found += [{**named, **obj} for obj in informer.all()]
-        return answers.World.of(found, self._clock.wall(), self.missing)
+        unread = (
+            kind.kind for kind in KINDS if kind.kind not in self.missing and not self._read([kind])
+        )
+        return answers.World.of(found, self._clock.wall(), (*self.missing, *unread))
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Object | None:
         informer = self._informers.get(kind)
         key = f"{namespace}/{name}" if namespace else name
         return informer.get(key) if informer is not None else None
+
+    def all(self, kind: Kind) -> list[Object]:
+        informer = self._informers.get(kind)
+        return informer.all() if informer is not None else []
+
+    def events(self, about: str) -> list[Object]:
+        """Those with that subject (``about.subject``)."""
+        informer = self._informers.get(scheme.EVENT)
+        return informer.by_index(_SUBJECT, about) if informer is not None else []
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Line]:
@@ -242,6 +260,15 @@ class Feed:
             change = (kind.kind, key, None)
         for line in self._lines:
             line.put(change)
+
+    def _happened(self, old: Object | None, new: Object | None) -> None:
+        """Pages are told whom an Event is about; a page that shows that one asks for its Events."""
+        if new is None or old == new or not self._informers[scheme.EVENT].synced:
+            return  # what was there before is in the first answer
+        for about in subject(new):
+            row = {"version": str(new["metadata"].get("resourceVersion", ""))}
+            for line in self._lines:
+                line.put((scheme.EVENT.kind, about, row))
 
     def _heard(self, alive: bool) -> None:
         if alive != self.alive:

@@ -1,7 +1,8 @@
 """What the page is told of an object: the few facts it draws, as plain JSON. Pure.
 
-A row is small, because a cluster has tens of thousands of them, and equal rows are not sent again. Times are RFC 3339,
-amounts name their unit. Nothing here is trusted or escaped: the page writes text, never markup.
+A row is small, because a cluster has tens of thousands of them, and equal rows are not sent again. What an object is
+called the page takes from its key; what only the page of one VM shows is asked for there (``about``). Times are RFC
+3339, amounts name their unit. Nothing here is trusted or escaped: the page writes text, never markup.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from drover.api.kinds import rebalance as plans
 from drover.api.kinds import vm as vms
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
-from drover.api.meta import annotations_of, is_deleting, name_of, namespace_of
+from drover.api.kinds.vm import VmCondition
+from drover.api.meta import annotations_of, is_deleting
 from drover.api.scheme import Kind
 from drover.api.wire import Object
 from drover.base.quantity import cpu_milli, size_bytes
@@ -28,12 +30,10 @@ MOST_MESSAGE = 2048  # characters of one sentence
 
 
 def _born(obj: Object) -> Row:
-    told = {"name": name_of(obj), "created": str(obj["metadata"].get("creationTimestamp", ""))}
-    space = namespace_of(obj)
-    return {"ns": space, **told} if space else told
+    return {"created": str(obj["metadata"].get("creationTimestamp", ""))}
 
 
-def _conditions(obj: Object) -> list[Row]:
+def conditions(obj: Object) -> list[Row]:
     return [
         {
             "type": one.get("type", ""),
@@ -68,28 +68,28 @@ def node(obj: Object) -> Row:
 
 
 def vm(obj: Object) -> Row:
-    wish, fact = vms.spec(obj), vms.status(obj)
-    active = [one for one in fact.get("virtualMachinePods") or [] if one.get("active")]
+    """One shape for all, told by columns. ``version``: something about it has changed."""
+    fact = vms.status(obj)
+    leave = {c.get("type"): c for c in fact.get("conditions") or [] if c.get("status") == "True"}
     return {
-        **_born(obj),
         "phase": str(fact.get("phase") or "Pending"),
         "node": vms.node_name(obj),
-        "ip": vms.ip_address(obj),
-        "cores": int((wish.get("cpu") or {}).get("cores", 0)),
-        "fraction": str((wish.get("cpu") or {}).get("coreFraction", "")),
-        "memoryBytes": size_bytes(str((wish.get("memory") or {}).get("size", "0"))),
-        "policy": str(vms.run_policy(obj)),
-        "class": vms.class_name(obj),
-        "pod": str(active[0]["name"]) if active else "",
-        "deleting": is_deleting(obj),
-        "conditions": _conditions(obj),
-    }
+        "pod": active_pod(obj),
+        "asked": VmCondition.EVICTION_REQUIRED in leave,
+        "blocked": str(leave.get(VmCondition.EVACUATION_BLOCKED, {}).get("message", ""))[:MOST_MESSAGE],
+        "version": str(obj["metadata"].get("resourceVersion", "")),
+    }  # fmt: skip
+
+
+def active_pod(obj: Object) -> str:
+    """The name of the Pod that a VM runs in; empty: in none."""
+    shown = vms.status(obj).get("virtualMachinePods") or []
+    return next((str(one["name"]) for one in shown if one.get("active")), "")
 
 
 def pod(obj: Object) -> Row:
     wanted = requests(obj["spec"])
     return {
-        **_born(obj),
         "vm": pods.vm_name(obj),
         "node": pods.node_name(obj),
         "ended": pods.ended(obj),
@@ -97,12 +97,11 @@ def pod(obj: Object) -> Row:
         "memoryBytes": wanted.get("memory", 0),
         "phase": str(pods.phase(obj)),
         "migration": pods.migration_name(obj),
-        "qemu": firmware.running_on(obj),
     }
 
 
 def vmop(obj: Object) -> Row:
-    found = [c for c in _conditions(obj) if c["type"] == vmops.VmopCondition.COMPLETED]
+    found = [c for c in conditions(obj) if c["type"] == vmops.VmopCondition.COMPLETED]
     last = found[0] if found else {}
     return {
         **_born(obj),
@@ -176,7 +175,7 @@ def plan(obj: Object) -> Row:
 
 def conditioned(obj: Object) -> Row:
     """A Descheduler or a NodeGroup: what matters is what its conditions say."""
-    return {**_born(obj), "conditions": _conditions(obj), "mode": str(nodegroup.mode(obj) or "")}
+    return {**_born(obj), "conditions": conditions(obj), "mode": str(nodegroup.mode(obj) or "")}
 
 
 def module(obj: Object) -> Row:
@@ -186,33 +185,16 @@ def module(obj: Object) -> Row:
         **_born(obj),
         "enabled": bool(wish.get("enabled", False)),
         "rebalance": settings.get("rebalance") or {},
-        "conditions": _conditions(obj),
+        "conditions": conditions(obj),
     }
 
 
-def event(obj: Object) -> Row:
-    about = obj.get("involvedObject") or {}
-    at = (
-        obj.get("lastTimestamp") or obj.get("eventTime") or obj["metadata"].get("creationTimestamp")
-    )
-    return {
-        **_born(obj),
-        "kind": str(about.get("kind", "")),
-        "about": str(about.get("name", "")),
-        "aboutNs": str(about.get("namespace", "")),
-        "type": str(obj.get("type", "")),
-        "reason": str(obj.get("reason", "")),
-        "message": str(obj.get("message") or "")[:MOST_MESSAGE],
-        "at": str(at or ""),
-        "count": int(obj.get("count") or 1),
-    }
-
-
-# Kinds that the page is told of. The other kinds of ``answers.world`` are watched for the answers alone.
+# Kinds that the page is told of, in this order: first what the cluster's picture is made of. The other kinds of
+# ``answers.world`` are watched for the answers alone.
 MAKERS: dict[Kind, Callable[[Object], Row]] = {
     scheme.NODE: node,
-    scheme.VM: vm,
     scheme.POD: pod,
+    scheme.VM: vm,
     scheme.VMOP: vmop,
     scheme.VMM: vmm,
     scheme.NODEFENCE: fence,
@@ -220,7 +202,6 @@ MAKERS: dict[Kind, Callable[[Object], Row]] = {
     scheme.DESCHEDULER: conditioned,
     scheme.NODEGROUP: conditioned,
     scheme.MODULECONFIG: module,
-    scheme.EVENT: event,
 }
 
 

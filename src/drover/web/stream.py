@@ -1,7 +1,8 @@
 """The live line to one page, as Server-Sent Events.
 
     state     what the page must know of us: whether the API answers, what may not be seen
-    begin, rows..., end   everything anew: at first, and when the page was too slow to be told each change
+    begin, rows..., end   everything anew: at first, and when the page was too slow to be told each change; rows of one
+              kind and shape by columns, so that names of fields are told once
     changes   rows that differ; null: the object is gone
     bye       the session is over, and why; nothing follows
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from drover.api import scheme
 from drover.web.guard import SESSION
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 GATHER_S = 0.1  # changes are told together
 ALIVE_S = 15.0  # a sign of life, so that both ends notice a cut
 ROWS_AT_ONCE = 1_000
-LOOKS_MOST = 100  # how often, at every GATHER_S, a first telling waits for what is still being read
+LOOK_S = 0.02
+WHOLE_S = 1.0  # so long a first telling waits for all that is drawn, to be the only one; then the nodes are enough
+NODES_S = 10.0
 
 
 def message(event: str, data: Any) -> bytes:
@@ -35,17 +39,28 @@ def message(event: str, data: Any) -> bytes:
 
 
 def state_of(feed: Feed) -> dict[str, Any]:
-    return {"synced": feed.synced, "alive": feed.alive, "missing": list(feed.missing)}
+    return {
+        "drawn": feed.drawn,
+        "synced": feed.synced,
+        "alive": feed.alive,
+        "missing": list(feed.missing),
+    }
 
 
 def everything(feed: Feed) -> Iterator[bytes]:
     """All rows, in pieces."""
     yield message("begin", None)
     for kind, rows in list(feed.rows.items()):
-        found = list(rows.items())
-        for start in range(0, len(found), ROWS_AT_ONCE):
-            piece = [[kind, key, row] for key, row in found[start : start + ROWS_AT_ONCE]]
-            yield message("rows", piece)
+        shape: tuple[str, ...] = ()
+        piece: list[list[Any]] = []
+        for key, row in list(rows.items()):
+            if piece and (len(piece) >= ROWS_AT_ONCE or shape != tuple(row)):
+                yield message("rows", {"kind": kind, "fields": shape, "rows": piece})
+                piece = []
+            shape = tuple(row)
+            piece.append([key, *row.values()])
+        if piece:
+            yield message("rows", {"kind": kind, "fields": shape, "rows": piece})
     yield message("end", None)
 
 
@@ -84,8 +99,10 @@ async def _tell(feed: Feed, line: Line, response: web.StreamResponse, clock: Clo
 
 
 async def _settled(feed: Feed, clock: Clock) -> None:
-    """Until all that may be seen was read, so that a large cluster is told once; not for ever."""
-    for _ in range(LOOKS_MOST):
-        if feed.synced or feed.ended or not feed.alive:
+    """Until what is drawn was read, so that it is told once; of a very large cluster the nodes must do."""
+    began_s = clock.monotonic()
+    while not (feed.drawn or feed.ended) and feed.alive:
+        waited_s = clock.monotonic() - began_s
+        if waited_s > NODES_S or (waited_s > WHOLE_S and feed.rows[scheme.NODE.kind]):
             return
-        await clock.sleep(GATHER_S)
+        await clock.sleep(LOOK_S)

@@ -103,7 +103,7 @@ function Banners() {
   return html`<div aria-live="polite">
     ${line === "lost" && html`<p class="banner bad">The connection to drover web is lost; trying again. What you see is from before.</p>`}
     ${line === "up" && !state.alive && html`<p class="banner bad">The API does not answer. What you see is from before; guests run on without it.</p>`}
-    ${line === "up" && state.alive && !state.synced && store.filled && html`<p class="banner">Still reading the cluster…</p>`}
+    ${line === "up" && state.alive && !state.drawn && store.filled && html`<p class="banner">Still reading the cluster; not all of it is shown yet.</p>`}
     ${state.missing.length > 0 && html`<p class="banner">Your rights hide some of it: ${state.missing.join(", ")}.</p>`}
   </div>`;
 }

@@ -28,8 +28,18 @@ function Plot({ samples, last }) {
       latest(plot.current);
     });
     const resize = () => plot.current && plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT });
+    const redraw = () => plot.current && plot.current.redraw();
+    const dark = matchMedia("(prefers-color-scheme: dark)"), button = new MutationObserver(redraw);
+    dark.addEventListener("change", redraw);
+    button.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     addEventListener("resize", resize);
-    return () => { gone = true; removeEventListener("resize", resize); plot.current?.destroy(); };
+    return () => {
+      gone = true;
+      removeEventListener("resize", resize);
+      dark.removeEventListener("change", redraw);
+      button.disconnect();
+      plot.current?.destroy();
+    };
   }, []);
   useEffect(() => { if (plot.current) { plot.current.setData(data()); latest(plot.current); } }, [last]);
   return html`<div class="chart" ref=${box} role="img" aria-label="Chart of the copy: memory that remains, and what the guest writes"></div>`;
@@ -41,7 +51,8 @@ const latest = (plot) => { if (plot.cursor.left < 0) plot.setLegend({ idx: plot.
 const clock = (s) => new Date(s * 1000).toLocaleTimeString([], { hour12: false });
 
 function options(box) {
-  const colour = (name) => getComputedStyle(box).getPropertyValue(name).trim();
+  // Asked at each drawing: dark may have become light.
+  const colour = (name) => () => getComputedStyle(box).getPropertyValue(name).trim();
   const ink = colour("--soft"), grid = { stroke: colour("--line"), width: 1 };
   const axis = { stroke: ink, grid, ticks: grid };
   const rate = (_, v) => (v == null ? "–" : `${v.toFixed(1)} MiB/s`);
@@ -51,7 +62,7 @@ function options(box) {
     axes: [{ ...axis, space: 90, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600], values: (_, all) => all.map(clock) }, { ...axis, scale: "MiB", size: 70, values: (_, all) => all.map((v) => `${v} MiB`) },
       { ...axis, scale: "rate", side: 1, size: 76, grid: { show: false }, values: (_, all) => all.map((v) => `${v} MiB/s`) }],
     series: [{ label: "at", value: (_, v) => (v == null ? "–" : clock(v)) },
-      { label: "remaining", scale: "MiB", stroke: colour("--move"), width: 2, fill: `${colour("--move")}22`, value: (_, v) => (v == null ? "–" : `${v.toFixed(0)} MiB`) },
+      { label: "remaining", scale: "MiB", stroke: colour("--move"), width: 2, fill: () => `${colour("--move")()}22`, value: (_, v) => (v == null ? "–" : `${v.toFixed(0)} MiB`) },
       { label: "written by the guest", scale: "rate", stroke: colour("--warn"), width: 2, value: rate },
       { label: "copied", scale: "rate", stroke: colour("--good"), width: 2, value: rate }],
   };

@@ -34,7 +34,7 @@ export function HeatMap({ nodes, moves }) {
       onMouseMove=${(event) => setHover(at(event))} onMouseLeave=${() => setHover(-1)}
       onClick=${(event) => { const found = nodes[at(event)]; if (found) location.hash = `#/node/${found.row.name}`; }}></canvas></div>
     <p class="legend"><span class="scale" aria-hidden="true"></span> 0 to 100 % of CPU reserved; framed: over ${percent(LIMIT)}; dot: a VM leaves or arrives; hatched: maintenance; ? suspect; ✗ fenced
-      <output>${over ? `${over.row.name}: ${STATES[over.state].says}, ${percent(over.cpuShare)} CPU, ${percent(over.memoryShare)} memory, ${plural(over.blocks.length, "VM")}` : ""}</output></p>
+      <output>${over ? `${over.row.name}: ${STATES[over.state].says}, ${percent(over.cpuShare)} CPU, ${percent(over.memoryShare)} memory, ${plural(over.vms, "VM")}` : ""}</output></p>
     <${Attention} nodes=${nodes} /></section>`;
 }
 
@@ -88,7 +88,7 @@ function Attention({ nodes }) {
     <thead><tr><th scope="col">Node</th><th scope="col">State</th><th scope="col" class="number">CPU</th><th scope="col" class="number">Memory</th><th scope="col" class="number">VMs</th></tr></thead>
     <tbody>${odd.slice(0, MOST_LISTED).map((node) => html`<tr key=${node.row.name}><td><${NodeLink} name=${node.row.name} /></td>
       <td><${Chip} tone=${STATES[node.state].tone}>${STATES[node.state].says}<//></td>
-      <td class="number">${percent(node.cpuShare)}</td><td class="number">${percent(node.memoryShare)}</td><td class="number">${node.blocks.length}</td></tr>`)}
+      <td class="number">${percent(node.cpuShare)}</td><td class="number">${percent(node.memoryShare)}</td><td class="number">${node.vms}</td></tr>`)}
     </tbody></table>
     ${odd.length > MOST_LISTED && html`<p>and ${odd.length - MOST_LISTED} more</p>`}`;
 }

@@ -16,38 +16,70 @@ export function cluster() {
 
 function build() {
   const nodes = new Map();
-  for (const row of all("Node").values()) if (row.forVms) nodes.set(row.name, blank(row));
+  const moves = openMoves();
+  for (const row of all("Node").values()) if (row.forVms) nodes.set(row.name, blank(row, moves));
   for (const fence of [...all("NodeFence").values()].sort(byAge)) {
-    const node = nodes.get(fence.node) || blank({ name: fence.node, gone: true, cpuMilli: 0, memoryBytes: 0 });
+    const node = nodes.get(fence.node) || blank({ name: fence.node, gone: true, cpuMilli: 0, memoryBytes: 0 }, moves);
     if (fence.phase === "Rejoined" && node.row.gone) continue;
     nodes.set(fence.node, node);
     node.fence = fence.phase === "Rejoined" ? null : fence;
   }
-  const moves = openMoves();
   const placed = new Set();
   for (const pod of all("Pod").values()) {
     const node = nodes.get(pod.node);
     if (!node || pod.ended) continue;
-    const vm = pod.vm ? get("VirtualMachine", `${pod.ns}/${pod.vm}`) : null;
-    const move = pod.vm ? moves.get(`${pod.ns}/${pod.vm}`) : null;
-    const part = !move ? "" : pod.node === move.source && !pod.migration ? "source" : pod.node === move.target ? "target" : "";
-    node.blocks.push({ key: `${pod.ns}/${pod.name}`, vmKey: pod.vm ? `${pod.ns}/${pod.vm}` : "", pod, vm, move, part });
+    node.pods.push(pod);
     node.cpu += pod.cpuMilli;
     node.memory += pod.memoryBytes;
-    if (pod.vm) placed.add(`${pod.ns}/${pod.vm}`);
+    if (!pod.vm) continue;
+    node.vms += 1;
+    placed.add(pod.vmKey);
   }
   for (const node of nodes.values()) {
-    node.blocks.sort((a, b) => (a.vmKey || "~").localeCompare(b.vmKey || "~") || a.key.localeCompare(b.key));
     node.cpuShare = node.row.cpuMilli ? node.cpu / node.row.cpuMilli : 0;
     node.memoryShare = node.row.memoryBytes ? node.memory / node.row.memoryBytes : 0;
     node.state = stateOf(node);
   }
-  const homeless = [...all("VirtualMachine")].filter(([key]) => !placed.has(key)).map(([key, vm]) => ({ key, vm }));
-  homeless.sort((a, b) => a.key.localeCompare(b.key));
-  return { nodes: [...nodes.values()].sort((a, b) => natural(a.row.name, b.row.name)), homeless, moves };
+  const homeless = [];
+  let running = 0;
+  for (const [key, vm] of all("VirtualMachine")) {
+    if (vm.phase === "Running" || vm.phase === "Migrating") running += 1;
+    if (!placed.has(key)) homeless.push({ key, vm });
+  }
+  homeless.sort((a, b) => compare(a.key, b.key));
+  return { nodes: inOrder([...nodes.values()]), homeless, moves, running };
 }
 
-const blank = (row) => ({ row, blocks: [], cpu: 0, memory: 0, fence: null, cpuShare: 0, memoryShare: 0, state: "ready" });
+// `blocks` are made for the nodes that are drawn block by block, and only then.
+function blank(row, moves) {
+  let made = null;
+  return {
+    row, pods: [], vms: 0, cpu: 0, memory: 0, fence: null, cpuShare: 0, memoryShare: 0, state: "ready",
+    get blocks() { return (made ??= blocksOf(this.pods, moves)); },
+  };
+}
+
+// What stands on a node, in order, each with its VM and its move.
+function blocksOf(pods, moves) {
+  const made = pods.map((pod) => {
+    const vm = pod.vm ? get("VirtualMachine", pod.vmKey) : null;
+    const move = pod.vm ? moves.get(pod.vmKey) : null;
+    const part = !move ? "" : pod.node === move.source && !pod.migration ? "source" : pod.node === move.target ? "target" : "";
+    return { key: `${pod.ns}/${pod.name}`, vmKey: pod.vmKey, pod, vm, move, part };
+  });
+  return made.sort((a, b) => compare(a.vmKey || "~", b.vmKey || "~") || compare(a.key, b.key));
+}
+
+// By name; the same names are in the same order as the last time, and sorting a thousand of them takes a frame.
+let places = new Map();
+
+function inOrder(nodes) {
+  if (nodes.length !== places.size || nodes.some((node) => !places.has(node.row.name))) {
+    const names = nodes.map((node) => node.row.name).sort(natural);
+    places = new Map(names.map((name, place) => [name, place]));
+  }
+  return nodes.sort((a, b) => places.get(a.row.name) - places.get(b.row.name));
+}
 
 // One word, which decides how the node looks.
 function stateOf({ row, fence }) {
@@ -81,7 +113,8 @@ function openMoves() {
   return found;
 }
 
-export const natural = (a, b) => a.localeCompare(b, undefined, { numeric: true });
+export const natural = new Intl.Collator(undefined, { numeric: true }).compare;
+const { compare } = new Intl.Collator();
 export const byAge = (a, b) => (a.created < b.created ? -1 : a.created > b.created ? 1 : a.name < b.name ? -1 : 1);
 
 export const operationsOf = (key) =>

@@ -1,27 +1,26 @@
 // The cluster at a glance: every node a bar of what is reserved on it, every VM a block; moves are seen crossing over.
 
 import { Chip, Empty, html, useLayoutEffect, useRef, useState, useStore, VmLink, vmLink } from "./ui.js";
-import { all } from "./store.js";
+import { all, store } from "./store.js";
 import { cluster, LIMIT, ROOM_IN_FULL, STATES } from "./model.js";
 import { bytes, cores, coresOf, percent, plural } from "./format.js";
 import { HeatMap } from "./heatmap.js";
 
 export function Cluster() {
   useStore();
-  const { nodes, homeless, moves } = cluster();
+  const { nodes, homeless, moves, running } = cluster();
   const full = nodes.length <= ROOM_IN_FULL;
   return html`<h1 class="hidden">Cluster</h1>
-    <${Summary} nodes=${nodes} moves=${moves} />
+    <${Summary} nodes=${nodes} moves=${moves} running=${running} />
     ${nodes.length === 0
       ? html`<${Empty} title="No node can run VMs yet">Start the lab with <code>drover up</code>, or join a host; it appears here by itself.<//>`
       : full ? html`<${Bars} nodes=${nodes} moves=${moves} />` : html`<${HeatMap} nodes=${nodes} moves=${moves} />`}
-    <${Homeless} list=${homeless} />
-    ${all("VirtualMachine").size === 0 && html`<${Empty} title="There is no VM yet">Make one: <code>drover k apply -f examples/linux-vm.yaml</code>.<//>`}`;
+    ${store.state.drawn && html`<${Homeless} list=${homeless} />`}
+    ${store.state.drawn && all("VirtualMachine").size === 0 && html`<${Empty} title="There is no VM yet">Make one: <code>drover k apply -f examples/linux-vm.yaml</code>.<//>`}`;
 }
 
-function Summary({ nodes, moves }) {
-  const vms = [...all("VirtualMachine").values()];
-  const running = vms.filter((vm) => vm.phase === "Running" || vm.phase === "Migrating").length;
+function Summary({ nodes, moves, running }) {
+  const vms = all("VirtualMachine").size;
   const ready = nodes.filter((node) => node.state === "ready").length;
   const sum = (what) => nodes.reduce((total, node) => total + what(node), 0);
   const [cpu, cpuAll, mem, memAll] = [(n) => n.cpu, (n) => n.row.cpuMilli, (n) => n.memory, (n) => n.row.memoryBytes].map(sum);
@@ -29,7 +28,7 @@ function Summary({ nodes, moves }) {
   const Figure = ({ big, small, title, tone = "" }) => html`<div class="figure ${tone}" title=${title}><b>${big}</b><span>${small}</span></div>`;
   return html`<section class="figures" aria-label="Summary">
     <${Figure} big=${ready} small=${`of ${plural(nodes.length, "node")} ready`} tone=${ready < nodes.length ? "warn" : ""} />
-    <${Figure} big=${running} small=${`of ${plural(vms.length, "VM")} running`} tone=${running < vms.length ? "warn" : ""} />
+    <${Figure} big=${running} small=${`of ${plural(vms, "VM")} running`} tone=${running < vms ? "warn" : ""} />
     <${Figure} big=${moves.size} small=${moves.size === 1 ? "VM on the move" : "VMs on the move"} tone=${moves.size ? "move" : ""} />
     <${Figure} big=${cpuAll ? percent(cpu / cpuAll) : "–"} small="of CPU reserved" title=${`${cores(cpu)} of ${cores(cpuAll)}`} />
     <${Figure} big=${memAll ? percent(mem / memAll) : "–"} small="of memory reserved" title=${`${bytes(mem)} of ${bytes(memAll)}`} />
@@ -49,13 +48,14 @@ function Bars({ nodes, moves }) {
 const LEGEND = ["Running", "Migrating", "Starting", "Stopping", "Degraded"];
 const Legend = () => html`<div class="legend" aria-hidden="true">
   ${LEGEND.map((phase) => html`<span><i class="block p-${phase}"></i>${phase}</span>`)}
-  <span><i class="limit-key"></i>${percent(LIMIT)} of CPU</span></div>`;
+  <span><i class="limit-key"></i>${percent(LIMIT)} of CPU</span>
+  <span>thick: CPU reserved; thin: memory</span></div>`;
 
 export function NodeRow({ node }) {
   const { row, state } = node;
   const said = STATES[state];
   const spoken = `${row.name}, ${said.says}: ${cores(node.cpu)} of ${cores(row.cpuMilli)} reserved, ` +
-    `${bytes(node.memory)} of ${bytes(row.memoryBytes)} memory, ${plural(node.blocks.filter((b) => b.vmKey).length, "VM")}`;
+    `${bytes(node.memory)} of ${bytes(row.memoryBytes)} memory, ${plural(node.vms, "VM")}`;
   return html`<article class="node s-${state}" aria-label=${spoken}>
     <header>
       <a href=${`#/node/${row.name}`}><b>${row.name}</b></a>
@@ -77,7 +77,7 @@ function Track({ node, of }) {
   return html`<div class="track ${of}" aria-hidden=${cpu ? null : "true"}>
     ${node.blocks.map((block) => html`<${Block} key=${block.key} block=${block} share=${share(block)} thin=${!cpu} />`)}
     ${cpu && html`<i class="limit" style=${{ left: `${LIMIT * 100}%` }} aria-hidden="true"></i>`}
-    ${cpu && node.blocks.length === 0 && html`<span class="nothing">${node.row.gone ? "its Node object is gone" : "nothing runs here"}</span>`}
+    ${cpu && node.pods.length === 0 && html`<span class="nothing">${node.row.gone ? "its Node object is gone" : "nothing runs here"}</span>`}
   </div>`;
 }
 

@@ -34,10 +34,10 @@ function Card({ node }) {
     <div class="buttons"><${Maintenance} node=${node} /></div></article>`;
 }
 
-const Facts = ({ node: { row, cpu, cpuShare, memory, memoryShare, blocks } }) => html`<dl class="facts">
+const Facts = ({ node: { row, cpu, cpuShare, memory, memoryShare, vms } }) => html`<dl class="facts">
   <div><dt>CPU reserved</dt><dd>${percent(cpuShare)} <small>of ${cores(row.cpuMilli)}</small></dd></div>
   <div><dt>Memory reserved</dt><dd>${percent(memoryShare)} <small>of ${bytes(row.memoryBytes)}</small></dd></div>
-  <div><dt>VMs</dt><dd>${blocks.filter((block) => block.vmKey).length}</dd></div>
+  <div><dt>VMs</dt><dd>${vms}</dd></div>
   <div><dt>Firmware (QEMU)</dt><dd>${(row.qemu || []).join(", ") || "not told"}</dd></div>
   <div><dt>Guard</dt><dd>${row.watchdogTrouble || row.watchdog || "not told"}</dd></div>
   <div><dt>Address</dt><dd>${row.address || "–"}</dd></div></dl>`;
@@ -76,9 +76,7 @@ function Forecast({ of }) {
 function Leaving({ vms }) {
   if (!vms.length) return html`<p><b class="mark good">✓ No VM runs here.</b> The host can be serviced.</p>`;
   return html`<p>${plural(vms.length, "VM")} still here:</p><ul class="list">${vms.slice(0, 30).map(({ vm, pod, move }) => {
-    const blocked = vm && vm.conditions.find((one) => one.type === "EvacuationBlocked" && one.status === "True");
-    const asked = vm && vm.conditions.find((one) => one.type === "EvictionRequired" && one.status === "True");
-    return html`<li><${VmLink} ns=${pod.ns} name=${pod.vm} /> ${move && move.target ? html`→ ${move.target}, ${move.progress} %` : move ? html`<small>${sentence(move.vmop) || "looking for a node"}</small>` : blocked ? html`<small class="mark bad">${blocked.message}</small>` : asked ? html`<small>waits for its turn</small>` : html`<small>was not asked to leave</small>`}</li>`;
+    return html`<li><${VmLink} ns=${pod.ns} name=${pod.vm} /> ${move && move.target ? html`→ ${move.target}, ${move.progress} %` : move ? html`<small>${sentence(move.vmop) || "looking for a node"}</small>` : vm && vm.blocked ? html`<small class="mark bad">${vm.blocked}</small>` : vm && vm.asked ? html`<small>waits for its turn</small>` : html`<small>was not asked to leave</small>`}</li>`;
   })}</ul>`;
 }
 
@@ -99,7 +97,7 @@ export function Node({ name }) {
     <section class="bars"><${NodeRow} node=${node} /></section>
     <section class="card"><${Facts} node=${node} />
     ${node.state === "cordoned" && html`<${Leaving} vms=${node.blocks.filter((block) => block.vmKey && block.part !== "target")} />`}</section>
-    <div class="two"><${Why} name=${name} of=${[node.row, node.fence, node.blocks.length]} />
-    <section class="card" aria-label="VMs"><h2>VMs here</h2>${node.blocks.filter((b) => b.vmKey).length === 0 ? html`<p>None.</p>` : html`<ul class="list">${node.blocks.filter((block) => block.vmKey).map((block) => html`<li class="head" key=${block.key}>
+    <div class="two"><${Why} name=${name} of=${[node.row, node.fence, node.pods.length]} />
+    <section class="card" aria-label="VMs"><h2>VMs here</h2>${node.vms === 0 ? html`<p>None.</p>` : html`<ul class="list">${node.blocks.filter((block) => block.vmKey).map((block) => html`<li class="head" key=${block.key}>
       <${VmLink} ns=${block.pod.ns} name=${block.pod.vm} /><${Phase} is=${block.vm ? block.vm.phase : block.pod.phase} /><small>${cores(block.pod.cpuMilli)}, ${bytes(block.pod.memoryBytes)}</small></li>`)}</ul>`}</section></div>`;
 }

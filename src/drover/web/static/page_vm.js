@@ -16,26 +16,38 @@ export function Vm({ ns, name }) {
   if (!vm) {
     return html`<${Empty} title=${`There is no VM ${key}`}>It was deleted, or your rights hide it. <a href="#/cluster">The cluster</a> shows those that are there.<//>`;
   }
-  const pod = [...all("Pod").values()].find((one) => one.ns === ns && one.name === vm.pod);
+  return html`<${Known} vm=${vm} move=${move} />`;
+}
+
+// What is told of it beyond the live rows is asked for, and again when they say that something has changed.
+function Known({ vm, move }) {
+  const { ns, name } = vm;
+  const of = [vm, ...stamps(ns, name), store.state.synced, store.tellings];
+  const told = useAnswer("/api/about", { name, namespace: ns }, of);
+  const about = told && told.status === 200 ? told.body : null;
   return html`<div class="head"><h1>${name}</h1><small>${ns}</small><${Phase} is=${vm.phase} /><${Buttons} vm=${vm} move=${move} /></div>
     ${move && html`<${Move} move=${move} />`}
     <section class="card"><dl class="facts">
       <${Fact} is="Node"><${NodeLink} name=${vm.node} /><//>
-      <${Fact} is="Address">${vm.ip || "none yet"}<//>
-      <${Fact} is="CPU">${plural(vm.cores, "core")}${vm.fraction ? `, ${vm.fraction} reserved` : ""}<//>
-      <${Fact} is="Memory">${bytes(vm.memoryBytes)}<//>
-      <${Fact} is="Class">${vm.class || "the default"}<//>
-      <${Fact} is="Run policy">${vm.policy}<//>
-      <${Fact} is="QEMU">${(pod && pod.qemu) || "–"}<//>
-    </dl></section>
+      ${about && html`<${Fact} is="Address">${about.ip || "none yet"}<//>
+      <${Fact} is="CPU">${plural(about.cores, "core")}${about.fraction ? `, ${about.fraction} reserved` : ""}<//>
+      <${Fact} is="Memory">${bytes(about.memoryBytes)}<//>
+      <${Fact} is="Class">${about.class || "the default"}<//>
+      <${Fact} is="Run policy">${about.policy}<//>
+      <${Fact} is="QEMU">${about.qemu || "–"}<//>`}
+    </dl>${told && !about && html`<p class="mark bad">${told.body.error}</p>`}</section>
     <div class="two">
       <${Why} name=${name} ns=${ns} of=${vm} />
-      <${Conditions} list=${vm.conditions} />
+      <${Conditions} list=${about ? about.conditions : null} />
     </div>
     <${Console} ns=${ns} name=${name} runs=${Boolean(vm.pod)} />
     <${Screen} ns=${ns} name=${name} pod=${vm.pod} />
-    <${Timeline} ns=${ns} name=${name} />`;
+    <${Timeline} ns=${ns} name=${name} events=${about ? about.events : []} />`;
 }
+
+// Of the newest Event about the VM and about each of its operations.
+const stamps = (ns, name) => [["VirtualMachine", name], ...operationsOf(`${ns}/${name}`).map((one) => ["VirtualMachineOperation", one.name])]
+  .map(([kind, of]) => get("Event", `${kind} ${ns}/${of}`)?.version || "");
 
 const Fact = ({ is, children }) => html`<div><dt>${is}</dt><dd>${children}</dd></div>`;
 
@@ -62,18 +74,22 @@ function Move({ move }) {
     <${CopyChart} id=${move.key} copy=${move.vmm.copy} /></section>`;
 }
 
-// The answers of `drover why`, asked for again when something about the VM has changed.
-export function Why({ name, ns, of }) {
+// An answer of the server, asked for again when something in `of` has changed, twice a second at most.
+function useAnswer(path, asked, of) {
   const [told, setTold] = useState(null);
-  const stamp = JSON.stringify(of);
   useEffect(() => {
     let here = true;
     const timer = setTimeout(() => {
-      const query = new URLSearchParams({ name, ...(ns ? { namespace: ns } : {}) });
-      ask("GET", `/api/why?${query}`).then((answer) => { if (here) setTold(answer); }).catch(() => {});
+      ask("GET", `${path}?${new URLSearchParams(asked)}`).then((answer) => { if (here) setTold(answer); }).catch(() => {});
     }, told ? 500 : 0);
     return () => { here = false; clearTimeout(timer); };
-  }, [stamp]);
+  }, [JSON.stringify(of)]);
+  return told;
+}
+
+// The answers of `drover why`.
+export function Why({ name, ns, of }) {
+  const told = useAnswer("/api/why", { name, ...(ns ? { namespace: ns } : {}) }, of);
   const answers = told && told.status === 200 ? told.body.answers : [];
   return html`<section class="card" aria-label="Why"><h2>Why it is so</h2>
     ${told === null ? html`<p>Thinking…</p>` : told.status !== 200 ? html`<p>${told.body.error}</p>`
@@ -104,7 +120,7 @@ const WORDS = {
 };
 
 export function Conditions({ list, words = WORDS }) {
-  const known = list.map((one) => {
+  const known = (list || []).map((one) => {
     const [yes, no, good] = words[one.type] || [`${one.type}: yes`, `${one.type}: no`, null];
     const holds = one.status === "True";
     const says = one.status === "Unknown" ? `${one.type} is not known` : holds ? yes : no;
@@ -115,18 +131,16 @@ export function Conditions({ list, words = WORDS }) {
   known.sort((a, b) => order[a.tone] - order[b.tone]);
   const marks = { good: "✓", bad: "✗", warn: "?", idle: "·" };
   return html`<section class="card" aria-label="Conditions"><h2>Conditions</h2>
-    ${known.length === 0 ? html`<p>The controllers have not looked at it yet.</p>` : html`<ul class="list signs">${known.map((one) => html`<li title=${`${one.type}=${one.status}, reason ${one.reason || "none"}`}>
+    ${list === null ? html`<p>Reading…</p>` : known.length === 0 ? html`<p>The controllers have not looked at it yet.</p>` : html`<ul class="list signs">${known.map((one) => html`<li title=${`${one.type}=${one.status}, reason ${one.reason || "none"}`}>
       <span class="mark ${one.tone}" aria-hidden="true">${marks[one.tone]}</span>
       <span>${one.says}${one.message && one.tone !== "good" ? html`<br /><small>${one.message}</small>` : ""}</span></li>`)}</ul>`}</section>`;
 }
 
 const MOST_SHOWN = 200;
 
-function Timeline({ ns, name }) {
+function Timeline({ ns, name, events }) {
   const found = [];
-  const mine = new Set([name]);
   for (const one of operationsOf(`${ns}/${name}`)) {
-    mine.add(one.name);
     found.push({ at: one.created, tone: "move", says: `${one.type} asked for`, more: `operation ${one.name}${one.origin !== "Person" ? `, by ${one.origin.toLowerCase()}` : ""}` });
     if (one.finished) found.push({ at: one.at, tone: one.phase === "Completed" ? "good" : "bad", says: `${one.type} ${one.phase.toLowerCase()}`, more: one.message });
   }
@@ -135,9 +149,8 @@ function Timeline({ ns, name }) {
     if (move.phase !== "Succeeded") found.push({ at: endOf(move), tone: "warn", says: `Move ${move.phase.toLowerCase()}`, more: `it stayed on ${move.source}. ${move.message}` });
     else found.push({ at: endOf(move), tone: "good", says: `Host changed: ${move.source} → ${move.target}`, more: move.copy.downtimeMs != null ? `guest paused for ${move.copy.downtimeMs} ms` : "" });
   }
-  for (const one of all("Event").values()) {
-    const about = one.aboutNs === ns && ((one.kind === "VirtualMachine" && one.about === name) || (one.kind === "VirtualMachineOperation" && mine.has(one.about)));
-    if (about) found.push({ at: one.at, tone: one.type === "Warning" ? "warn" : "idle", says: one.reason.replace(/^VirtualMachineOperation/, "Operation "), more: one.message + (one.count > 1 ? ` (${one.count} times)` : "") });
+  for (const one of events) {
+    found.push({ at: one.at, tone: one.type === "Warning" ? "warn" : "idle", says: one.reason.replace(/^VirtualMachineOperation/, "Operation "), more: one.message + (one.count > 1 ? ` (${one.count} times)` : "") });
   }
   for (const fence of all("NodeFence").values()) {
     for (const vm of fence.vms) {

@@ -11,8 +11,9 @@ export const store = {
   session: null, // {user, token, may}; null: not logged in
   farewell: "", // why the last session ended
   line: "connecting", // connecting, up, lost
-  state: { synced: false, alive: true, missing: [] },
+  state: { drawn: false, synced: false, alive: true, missing: [] },
   filled: false, // everything was told once
+  tellings: 0, // how often everything was told
   samples: new Map(),
 };
 
@@ -40,8 +41,26 @@ export const get = (kind, key) => all(kind).get(key);
 function put(rows, kind, key, row) {
   let of = rows.get(kind);
   if (!of) rows.set(kind, (of = new Map()));
-  row === null ? of.delete(key) : of.set(key, row);
+  row === null ? of.delete(key) : of.set(key, named(key, row));
   if (kind === "VirtualMachineMigration" && row) sample(key, row);
+}
+
+// A row with the names that are in its key.
+function named(key, row) {
+  const cut = key.indexOf("/");
+  if (cut >= 0) row.ns = key.slice(0, cut);
+  row.name = key.slice(cut + 1);
+  if (row.vm !== undefined) row.vmKey = row.vm && `${row.ns}/${row.vm}`;
+  return row;
+}
+
+// Rows of one shape, told by columns.
+function unpack(into, { kind, fields, rows }) {
+  for (const [key, ...values] of rows) {
+    const row = {};
+    for (let at = 0; at < fields.length; at += 1) row[fields[at]] = values[at];
+    put(into, kind, key, row);
+  }
 }
 
 function sample(key, row) {
@@ -79,8 +98,8 @@ export function connect() {
   };
   on("state", (state) => { store.state = state; });
   on("begin", () => { fresh = new Map(); });
-  on("rows", (rows) => { for (const [kind, key, row] of rows) put(fresh, kind, key, row); });
-  on("end", () => { store.rows = fresh; fresh = null; store.filled = true; });
+  on("rows", (told) => unpack(fresh, told));
+  on("end", () => { store.rows = fresh; fresh = null; store.filled = true; store.tellings += 1; });
   on("changes", (rows) => { for (const [kind, key, row] of rows) put(store.rows, kind, key, row); });
   on("bye", ({ why }) => leave(why));
 }
