@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# Client libraries of Kubernetes that others wrote, to test our kinds with: ./test has this stage, ./drover has not.
+# Libraries that others wrote, to test our kinds and dashboards with: ./test has this stage, ./drover has not.
 #
-#   clients   the official client, kr8s and kopf, in $cache/clients/<hash of lock and environment>/
+#   clients   clients of Kubernetes (the official one, kr8s, kopf) and Grafana's own types, in
+#             $cache/clients/<hash of lock and environment>/
 #
 # Only what drover's own environment does not have already: the lock is made against that one's.
 
