@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,7 @@ SERVERS = ("server-1", "server-2", "server-3")
 HOST = "host-1"
 NUMBER = {**{name: at for at, name in enumerate(SERVERS, start=1)}, HOST: 9}
 ANSWERS_AGAIN_S = 10.0
+ROOM = "800m"  # of a server whose disk is to become full
 
 
 @dataclass
@@ -67,8 +70,20 @@ class Site:
             links.plug_node(switch, pid, name, NUMBER[name], TOPOLOGY)
         self.pids[name] = pid
 
-    def start_server(self, name: str) -> None:
-        self.power_on(name, sys.executable, "-m", "drover.server.main")
+    def start_server(self, name: str, room: str = "") -> None:
+        """With ``room``, say 400m, its state lies on a file system of that size, and is gone with the machine."""
+        small = 'mount -t tmpfs -o size=$0 none /mnt && cp -a "$1/." /mnt && mount --bind /mnt "$1" && shift'
+        state = str(self.home(name) / "state")
+        before = ("/bin/sh", "-c", f'{small} && exec "$@"', room, state) if room else ()
+        self.power_on(name, *before, sys.executable, "-m", "drover.server.main")
+
+    def power_off(self, name: str) -> None:
+        processes.kill_part(self.lab_id, name)
+        links.unplug_node(processes.inits(self.lab_id)[SWITCH], name)
+
+    def inside(self, name: str) -> tuple[str, ...]:
+        """Words before a command that is to see that machine's file systems, too."""
+        return ("nsenter", "-t", str(self.pids[name]), "-n", "-m")
 
     def drover(self, name: str, *arguments: str, enter: tuple[str, ...] = ()) -> Said:
         """On that machine, as its administrator."""
@@ -84,9 +99,19 @@ class Site:
         }
         return command([*argv, *arguments], environment, limit_s=120)
 
-    def server(self, name: str, command: str, *arguments: str) -> Said:
+    def server(self, name: str, command: str, *arguments: str, enter: tuple[str, ...] = ()) -> Said:
         etc = str(self.home(name) / "etc")
-        return self.drover(name, "server", command, *arguments, "--directory", etc)
+        return self.drover(name, "server", command, *arguments, "--directory", etc, enter=enter)
+
+    def back_up(self, name: str) -> Said:
+        etc = str(self.home(name) / "etc")
+        return self.drover(name, "backup", str(self.directory / "backup.tar"), "--directory", etc)
+
+    def restore(self, name: str, *options: str) -> Said:
+        """It needs no network: the machine may be off."""
+        words = (str(self.directory / "backup.tar"), *options)
+        etc = str(self.home(name) / "etc")
+        return self.drover(name, "restore", *words, "--directory", etc, enter=("env",))
 
     def k(self, name: str, *arguments: str) -> Said:
         return self.drover(name, "k", *arguments)
@@ -94,6 +119,10 @@ class Site:
     def get(self, name: str, *what: str) -> Any:
         said = self.k(name, "get", *what, "-o", "json")
         return json.loads(said.out) if said.code == 0 else None
+
+    def etcd_logs(self) -> str:
+        logs = [self.home(name) / "state" / "log" / "etcd.log" for name in SERVERS]
+        return "\n".join(f"{log}:\n{log.read_text()[-3000:]}" for log in logs if log.exists())
 
     def qemus(self) -> list[int]:
         return [one.pid for one in processes.machines(self.lab_id)]
@@ -114,6 +143,7 @@ def site() -> Iterator[Site]:
     try:
         with processes.launch(made.lab_id, switch) as pid:
             links.make_switch(pid)
+        eventually(lambda: SWITCH in processes.inits(made.lab_id), 10, 0.02)
         yield made
     finally:
         for part in (*NUMBER, SWITCH):
@@ -130,6 +160,9 @@ def test_one_of_three_servers_is_lost_and_no_vm_is_touched(site: Site) -> None:
     pid = a_vm_runs(site)
     a_server_is_lost(site, pid)
     it_comes_back(site, pid)
+    one_is_removed(site)
+    the_last_one_is_restored_alone(site, pid)
+    its_disk_is_full(site, pid)
 
 
 def first_server(site: Site) -> None:
@@ -156,7 +189,7 @@ def a_full_disk_is_named(site: Site) -> None:
         SERVERS[1],
         *("server", "init", *words, TOPOLOGY.vm_cidr, "--state-dir", "/run/state"),
         *("--directory", str(site.home(SERVERS[1]) / "etc")),
-        enter=("nsenter", "-t", str(site.pids[SERVERS[1]]), "-n", "-m"),
+        enter=site.inside(SERVERS[1]),
     )
     assert (said.code, "MiB free, etcd needs 512 MiB" in said.err) == (1, True), said.err
 
@@ -210,6 +243,7 @@ def host_joins(site: Site) -> None:
     found = re.search(r"join (\S+) \\\s+--token (\S+) --ca-hash (\S+)", said.out)
     assert found, said.out
     home = site.home(HOST)
+    began = time.monotonic()
     said = site.drover(
         HOST,
         *("agent", "join", found[1], "--token", found[2], "--ca-hash", found[3], "--name", HOST),
@@ -217,11 +251,15 @@ def host_joins(site: Site) -> None:
         *("--state-dir", str(home / "state"), "--directory", str(home / "etc")),
     )
     assert said.code == 0, said.err
+    joined_s = time.monotonic() - began
     waits = ("wait", f"node/{HOST}", "--for=condition=Ready", "--timeout=5s")
     try:
         eventually(lambda: site.k(SERVERS[0], *waits).code == 0, 60)
     except AssertionError as error:
         raise AssertionError((home / "log").read_text()[-3000:]) from error
+    print(
+        f"the host joined in {joined_s:.1f} s, its node is Ready after {time.monotonic() - began:.1f} s"
+    )
 
 
 def nodeinit() -> tuple[str, ...]:
@@ -256,7 +294,7 @@ def a_server_is_lost(site: Site, pid: int) -> None:
     """The one that the host joined with, and that began the cluster."""
     lease = site.get(SERVERS[1], "vml", "guest")["spec"]
     began, at_s = time.monotonic(), time.time()
-    processes.kill_part(site.lab_id, SERVERS[0])
+    site.power_off(SERVERS[0])
 
     engine, own = str(find_engine(os.environ)), site.home(SERVERS[1]) / "state" / "kubeconfig"
     kubectl = ("nsenter", "-t", str(site.pids[SERVERS[1]]), "-n", engine, "kubectl")
@@ -288,10 +326,124 @@ def renewed_s(site: Site) -> float:
 def it_comes_back(site: Site, pid: int) -> None:
     site.start_server(SERVERS[0])
     eventually(lambda: site.server(SERVERS[0], "status").code == 0, 60, 0.5)
-    backup = site.directory / "backup.tar"
-    etc = ("--directory", str(site.home(SERVERS[0]) / "etc"))
-    said = site.drover(SERVERS[0], "backup", str(backup), *etc)
+    said = site.back_up(SERVERS[0])
     assert said.code == 0, said.err
-    said = site.drover(SERVERS[0], "restore", str(backup), *etc)
+    said = site.restore(SERVERS[0])
     assert (said.code, "stop it on every server first" in said.err) == (1, True), said.err
     assert site.qemus() == [pid]
+
+
+def one_is_removed(site: Site) -> None:
+    """While it still runs."""
+    said = site.server(SERVERS[0], "remove", "server-7")
+    assert (said.code, "there is no server server-7" in said.err) == (1, True), said.err
+    said = site.server(SERVERS[0], "remove", SERVERS[0])
+    assert (said.code, "say it on another server" in said.err) == (1, True), said.err
+    said = site.server(SERVERS[0], "remove", SERVERS[2])
+    assert said.code == 0, said.err + site.etcd_logs()
+    said = site.server(SERVERS[1], "status")
+    assert (said.code, said.out.count(" member "), SERVERS[2] in said.out) == (0, 2, False), said
+    told = site.get(SERVERS[0], "configmap", "drover-servers", "-n", "drover-system")["data"]
+    assert {*told} == {*SERVERS[:2]}
+    site.power_off(SERVERS[2])
+
+
+def the_last_one_is_restored_alone(site: Site, pid: int) -> None:
+    """Two servers, of which one is lost: the other takes no writes, but gives a backup, and goes on with it alone."""
+    site.power_off(SERVERS[1])
+    said = site.server(SERVERS[0], "status")
+    assert (said.code, "on more than half of the servers" in said.err) == (1, True), said
+    began = time.monotonic()
+    said = site.back_up(SERVERS[0])
+    assert said.code == 0, said.err
+    site.power_off(SERVERS[0])
+    said = site.restore(SERVERS[0], "--alone", "--node", HOST)
+    assert said.code == 0, said.err
+    site.start_server(SERVERS[0], room=ROOM)
+    note = ("configmap", "drover-restore", "-n", "drover-system")
+
+    def settled() -> bool:
+        found = site.get(SERVERS[0], *note)
+        return found is not None and found["data"]["state"] == "Done"
+
+    eventually(settled, 120, 0.5)
+    print(
+        f"from a backup without quorum to controllers that decide: {time.monotonic() - began:.1f} s"
+    )
+    said = site.server(SERVERS[0], "status")
+    assert (said.code, said.out.count(" member ")) == (0, 1), said
+    assert site.qemus() == [pid]
+
+
+def its_disk_is_full(site: Site, pid: int) -> None:
+    """No guest ends, what was acknowledged is kept, and with room it goes on by itself."""
+    name, writer = SERVERS[0], Writer(site, SERVERS[0])
+    state = Path(f"/proc/{site.pids[name]}/root{site.home(name)}/state")
+    filler = state / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(2**20)):
+            pass
+    words = eventually(writer.refused, 60, 0)
+    said = site.server(name, "check", enter=site.inside(name))
+    print(f"full after {len(writer.kept)} objects: {words!r}")
+    assert (said.code, "make room there" in said.out) == (1, True), said
+    assert site.qemus() == [pid]
+    filler.unlink()
+    began = time.monotonic()
+    eventually(lambda: not writer.refused(), 60, 0.2)
+    print(f"takes writes {time.monotonic() - began:.1f} s after there is room")
+    writer.all_kept()
+    etcd_reaches_its_limit(site, writer, state)
+    assert site.qemus() == [pid]
+    assert site.get(name, "vm", "guest")["status"]["phase"] == "Running"
+    said = site.k(name, "delete", "vm", "guest", "--timeout=60s")
+    assert said.code == 0, said.err
+    assert site.qemus() == []
+
+
+def etcd_reaches_its_limit(site: Site, writer: Writer, state: Path) -> None:
+    """It takes no writes until it is told to let go of old versions."""
+    name, file = SERVERS[0], state / "run" / "etcd.yaml"
+    before = file.read_text()
+    file.write_text(json.dumps({**json.loads(before), "quota-backend-bytes": 2**20}))
+    writer.restart_etcd()
+    eventually(lambda: "database space exceeded" in writer.refused(), 30, 0.2)
+    said = site.server(name, "status")
+    assert (said.code, "`drover server compact`" in said.out) == (1, True), said
+    file.write_text(before)
+    writer.restart_etcd()
+    eventually(lambda: site.server(name, "compact").code == 0, 30, 0.5)
+    eventually(lambda: not writer.refused(), 30, 0.2)
+    writer.all_kept()
+    assert site.server(name, "status").code == 0
+
+
+class Writer:
+    """Somebody who makes objects of nearly a megabyte."""
+
+    def __init__(self, site: Site, server: str) -> None:
+        self._site, self._server = site, server
+        self._stuff = site.directory / "stuff"
+        self._stuff.write_bytes(b"x" * 900_000)
+        self._number = 0
+        self.kept: list[str] = []  # that were acknowledged
+
+    def refused(self) -> str:
+        """Why the next one is; empty: it was taken."""
+        self._number += 1
+        made = f"big-{self._number}"
+        words = ("create", "configmap", made, f"--from-file={self._stuff}", "--request-timeout=5s")
+        said = self._site.k(self._server, *words)
+        if said.code == 0:
+            self.kept.append(made)
+        return said.err if said.code else ""
+
+    def all_kept(self) -> None:
+        found = self._site.get(self._server, "configmaps")["items"]
+        there = {one["metadata"]["name"] for one in found}
+        assert {*self.kept} <= there
+
+    def restart_etcd(self) -> None:
+        for pid in processes.find(self._site.lab_id)[self._server]:
+            if b"\0etcd\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)

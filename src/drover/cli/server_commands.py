@@ -29,6 +29,7 @@ from drover.server.parts import API_PORT, find_engine
 from drover.server.prepare import announce
 
 STATE = "/var/lib/drover-server"
+_ASK_S = 5.0  # for the servers that there are
 _directory = click.option(
     "--directory", default=DIRECTORY, show_default=True, metavar="DIR", help="Of server.toml."
 )
@@ -161,11 +162,12 @@ def status_command(directory: str) -> int:
     config = _configuration(directory)
     etcd = _etcd(config)
     try:
-        members, full = etcd.members(), etcd.full()
+        members, full = etcd.members(_ASK_S), etcd.full()
     except ControlPlaneError as error:
+        room = configs.room_faults(Path(config.state_dir))
         raise ControlPlaneError(
             f"{error}. Does drover-server run here, and on more than half of the servers? Its log is in "
-            f"{config.plane.logs}"
+            f"{config.plane.logs}" + "".join(f". {one}" for one in room)
         ) from error
     times = asyncio.run(_times([f"https://{one.address}:{API_PORT}" for one in members]))
     rows = ["SERVER               ADDRESS          ETCD      API"]

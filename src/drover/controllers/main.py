@@ -167,7 +167,7 @@ def _webhook(
         return b"ok\n" if manager.synced else None
 
     pages = {
-        "/metrics": Page(Exposition(manager).text, CONTENT_TYPE),
+        "/metrics": Page(Exposition(manager).packed, CONTENT_TYPE, packed=True),
         "/readyz": Page(ready, "text/plain"),
     }
     return WebhookServer(settings, rules, pages)

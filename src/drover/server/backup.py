@@ -35,6 +35,7 @@ from drover.server.parts import Plane
 
 _SNAPSHOT, _ABOUT = "etcd.db", "about.json"
 _ID_DIGITS = 16
+_ASK_S = 5.0  # for the servers that there are
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,7 +96,7 @@ def save(plane: Plane, tool: Etcd, nodes: Sequence[str], now: str, target: Path)
 def _servers(plane: Plane, tool: Etcd) -> dict[str, str]:
     """Where too few servers are left, none can say: then those of when this one began."""
     try:
-        return {one.name: one.address for one in tool.members() if one.name}
+        return {one.name: one.address for one in tool.members(_ASK_S) if one.name}
     except ControlPlaneError:
         return dict(plane.peers)
 

@@ -52,8 +52,10 @@ class Etcd:
         urls = [f"https://{address}:{ETCD_PORT}" for address in addresses]
         self._endpoints = ",".join(urls or [plane.etcd_url])
 
-    def members(self) -> list[Member]:
-        found = json.loads(self._ctl("member", "list", "--write-out=json"))["members"]
+    def members(self, limit_s: float = 20.0) -> list[Member]:
+        """Without more than half of the servers there is no answer: raises ControlPlaneError after ``limit_s``."""
+        words = ("member", "list", "--write-out=json")
+        found = json.loads(self._ctl(*words, limit_s=limit_s))["members"]
         return [_member(one) for one in found]
 
     def add(self, name: str, address: str) -> None:

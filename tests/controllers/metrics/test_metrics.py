@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -439,7 +440,7 @@ def test_who_stands_by_has_nothing_that_would_be_counted_twice() -> None:
         clock = SimClock()
         client = Client(ApiModel(clock, SeededIds(0)).transport())
         manager = Manager(client, clock, SeededIds(1), Log(clock, lambda entry: None))
-        return await Exposition(manager).text()
+        return gzip.decompress(await Exposition(manager).packed())
 
     lines = [line for line in run(main()).decode().splitlines() if not line.startswith("#")]
     assert lines == ["drover_controllers_leading 0.0"]

@@ -1,12 +1,15 @@
 """All families of one moment, as the text that Prometheus reads.
 
 The caches are read at once; the text of a large cluster takes seconds to make, so that is done beside the loop, one
-scrape and some of its families at a time: those of all VMs together would take more memory than all caches.
+scrape and some of its families at a time: those of all VMs together would take more memory than all caches. The text is
+kept packed from the first piece on: it says nearly the same ten thousand times, in a twentieth of its size.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +25,8 @@ from drover.runtime.manager import Manager
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 VMS_AT_ONCE = 500  # whose samples are held as objects; as text they take a third of that
+_LEVEL = 1  # of packing: the least work
+_GZIP = 31  # zlib's word for the form that HTTP calls gzip
 
 
 @dataclass(frozen=True)
@@ -85,16 +90,16 @@ class Exposition:
         self._finished = moves.Finished()
         self._one_at_a_time = asyncio.Lock()
 
-    async def text(self) -> bytes:
-        """A scrape before the caches have synced finds nothing yet. A process that does not lead tells that alone: its
-        series would be counted twice."""
+    async def packed(self) -> bytes:
+        """By gzip. A scrape before the caches have synced finds nothing yet. A process that does not lead tells that
+        alone: its series would be counted twice."""
         if not self._manager.leading:
-            return rendered(others.leading_families(False))
+            return packed(others.leading_families(False))
         async with self._one_at_a_time:
             objects = Objects(*(informer.all() for informer in self._informers))
             now_s = self._clock.wall()
-            controllers = self._manager.controllers
-            return await asyncio.to_thread(render, objects, self._finished, now_s, controllers)
+            shown = families(objects, self._finished, now_s, self._manager.controllers)
+            return await asyncio.to_thread(packed, shown)
 
 
 def render(
@@ -103,20 +108,25 @@ def render(
     now_s: float,
     controllers: Sequence[Controller] = (),
 ) -> bytes:
-    return rendered(families(objects, finished, now_s, controllers))
+    return gzip.decompress(packed(families(objects, finished, now_s, controllers)))
 
 
-def rendered(found: Iterable[Metric]) -> bytes:
-    """A family that comes in parts, of gauges then, is put together."""
-    texts: dict[str, bytearray] = {}
+def packed(found: Iterable[Metric]) -> bytes:
+    """By gzip. A family that comes in parts, of gauges then, is put together."""
+    texts: dict[str, list[bytes]] = {}
     for family in found:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Given([family]))
         text = generate_latest(registry)
         if family.name in texts:
             text = text.split(b"\n", 2)[2]  # after what is said of the whole: HELP and TYPE
-        texts.setdefault(family.name, bytearray()).extend(text)
-    return b"".join(texts.values())
+        texts.setdefault(family.name, []).append(zlib.compress(text, _LEVEL))
+    packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    out = bytearray()
+    for pieces in texts.values():
+        for piece in pieces:
+            out += packer.compress(zlib.decompress(piece))
+    return bytes(out + packer.flush())
 
 
 class _Given(Collector):
