@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from tests.answers.test_why_objects import a_node, a_vm, of, run, saved
 from tests.controllers.test_forecast import together
 
@@ -16,6 +17,7 @@ from drover.answers.outcome import How, Outcome
 from drover.answers.world import NoSuch, World
 from drover.api import names, scheme
 from drover.api.wire import Object
+from drover.cli.main import cli
 from drover.sim.world import GROUP
 
 CLASS = of(
@@ -305,3 +307,31 @@ def test_a_snapshot_has_no_leases_and_its_pods_tell_where_vms_are(tmp_path: Path
     assert "Not looked at (absent or forbidden): VirtualMachineLease, NodeGroup" in out
     code, out = run("why", "a.users", "--from", str(file))
     assert "It is on n1" in out
+
+
+@pytest.mark.parametrize(
+    ("version", "vm", "says"),
+    [
+        ("drover.dev/v9", "", "it is a snapshot of drover.dev/v9, and this drover reads drover.dev/v1alpha1"),
+        ("", "", "it is a snapshot of none"),
+        ("drover.dev/v1alpha1", "virtualization.deckhouse.io/v9", "VirtualMachine a in it is of virtualization"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_version_is_refused_and_not_misread(
+    tmp_path: Path, version: str, vm: str, says: str
+) -> None:
+    objects = [CLASS, *nodes("n1", "n2", grouped=False), *a_vm("a", "n1")]
+    if vm:
+        objects = [
+            {**one, "apiVersion": vm} if one["kind"] == "VirtualMachine" else one for one in objects
+        ]
+    file = tmp_path / "snapshot.json"
+    file.write_text(json.dumps({"apiVersion": version, "kind": "Snapshot", "items": objects}))
+    for command in (("why", "a.users"), ("whatif", "lose", "n1")):
+        code, out = run(*command, "--from", str(file))
+        assert code == 1
+        assert says in out
+        assert "`drover snapshot > FILE`" in out
+    told = CliRunner().invoke(cli, ["plan"], input=file.read_text())
+    assert told.exit_code == 1
+    assert says in told.output

@@ -21,14 +21,15 @@ from drover.api.meta import name_of
 from drover.api.scheme import Kind, key_of
 from drover.api.wire import Object
 from drover.base.clock import parse_rfc3339, rfc3339
+from drover.cli import versions
 from drover.cli.connect import Api
+from drover.cli.versions import SNAPSHOT, SNAPSHOT_VERSION
 from drover.controllers.rebalance.guests import Objects
 from drover.controllers.rebalance.planobject import spec_of
 from drover.controllers.rebalance.policy import Policy, read
 from drover.controllers.rebalance.problem import Problem, pose
 from drover.planner import state
 
-SNAPSHOT = "Snapshot"
 MOST_BYTES = 512 * 2**20
 # In the order in which a snapshot lists them, by the field of ``Objects``; the last ones are settings.
 _FIELDS: dict[str, Kind] = {
@@ -146,7 +147,7 @@ def write(picture: Picture) -> str:
         for obj in objects
     ]
     told = {
-        "apiVersion": f"{scheme.DROVER}/v1alpha1",
+        "apiVersion": SNAPSHOT_VERSION,
         "kind": SNAPSHOT,
         "takenAt": rfc3339(picture.now_s),
         "items": items,
@@ -188,6 +189,7 @@ def load(text: str, now_s: float) -> Picture:
         item["metadata"].setdefault("uid", f"{item['kind']}/{key_of(item)}")
         item["metadata"].setdefault("resourceVersion", "0")
         by_kind.setdefault(item["kind"], []).append(item)
+    versions.check([told], items)
     if not by_kind.get(scheme.NODE.kind):
         raise _no_snapshot("there is no Node in it")
     found = {field: by_kind.get(kind.kind, []) for field, kind in _FIELDS.items()}

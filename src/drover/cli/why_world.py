@@ -21,6 +21,7 @@ from drover.api.status import Forbidden, NotFound
 from drover.api.wire import Object
 from drover.base.clock import RealClock, parse_rfc3339
 from drover.base.tasks import all_of
+from drover.cli import versions
 from drover.cli.connect import Api, with_api
 from drover.cli.session import PROGRAM, Session
 
@@ -56,6 +57,7 @@ def from_file(path: str) -> World:
     """Raises ClickException when it holds no objects of a cluster."""
     documents = _documents(path, _read(path))
     objects = list(_objects(documents))
+    versions.check(documents, objects)
     if not objects:
         kinds = "vm,vmop,vmm,vml,vmclass,vd,vmip,pods,nodes,nodegroups,nodefences"
         raise click.ClickException(
