@@ -26,7 +26,10 @@ async def test_a_question_is_answered_and_an_unknown_one_is_not() -> None:
         assert await asked("x" * 200) == ""
 
 
-async def test_there_is_one_door_to_a_lab_and_none_without_a_page() -> None:
+async def test_there_is_one_door_to_a_lab_and_none_without_a_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(door, "_FREE_S", 0.0)
     assert await asked(door.ADDRESS) == ""
     async with door.opened(LAB, lambda question: "one"):
         with pytest.raises(OSError, match="in use"):
@@ -34,6 +37,18 @@ async def test_there_is_one_door_to_a_lab_and_none_without_a_page() -> None:
                 pass
         assert await asked(door.LINK) == "one"
     assert await asked(door.ADDRESS) == ""
+
+
+async def test_a_new_page_waits_for_the_end_of_the_old_one() -> None:
+    async def new() -> None:
+        async with door.opened(LAB, lambda question: "new"):
+            assert await asked(door.LINK) == "new"
+
+    async with door.opened(LAB, lambda question: "old"):
+        task = asyncio.create_task(new())
+        await asyncio.sleep(0.05)
+        assert await asked(door.LINK) == "old"
+    await task
 
 
 async def test_another_user_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -17,6 +18,8 @@ PORT = 8640  # where a page listens when it may choose
 ADDRESS, LINK = "address", "link"
 _MOST_BYTES = 64
 _LIMIT_S = 2.0
+_FREE_S = 5.0
+_LOOK_S = 0.1
 _MOST_WAITING = 8
 _ANSWER_BYTES = 4096
 
@@ -27,7 +30,9 @@ def _path(lab: str) -> str:
 
 @contextlib.asynccontextmanager
 async def opened(lab: str, answer: Callable[[str], str]) -> AsyncIterator[None]:
-    """Answer until the end; an empty answer says that the question is not known. Raises OSError when another has it."""
+    """Answer until the end; an empty answer says that the question is not known. Raises OSError when another has it and
+    does not end soon: the page of a lab that was just taken down may have it for a moment.
+    """
 
     async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -43,9 +48,18 @@ async def opened(lab: str, answer: Callable[[str], str]) -> AsyncIterator[None]:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
-    server = await asyncio.start_unix_server(
-        visit, _path(lab), limit=_MOST_BYTES, backlog=_MOST_WAITING
-    )
+    until_s = asyncio.get_running_loop().time() + _FREE_S
+    while True:
+        try:
+            server = await asyncio.start_unix_server(
+                visit, _path(lab), limit=_MOST_BYTES, backlog=_MOST_WAITING
+            )
+            break
+        except OSError as error:
+            late = asyncio.get_running_loop().time() >= until_s
+            if late or error.errno != errno.EADDRINUSE:
+                raise
+        await asyncio.sleep(_LOOK_S)
     async with server:
         yield
 

@@ -7,6 +7,7 @@ logs in once with that kubeconfig; everybody else logs in with a token.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -35,18 +36,13 @@ class PageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 async def serve(config: PageConfig) -> None:
     """Until cancelled."""
-    clock = RealClock()
     access = kubeconfig.load(Path(config.kubeconfig))
-    options = Options(access, config.address, config.port)
-    log = Log(clock, _told)
-    try:
-        await _page(config, Server(options, clock, RealIds(), log))
-    except OSError:  # another lab has that port
-        await _page(config, Server(dataclasses.replace(options, port=0), clock, RealIds(), log))
-
-
-async def _page(config: PageConfig, server: Server) -> None:
-    async with server.running() as port:
+    async with contextlib.AsyncExitStack() as stack:
+        options = Options(access, config.address, config.port)
+        try:
+            server, port = await _listening(stack, options)
+        except OSError:  # another lab has that port
+            server, port = await _listening(stack, dataclasses.replace(options, port=0))
         page = f"http://{config.address}:{port}/"
 
         def answer(question: str) -> str:
@@ -59,8 +55,14 @@ async def _page(config: PageConfig, server: Server) -> None:
                     return f"{page}#login={codes[0]}"
             return ""
 
-        async with door.opened(config.lab, answer):
-            await asyncio.Event().wait()
+        await stack.enter_async_context(door.opened(config.lab, answer))
+        await asyncio.Event().wait()
+
+
+async def _listening(stack: contextlib.AsyncExitStack, options: Options) -> tuple[Server, int]:
+    clock = RealClock()
+    server = Server(options, clock, RealIds(), Log(clock, _told))
+    return server, await stack.enter_async_context(server.running())
 
 
 def _told(entry: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ function Buttons({ vm, move }) {
   const abort = busy && (busy.type === "Evict" || busy.type === "Migrate");
   const ask = (title, body, yes, tone) => ({ title, body, yes, tone });
   return html`<div class="buttons">
-    ${off ? html`<${Act} act=${act("start")} right="operate" kind="strong">Start<//>` : html`
+    ${off ? html`<${Act} act=${act("start")} right="operate" kind="strong" disabled=${vm.phase === "Stopping"}>Start<//>` : html`
       ${abort ? html`<${Act} act=${{ act: "abort", namespace: busy.ns, name: busy.name }} right="abort" kind="bad" title="The VM stays on its node">Abort the move<//>`
       : html`<${Act} act=${act("evict")} right="operate" title="Move it to another node while it runs">Evict<//>`}
       <${Act} act=${act("restart")} right="operate" confirm=${ask(`Restart ${vm.name}?`, "Its guest is shut down and started anew; what it holds in memory is lost.", "Restart")}>Restart<//>
