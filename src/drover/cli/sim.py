@@ -31,6 +31,7 @@ SEEDS = {"rush": 20, "day": 4}
         "sim --story coldstandby --seeds 300 --fencing-profile fast",
         "sim --story coldstandby --seed 1 --hours 8",
         "sim --story rebalance --seeds 200",
+        "sim --story flight --seeds 30",
     )
 )
 @click.option(
@@ -73,7 +74,9 @@ def command(
     The real controllers and agents work on a model of the Kubernetes API and of QEMU, while people
     move, abort, stop and delete VMs and everything breaks that can: in the story evict at each step
     of a migration, in drain while nodes are serviced, in coldstandby as nodes are lost and fenced,
-    in rebalance while VMs are crowded on one node. Checkers look at each step.
+    in rebalance while VMs are crowded on one node. In flight and noise nodes and VMs are objects
+    alone: moves that take minutes and fail, and a day of reservations that change. Checkers look at
+    each step.
     Exit code 1 when one of them found something; the seed then replays it.
     """
     from drover.sim.stories import Plan

@@ -196,20 +196,32 @@ class Spare:
         open_ = self._open(lost, vm)
         if self._take(lost, vm, open_) or self._bound(lost, vm):
             return True
-        size = self.grid.size[vm]
-        for place in sorted(self._of_lost[lost]):
-            if not self._may(lost, vm)[place]:
-                continue
-            there = np.flatnonzero((self.board.where == lost) & (self._place == place)).tolist()
-            for other in there:
-                self._release(lost, other)
-                if self._fits(lost, size)[place] and self._may(lost, vm)[place]:
-                    self._hold(lost, vm, place)
-                    if self._take(lost, other, self._open(lost, other)):
-                        return True
-                    self._release(lost, vm)
-                self._hold(lost, other, place)
+        for other in self._givers(lost, vm).tolist():
+            place = int(self._place[other])
+            self._release(lost, other)
+            self._hold(lost, vm, place)
+            if self._take(lost, other, self._open(lost, other)):
+                return True
+            self._release(lost, vm)
+            self._hold(lost, other, place)
         return False
+
+    def _givers(self, lost: int, vm: int) -> Ints:
+        """The VMs of the node instead of which this one would fit, and which would fit somewhere else; by place."""
+        grid = self.grid
+        others = np.flatnonzero((self.board.where == lost) & (self._place != NONE))
+        place, size = self._place[others], grid.size[others]
+        free = self._free(lost)
+        own = grid.size[vm]
+        instead = ((free[place] + size >= own) | (own == 0)).all(axis=1)
+        instead &= self._may(lost, vm)[place]
+        others, place, size = others[instead], place[instead], size[instead]
+        room = (free[None, :, :] >= size[:, None, :]) | (size == 0)[:, None, :]
+        elsewhere = room.all(axis=2) & grid.allowed[grid.group[others]]
+        elsewhere[:, lost] = elsewhere[np.arange(len(others)), place] = False
+        some = elsewhere.any(axis=1)
+        others, place = others[some], place[some]
+        return np.asarray(others[np.lexsort((others, place))], dtype=np.int64)
 
     def _take(self, lost: int, vm: int, open_: Bools) -> bool:
         rows = np.flatnonzero(open_)
