@@ -43,7 +43,7 @@ from drover.server.bootstrap import NODE_GROUP
 
 LIFE = "template-life"
 START_LIMIT_S = 60.0
-SYNC_LIMIT_S = 240.0
+SYNC_LIMIT_S = 600.0
 Costs = dict[str, Cost]
 
 

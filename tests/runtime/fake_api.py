@@ -30,6 +30,7 @@ class FakeApi:
         self.answers: list[Response | Exception] = []  # taken before anything else, first first
         self.list_gate = asyncio.Event()
         self.list_gate.set()
+        self.item_s = 0.0  # of a list, for each that is asked for
         self.watches = 0
         self._news = asyncio.Event()
         self._broken: dict[int, Exception | None] = {}
@@ -59,6 +60,10 @@ class FakeApi:
         items = list(self.objects.values())
         answer = {"metadata": {"resourceVersion": str(self.version)}, "items": items}
         await self.list_gate.wait()
+        takes_s = self.item_s * int(request.query.get("limit", 0))
+        await asyncio.sleep(min(takes_s, request.timeout_s))
+        if takes_s > request.timeout_s:
+            raise Unanswered("no answer", sent=True)
         return Response(200, answer)
 
     def _scripted(self) -> Response:

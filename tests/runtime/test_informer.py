@@ -286,3 +286,20 @@ def test_objects_are_kept_without_the_fields_that_nobody_reads() -> None:
         assert answer["metadata"]["managedFields"]  # the caller's own stays as it was
 
     play(story)
+
+
+def test_a_busy_server_is_asked_for_smaller_pages() -> None:
+    """To give up a page after 10 s and ask for the same again would never get there."""
+
+    async def story(api: FakeApi, informer: Informer) -> None:
+        api.emit("ADDED", pod("a", 101))
+        api.item_s = 0.03
+        async with TaskScope("busy") as scope:
+            running = scope.spawn(informer.run(), "informer")
+            await asyncio.wait_for(informer.wait_synced(), 30)
+            running.cancel()
+        assert names(informer) == ["a"]
+        asked = [int(one.query["limit"]) for one in api.requests if "watch" not in one.query]
+        assert asked == [500, 250]
+
+    play(story, start=False)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drover.runtime.transport import Transport
 
 PAGE_ITEMS = 500
+PAGE_LEAST = 50  # for a server that is too busy for more
 MOST_PAGES = 1000
 
 Events = AsyncIterator[dict[str, Any]]
@@ -50,13 +51,18 @@ class Client:
         return await self._call("GET", kind.path(namespace, name))
 
     async def list(
-        self, kind: Kind, namespace: str = "", labels: str = "", fields: str = ""
+        self,
+        kind: Kind,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        page: int = PAGE_ITEMS,
     ) -> tuple[list[Object], str]:
         """All items, each with apiVersion and kind, and the resourceVersion to watch from.
 
         Read page by page, all of one version; Gone when the server forgot that version meanwhile.
         """
-        query = _selection(labels, fields) | {"limit": str(PAGE_ITEMS)}
+        query = _selection(labels, fields) | {"limit": str(page)}
         items: list[Object] = []
         for _ in range(MOST_PAGES):
             answer = await self._call("GET", kind.path(namespace), query=query)

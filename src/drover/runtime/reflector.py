@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from drover.api.status import ApiError, Gone, TooManyRequests, Unanswered, error_from
 from drover.base.backoff import Backoff
 from drover.base.tasks import TaskScope, wait_first
+from drover.runtime.client import PAGE_ITEMS, PAGE_LEAST
 
 if TYPE_CHECKING:
     from drover.api.scheme import Kind
@@ -99,8 +100,11 @@ class Reflector:
         """List if there is no version, then one watch until it ends."""
         chosen = self._selection
         if not self._version:
+            # A busy server may need too long for a page of a large collection: asked the same again and again, it would
+            # never get there, and have the more to do. So pages become smaller, and no answer is waited for longer.
+            page = max(PAGE_LEAST, PAGE_ITEMS >> min(self._failures, 8))
             items, self._version = await self._client.list(
-                chosen.kind, chosen.namespace, chosen.labels, chosen.fields
+                chosen.kind, chosen.namespace, chosen.labels, chosen.fields, page
             )
             self._sink.replaced(items, int(self._version))
         began_s = self._heard_s = self._clock.monotonic()
