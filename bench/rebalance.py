@@ -63,13 +63,10 @@ def beside_hbal(instance: Instance, name: str, limit_s: float) -> None:
     moves, took, ended = hbal.run(program, instance, limit_s)
     line(name, "hbal", judge(instance, moves), "", f"{took:.1f}{'' if ended else '+'}")
     plan = ours(instance, name, "drover", Budget(rounds=0))
-    more = max(len(moves) - len(plan.moves), 0)
-    ours(
-        instance,
-        name,
-        f"drover, {more} to balance",
-        Budget(rounds=0, improve_moves=more, gain_per_gib=0),
-    )
+    more = len(moves) - len(plan.moves)
+    if more > 0:
+        budget = Budget(rounds=0, improve_moves=more, gain_per_gib=0)
+        ours(instance, name, f"drover, {more} to balance", budget)
 
 
 def days(nodes: int, rounds: int) -> None:

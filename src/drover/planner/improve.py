@@ -17,7 +17,8 @@ MEASURED = ("cpu", "memory")
 LEAST = 1e-6  # percentage points: below that nothing has changed
 ROUNDS = 3
 TRIED = 50  # moves looked at before none is made
-CELLS = 2_000_000
+CELLS = 2_000_000  # of a table of VMs and nodes
+EFFORT = 50_000_000  # cells looked at before nothing is taken back any more: some two seconds
 
 
 class Balance:
@@ -110,6 +111,7 @@ class _Search:
         self.board, self.grid, self.balance = board, board.grid, Balance(board)
         self._worth = gain_per_gib * board.grid.gib
         self._settled = settled
+        self._looked = 0  # cells
         self._free = board.grid.movable.copy()
         self._free[sorted(settled)] = False
 
@@ -121,12 +123,14 @@ class _Search:
     def exchange(self) -> None:
         """Each move for a better one."""
         for vm in sorted(set(self.board.moved) - self._settled):
-            self._replace(vm)
+            if self._looked < EFFORT:
+                self._replace(vm)
 
     def rebuild(self, most: int) -> None:
         """All moves from and to a node at once, node by node, for better ones."""
         for node in range(len(self.grid.names)):
-            self._rebuild(node, most)
+            if self._looked < EFFORT:
+                self._rebuild(node, most)
 
     def score(self) -> float:
         return self.balance.score() + float(self._excess(self.board.used).sum())
@@ -158,6 +162,7 @@ class _Search:
         if not len(vms):
             return False
         board, grid = self.board, self.grid
+        self._looked += len(vms) * len(grid.names)
         gains = self.balance.score() - self.balance.scores(vms)
         there = board.where[vms]
         relief = self._excess(board.used)[there] - self._excess_without(vms)

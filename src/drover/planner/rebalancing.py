@@ -172,13 +172,16 @@ def _straight(grid: Grid, walk: Walk, board: Board) -> bool:
 
 def _tried(grid: Grid) -> list[Board]:
     """The boards of all ways, best first. Once two were tried and one cannot be beaten, the others need not be."""
-    boards: list[Board] = []
-    for way in WAYS:
-        boards.append(repair(grid, way))
-        boards.sort(key=lambda board: _worth(grid, board))
-        faults, moves, _ = _worth(grid, boards[0])
-        if len(boards) > 1 and not faults and moves == lower_bound(grid):
+    bound = lower_bound(grid)
+    tried: list[tuple[tuple[int, int, float], int, Board]] = []
+    for number, way in enumerate(WAYS):
+        board = repair(grid, way)
+        tried.append((_worth(grid, board), number, board))
+        tried.sort(key=lambda one: one[:2])
+        faults, moves, _ = tried[0][0]
+        if number and not faults and moves == bound:
             break
+    boards = [board for _, _, board in tried]
     lighten(boards[0], 2)
     return boards
 
