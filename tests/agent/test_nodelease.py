@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -168,7 +169,7 @@ def test_another_life_in_its_place_ends_it() -> None:
 def test_another_machine_waits_until_the_former_is_proved_dead() -> None:
     async def story(place: Place) -> None:
         former = place.agent("life-1")
-        former.report([])  # what it runs may have changed since it told
+        former.machines = list  # what it runs may have changed since it told
         assert await former.renew()
         stranger = place.agent("life-2", machine="m2")
         assert not await stranger.renew()
@@ -202,5 +203,73 @@ def test_a_lease_that_vanished_is_made_anew_unless_its_life_was_suspected() -> N
         assert not await agent.renew()
         with pytest.raises(LifeEnded, match="gone"):
             await agent.renew()
+
+    play(story)
+
+
+def test_a_life_whose_name_was_taken_off_its_lease_goes_on_and_forgets_nothing() -> None:
+    """Whether or not it found such a Lease when it joined; under suspicion it ends, as when the Lease is gone."""
+
+    async def story(place: Place) -> None:
+        bare: Object = {
+            "metadata": {"name": "n1", "namespace": names.NODE_LEASE_NAMESPACE},
+            "spec": {},
+        }
+        await place.admin.create(scheme.LEASE, bare)
+        agent, rewound = place.agent("life-1"), []
+        agent.on_rewound.append(lambda: rewound.append(True))
+        assert await agent.renew()
+        nameless: Object = {"metadata": {"annotations": {names.INCARNATION_ANNOTATION: None}}}
+        await place.admin.patch(scheme.LEASE, "n1", names.NODE_LEASE_NAMESPACE, nameless)
+        assert not await agent.renew()
+        assert await agent.renew()
+        assert (nodes.incarnation(await place.read()), rewound) == ("life-1", [])
+        fence = {"node": "n1", "incarnation": "life-1"}
+        await place.controllers.create(
+            scheme.NODEFENCE, {"metadata": {"name": "n1-life-1"}, "spec": fence}
+        )
+        await place.admin.patch(scheme.LEASE, "n1", names.NODE_LEASE_NAMESPACE, nameless)
+        assert not await agent.renew()
+        with pytest.raises(LifeEnded, match="gone"):
+            await agent.renew()
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("change", "forgotten"),
+    [
+        ({"seq": 1}, False),  # of the newest renewal
+        ({"seq": 10**12}, False),
+        ({"seq": 1, "attempt": "by hand", "boot": "", "machine": ""}, False),  # of nobody's
+        ({"seq": 1, "attempt": "an earlier one"}, True),  # as in a backup
+    ],
+)
+def test_a_sequence_number_that_a_hand_lowered_is_no_restored_backup(
+    change: dict[str, object], forgotten: bool
+) -> None:
+    async def story(place: Place) -> None:
+        agent, rewound = place.agent("life-1"), []
+        agent.on_rewound.append(lambda: rewound.append(True))
+        for _ in range(3):
+            assert await agent.renew()
+        said = json.loads(
+            (await place.read())["metadata"]["annotations"][names.EVIDENCE_ANNOTATION]
+        )
+        edit: Object = {
+            "metadata": {"annotations": {names.EVIDENCE_ANNOTATION: json.dumps({**said, **change})}}
+        }
+        await place.admin.patch(scheme.LEASE, "n1", names.NODE_LEASE_NAMESPACE, edit)
+        assert not await agent.renew()
+        acked_s = agent.acked_at
+        await asyncio.sleep(1)
+        assert await agent.renew()
+        assert agent.acked_at is not None
+        assert acked_s is not None
+        assert agent.acked_at > acked_s
+        assert rewound == [True] * forgotten
+        written = nodes.evidence(await place.read())
+        assert written is not None
+        assert written.seq > max(3, int(str(change["seq"])))
 
     play(story)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -111,6 +112,26 @@ def test_evidence_survives_the_wire_and_errs_to_the_safe_side(
         assert heard.armed.dead_s() >= armed.dead_s()
         assert heard.armed.window_s() >= armed.window_s()
         assert heard.armed.late_s >= armed.late_s
+
+
+SAID = Evidence(
+    "a1", "boot", "machine", 7, Armed("deadline", 6, 6, 0), 9.0, {"b": 1.0}, {}, 3
+).dump()
+
+
+@pytest.mark.parametrize("number", ["NaN", "-1", "Infinity", "1e999", '"6"', "null"])
+@pytest.mark.parametrize(
+    "field", ["ageMs", "holdMs", "slackMs", "lateMs", "lifeMs", "b", "seq", "roster"]
+)
+def test_a_hand_that_writes_no_number_proves_nothing(field: str, number: str) -> None:
+    """A comparison with NaN is never true: a node of that age would be dead at once."""
+    said, changed = re.subn(rf'"{field}": [0-9]+', f'"{field}": {number}', SAID)
+    assert changed == 1
+    if field in ("seq", "roster") and number in ("-1", '"6"'):
+        assert Evidence.load(said).armed is not None  # of no consequence
+        return
+    with pytest.raises(ValueError, match=r".+"):
+        Evidence.load(said)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"attempt": 1}', "nonsense", "null"])

@@ -21,6 +21,7 @@ from drover.api.kinds.vmop import VmopEvent, VmopReason
 from drover.api.names import LastReason
 from drover.api.scheme import (
     EVENT,
+    LEASE,
     MODULECONFIG,
     NODE,
     NODEFENCE,
@@ -242,10 +243,18 @@ async def lost_without_room(world: World) -> None:
     await world.settle(2)
 
 
+async def lost_without_lease(world: World) -> None:
+    await running(world, "n1")
+    pod = await world.living_pod("vm0")
+    await world.admin.delete(LEASE, "n1", names.NODE_LEASE_NAMESPACE)
+    await world.admin.delete(POD, pod["metadata"]["name"], NS, grace_s=0)
+    await world.settle(2)
+
+
 LIMITS = {"limits": {"outboundPerNode": 5, "cluster": 9}}
 STORIES: list[Callable[[World], Awaitable[None]]] = [
     *(moves, powers, refusals, failures),
-    *(quota, moved_by_name, troubles, lives, lost_without_room),
+    *(quota, moved_by_name, troubles, lives, lost_without_room, lost_without_lease),
 ]
 NEVER = {
     VmopReason.SIGNAL_SENT_ERROR: "a refused write is repeated",
@@ -282,6 +291,7 @@ STATUSES = [
     ("Running", "Running", "True"),
     ("Running", "PodNotStarted", "False"),
     ("Running", "InternalVirtualMachineError", "False"),
+    ("Running", "NodeUnknown", "False"),
     ("Migrating", "Pending", "False"),
     ("Migrating", "InProgress", "True"),
     ("Migratable", "VirtualMachineMigratable", "True"),

@@ -54,6 +54,9 @@ TAKEN_OUT = (
 TOLERATED = ("paused, not killed", "renewals not chained")
 
 
+FAST = Rule(2, 3, 3)  # the profile fast as it is, a tick for each second, with three nodes
+
+
 def _base() -> list[Run]:
     fed = [Rule(0, age, kick=kick, holds=False) for age, kick in ((1, 2), (2, 3), (2, 4), (3, 3))]
     told = [Rule(0, age, holds=False) for age in (1, 2, 3)]
@@ -74,6 +77,7 @@ def _hold() -> list[Run]:
         Rule(3, 1, 1),
         Rule(2, 1, 1, outside=True),
         Rule(3, 1, 1, outside=True),
+        FAST,
     ]
     rules += [Rule(1, a, h, t) for a, h, t in ((1, 1, 1), (1, 2, 1), (2, 1, 1), (1, 1, 2))]
     runs = [run for rule in rules for run in _at_the_bound(rule)]

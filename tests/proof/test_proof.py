@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 from tests.proof import model
 from tests.proof.model import Rule
-from tests.proof.runs import RUNS, TAKEN_OUT, Run, verdict
+from tests.proof.runs import FAST, RUNS, TAKEN_OUT, Run, verdict
 from tests.proof.search import reach, search
+
+from drover.api import profiles
 
 pytestmark = [pytest.mark.timeout(120)]
 
@@ -22,6 +24,14 @@ def test_verdict(run: Run) -> None:
 def test_every_clause_is_tried() -> None:
     tried = {run.rule.mutant for run in RUNS if not run.safe}
     assert tried >= set(TAKEN_OUT)
+
+
+def test_the_profile_fast_is_searched_as_it_is() -> None:
+    timing = profiles.FAST.timing()
+    assert (FAST.age, FAST.hold, FAST.x) == (timing.age_s, timing.hold_s, timing.slack_s)
+    assert [run.safe for run in RUNS if (run.rule.peers, run.rule.age, run.rule.hold) == (2, 3, 3)] == [
+        True, False, False,
+    ]  # fmt: skip
 
 
 State = tuple[model.Victim, tuple[model.Peer, ...]]

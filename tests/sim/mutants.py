@@ -24,6 +24,7 @@ PROMISES = "tests/sim/test_scenarios_promises.py"
 RESTORE = "tests/sim/test_scenarios_restore.py"
 REJOIN = "tests/sim/test_scenarios_rejoin.py"
 PROFILES = "tests/sim/test_scenarios_profiles.py"
+LEASE = "tests/sim/test_scenarios_lease.py"
 DECIDE = "tests/controllers/fencing/test_decide.py"
 LIMIT_S = 1800  # of one mutant, against one that hangs: they take half a minute, but go last on a busy machine
 REBALANCE = "tests/controllers/rebalance"
@@ -261,6 +262,20 @@ MUTANTS = (
               "elif self._acked_armed is None and self._acked_seq > self._said_seq:", "else:"),),
         "test_a_node_whose_word_does_not_arrive_lives_by_the_old_times",
         PROFILES,
+    ),
+    Mutant(
+        "an arrival believes its cache for ever",
+        (Edit("agent/resume.py",
+              "if not arrives or node_lease.sent_since(version_of(cached or {})) < RENEWALS_NEEDED:",
+              "if True:"),),
+        "test_an_arrival_goes_on_by_no_lease_that_was_rebuilt_meanwhile",
+        LEASE,
+    ),
+    Mutant(
+        "an age that is no number proves a node dead",
+        (Edit("api/fencing.py", "if not 0 <= ms <= _MOST_MS:", "if False:"),),
+        "test_a_hand_that_writes_no_number_proves_nothing",
+        "tests/api/test_fencing.py",
     ),
     Mutant(
         "K is what the group says by now",

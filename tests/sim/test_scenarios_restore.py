@@ -149,9 +149,8 @@ def test_a_life_that_began_after_the_backup_takes_its_place_again() -> None:
         stage.f.restore(backup)
         await settled(stage)
         assert world.nodes["n1"].agent.node_lease.incarnation == life  # type: ignore[union-attr]
-        assert (
-            s.running_copies("a") == copies
-        )  # its Pod is unknown, so it will be shut down in order
+        # Its Pod is unknown, so it is shut down in order, sooner or later: as the caches hear of the backup.
+        assert s.running_copies("a") == copies or world.marks.get("stop.powerdown") == 1
 
     fenced_world(story)
 

@@ -16,7 +16,7 @@ from drover.agent.ports import (
     RunState,
 )
 from drover.agent.publisher import Subject
-from drover.agent.resume import Ground, NotAllowed, resume, went_on
+from drover.agent.resume import Ground, NotAllowed, last_word, resume, went_on
 from drover.agent.view import CopyView, LeaseState
 from drover.agent.vmlease import Cas
 from drover.api import scheme, status
@@ -87,11 +87,7 @@ async def _resume(keeper: Keeper, view: CopyView) -> bool:
         ground = Ground.ARRIVAL
 
     async def holds() -> bool:
-        # A start reads the lease at the last moment. An arrival was told by the lease itself, which only this node
-        # (or fencing, which ends this node first) can take away; and the API may be away while a guest stands still.
-        lease = context.leases.cached(keeper.vm)
-        if ground is Ground.START:
-            lease = await context.leases.fresh(keeper.vm)
+        lease = await last_word(keeper, ground)
         ours = context.leases.view(lease, keeper.copy, not view.is_target).state is LeaseState.MINE
         if ours and lease is not None and view.is_target:
             # All grounds are given, and `cont` is next (safety rule 4). Not sooner: the mark says that it may have run.

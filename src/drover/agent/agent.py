@@ -15,7 +15,7 @@ from drover.agent.life import LifeEnded
 from drover.agent.node import NodeFacts, NodeKeeper
 from drover.agent.nodelease import Identity, NodeLease
 from drover.agent.peers import NoPeers
-from drover.agent.ports import HostError, Hypervisor, Journal, Network, Seeds
+from drover.agent.ports import Hypervisor, Journal, Network, Seeds
 from drover.agent.publisher import Publisher
 from drover.agent.rounds import Peers
 from drover.agent.sight import Sight
@@ -195,13 +195,5 @@ class Agent:
             await informer.wait_synced()
         scope.guard(self.node_keeper.run(), "node")
         await self.copies.start()
-        scope.guard(self._report(), "report")
+        self.node_lease.machines = self.copies.machines
         self.log.mark("agent.serving", incarnation=self.node_lease.incarnation)
-
-    async def _report(self) -> None:
-        while True:
-            try:
-                self.node_lease.report(self.copies.machines())
-            except HostError as error:  # what was reported last stands
-                self.log.warn("what runs here cannot be told", why=str(error))
-            await self.clock.sleep(0.5)

@@ -18,7 +18,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from drover.agent.acknowledged import Acknowledged
 from drover.agent.life import LifeEnded
+from drover.agent.ports import HostError
 from drover.api import names, scheme, status
 from drover.api.fencing import Armed, Evidence
 from drover.api.kinds import node as nodes
@@ -86,25 +88,23 @@ class NodeLease:
         self._attempt: _Attempt | None = None
         self.seq = 0  # of the newest attempt
         self._epoch: int | None = None  # at the join; None: not joined
-        self._machines: list[Report] | None = None
+        # What this node runs, asked for each renewal as it is sent. None: the agent has not looked yet, and must not
+        # tell that nothing runs (safety rule 1).
+        self.machines: Callable[[], list[Report]] | None = None
+        self._reported: list[Report] | None = None
         self._followed: dict[str, None] = {}  # former lives whose place this one took
         self._wake = asyncio.Event()
         self.acked_at: float | None = None
         self.after_fencing = False  # a former life of this node was condemned
         self.words: Callable[[], Words] = Words
         self.on_acked: list[Heard] = []
-        self._acked_seq = 0
+        self._acknowledged = Acknowledged()
         # Called when the API has forgotten an acknowledged renewal.
         self.on_rewound: list[Callable[[], None]] = []
 
     @property
     def incarnation(self) -> str:
         return self._identity.incarnation
-
-    def report(self, machines: list[Report]) -> None:
-        """What this node runs, for the next renewal. Before the first call nothing is said: an agent that has not
-        looked yet must not tell that nothing runs (safety rule 1)."""
-        self._machines = machines
 
     @property
     def fresh(self) -> bool:
@@ -149,7 +149,7 @@ class NodeLease:
             return False
         self._lease = answer
         self._epoch = nodes.epoch(answer)
-        self._acked()
+        self._acked(answer)
         return True
 
     async def _write(self, lease: Object) -> Object:
@@ -173,12 +173,16 @@ class NodeLease:
             return await self._door.replace(scheme.LEASE, wanted)
         return await self._door.create(scheme.LEASE, wanted)
 
-    def _acked(self) -> None:
+    def sent_since(self, version: int) -> int:
+        """See ``Acknowledged``."""
+        return self._acknowledged.sent_since(version, self.seq)
+
+    def _acked(self, lease: Object) -> None:
         """The newest attempt is what is committed."""
         attempt = self._attempt
         if attempt is None:
             return
-        self._acked_seq = attempt.evidence.seq
+        self._acknowledged.note(attempt.evidence, lease)
         self.acked_at = max(attempt.sent_s, self.acked_at or attempt.sent_s)
         for hear in self.on_acked:
             hear(attempt.sent_s, attempt.evidence)
@@ -195,17 +199,12 @@ class NodeLease:
         there = nodes.incarnation(lease)
         if nodes.condemned(lease) == identity.incarnation:
             raise LifeEnded("this life of the node was condemned")
+        if not there:
+            # It names no life: a hand took the name away, or made the Lease. As good as none.
+            await self._check_absence()
+            return lease
         if there == identity.incarnation:
-            if self._epoch is not None and nodes.epoch(lease) > self._epoch:
-                raise LifeEnded("the epoch of the node's Lease was raised")
-            committed = nodes.evidence(lease)
-            attempt = self._attempt
-            if committed is not None and committed.seq < self._acked_seq:
-                self._rewound(committed.seq)
-            if committed is not None:
-                self.seq = max(self.seq, committed.seq)
-                if attempt is not None and committed.attempt == attempt.evidence.attempt:
-                    self._acked()  # its acknowledgement was lost
+            self._own(lease)
             return lease
         if self._epoch is not None and there in self._followed:
             # We had taken its place, and it is dead for sure: a backup was restored.
@@ -213,11 +212,25 @@ class NodeLease:
             return lease
         if self._epoch is not None:
             raise LifeEnded(f"another life of this node, {there}, has taken its place")
-        self.after_fencing = bool(there) and nodes.condemned(lease) == there
-        if there and not await self._may_follow(lease, there):
+        self.after_fencing = nodes.condemned(lease) == there
+        if not await self._may_follow(lease, there):
             return None
         self._followed[there] = None
         return lease
+
+    def _own(self, lease: Object) -> None:
+        """It names our life: whether that is over, and which of our renewals is committed."""
+        if self._epoch is not None and nodes.epoch(lease) > self._epoch:
+            raise LifeEnded("the epoch of the node's Lease was raised")
+        committed = nodes.evidence(lease)
+        attempt = self._attempt
+        if committed is not None:
+            under_way = attempt.evidence if attempt is not None else None
+            if self._acknowledged.forgotten(committed, under_way):
+                self._rewound(committed.seq)
+            self.seq = max(self.seq, committed.seq)
+            if attempt is not None and committed.attempt == attempt.evidence.attempt:
+                self._acked(lease)  # its acknowledgement was lost
 
     def _rewound(self, seq: int) -> None:
         """A backup was restored, declared or not (safety rule 10)."""
@@ -225,7 +238,7 @@ class NodeLease:
             "the API has forgotten renewals that it had acknowledged: was a backup restored? VMs run on, and none is "
             "started until that is declared"
         )
-        self._acked_seq = seq
+        self._acknowledged.rewind(seq)
         for tell in self.on_rewound:
             tell()
 
@@ -258,6 +271,14 @@ class NodeLease:
         )
         return False
 
+    def _report(self) -> list[Report] | None:
+        if self.machines is not None:
+            try:
+                self._reported = self.machines()
+            except HostError as error:  # what was reported last stands
+                self._log.warn("what runs here cannot be told", why=str(error))
+        return self._reported
+
     def _filled(self, lease: Object, evidence: Evidence) -> Object:
         meta = dict(lease["metadata"])
         annotations = {
@@ -266,8 +287,8 @@ class NodeLease:
             names.EVIDENCE_ANNOTATION: evidence.dump(),
         }
         annotations.pop(names.MACHINES_ANNOTATION, None)
-        if self._machines is not None:
-            annotations[names.MACHINES_ANNOTATION] = json.dumps(self._machines)
+        if (reported := self._report()) is not None:
+            annotations[names.MACHINES_ANNOTATION] = json.dumps(reported)
         meta["annotations"] = annotations
         spec = {
             **lease.get("spec", {}),

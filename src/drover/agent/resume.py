@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from drover.agent.ports import HypervisorError, Machine, MigrationState, RunState
+from drover.api.kinds.node import RENEWALS_NEEDED
+from drover.api.meta import version_of
+from drover.api.wire import Object
+
+if TYPE_CHECKING:
+    from drover.agent.keeper import Keeper
 
 
 class Ground(enum.Enum):
@@ -64,3 +71,23 @@ async def resume(
         raise NotAllowed("the VM lease does not name this copy")
     await machine.cont()
     return await machine.status()
+
+
+async def last_word(keeper: Keeper, ground: Ground) -> Object | None:
+    """The lease on which a guest may be let go on; None: not now. Raises what a read does.
+
+    A start reads it. A guest that stands still waits for no API that may be away: once the lease was given to its copy
+    only this node can give it away, or fencing, which ends this node first, or whoever rebuilds a lease that was lost
+    from what the nodes report (rules 1 and 10). A copy that ran here is reported. An arrival is not, before its mark:
+    what its cache says counts while fewer of our renewals than are waited for may have left it out since.
+    """
+    leases, node_lease = keeper.context.leases, keeper.context.node_lease
+    if ground is not Ground.START:
+        cached = leases.cached(keeper.vm)
+        arrives = cached is not None and keeper.incoming
+        if not arrives or node_lease.sent_since(version_of(cached or {})) < RENEWALS_NEEDED:
+            return cached
+    seq = node_lease.seq
+    lease = await leases.fresh(keeper.vm)
+    reported = not keeper.incoming or node_lease.seq - seq < RENEWALS_NEEDED
+    return lease if reported else None

@@ -91,6 +91,11 @@ VM_RULES: dict[str, Rule] = {
         "nothing starts elsewhere before the node has released the lease",
         "wait for the node; when it is off, `drover fence confirm {node}`",
     ),
+    VmReason.NODE_UNKNOWN: Rule(
+        Topic.START,
+        "nothing starts elsewhere before the node has released the lease, or is known to be off",
+        "start the node again; where there is none of that name, or it is off: `drover fence confirm {node}`",
+    ),
     VmReason.POD_TERMINATING: Rule(
         Topic.START,
         "a VM that stops gets terminationGracePeriodSeconds to shut down",

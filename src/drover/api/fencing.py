@@ -30,6 +30,7 @@ KILL_S = 1.0  # from the deadline to the last QEMU's end
 IO_S = 2.0  # a write under way lands no later than so long after its host's end
 
 _DURATION = re.compile(r"([0-9]+)(ms|s|m|h)")
+_MOST_MS = 1e15
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -228,19 +229,26 @@ class Evidence:
                 machine=str(said["machine"]),
                 seq=int(said["seq"]),
                 armed=_load_armed(armed) if armed is not None else None,
-                life_s=said["lifeMs"] / 1000,
-                vouched={str(n): ms / 1000 for n, ms in said.get("vouchedMs", {}).items()},
+                life_s=_age_s(said["lifeMs"]),
+                vouched={str(n): _age_s(ms) for n, ms in said.get("vouchedMs", {}).items()},
                 promises={str(n): str(i) for n, i in said.get("promises", {}).items()},
                 roster=int(said["roster"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"no evidence of ours: {error!r}") from error
 
 
 def _load_armed(said: Mapping[str, Any]) -> Armed:
-    ages = [said[name] / 1000 for name in ("ageMs", "holdMs", "slackMs")]
-    late = {"late_s": said["lateMs"] / 1000} if "lateMs" in said else {}  # 0.1 did not say it
+    ages = [_age_s(said[name]) for name in ("ageMs", "holdMs", "slackMs")]
+    late = {"late_s": _age_s(said["lateMs"])} if "lateMs" in said else {}  # 0.1 did not say it
     return Armed(str(said["watchdog"]), *ages, **late)
+
+
+def _age_s(ms: Any) -> float:
+    """Raises ValueError. No comparison holds of NaN, which JSON has: an age of that kind would prove anything."""
+    if not 0 <= ms <= _MOST_MS:
+        raise ValueError(f"{ms!r} is no age in ms")
+    return float(ms) / 1000
 
 
 def _floor_ms(seconds: float) -> int:

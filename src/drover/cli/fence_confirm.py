@@ -1,14 +1,20 @@
-"""``drover fence confirm``: look whether the node is silent, ask, write, follow until its VMs are free."""
+"""``drover fence confirm``: look whether the node is silent, ask, write, follow until its VMs are free.
+
+A node that has no Lease is known by the VM leases that name it alone: it was removed while it was off, or a hand
+wrote a name that no node has. A Lease is made in its place, for the word to stand in; an agent of that life, should
+there be one after all, finds it, renews it, and makes the word void.
+"""
 
 from __future__ import annotations
 
 import click
 
 from drover.api import names, scheme
-from drover.api.fencing import UNARMED_SUSPECT_S
+from drover.api.fencing import UNARMED_SUSPECT_S, Evidence
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence
-from drover.api.status import Conflict
+from drover.api.kinds import vml as vmls
+from drover.api.status import AlreadyExists, Conflict
 from drover.api.wire import Object
 from drover.base.words import some_of
 from drover.cli.connect import Api
@@ -23,6 +29,8 @@ MOST_TRIES = 5  # each but the last was met by another write to the Lease
 async def perform(api: Api, node: str, yes: bool, limit_s: float) -> int:
     """The exit code."""
     world = await look(api)
+    if node not in world.leases and (life := await _life_named(api, world, node)):
+        return await _perform_absent(api, world, node, life, yes, limit_s)
     world.require(node)
     fence = world.open_fence(node)
     if fence is not None and nodefence.proves_dead(fence):
@@ -45,10 +53,53 @@ def _lease(world: World, node: str) -> Object:
             f"{node} has no Lease of a drover agent in {names.NODE_LEASE_NAMESPACE}: nothing of it can be running that "
             "a VM lease names"
         )
+    _require_group(world)
+    return lease
+
+
+def _require_group(world: World) -> None:
     if not world.groups:
         raise click.ClickException(
             "there is no NodeGroup, so nobody deals with lost nodes: make one"
         )
+
+
+async def _life_named(api: Api, world: World, node: str) -> str:
+    """The first life of a node without Lease that VM leases name and that is not proved dead; empty: none."""
+    dead = {nodefence.incarnation(f) for f in world.fences_of(node) if nodefence.proves_dead(f)}
+    leases, _ = await api.client.list(scheme.VML)
+    named = {vmls.incarnation(lease) for lease in leases if vmls.node(lease) == node}
+    return next(iter(sorted(named - dead - {""})), "")
+
+
+async def _perform_absent(
+    api: Api, world: World, node: str, life: str, yes: bool, limit_s: float
+) -> int:
+    _require_group(world)
+    say(f"{node} has no Lease, and VM leases name it (its life {life[:8]}).")
+    say(f"Looking for {SILENT_S:g} s whether it still gives a sign of life ...")
+    await api.clock.sleep(SILENT_S)
+    if not yes:
+        click.confirm(_question(world, node), abort=True)
+    try:
+        await api.client.create(scheme.LEASE, _stand_in(node, life))
+    except AlreadyExists as there:
+        raise _alive(node) from there
+    say(f"Confirmed: {node} is off.")
+    return await _follow(api, node, life, limit_s)
+
+
+def _stand_in(node: str, life: str) -> Object:
+    """It promises nothing, and nobody will ever renew it but that very life."""
+    said = Evidence(attempt="confirmed", boot="", machine="", seq=0)
+    marks = {names.INCARNATION_ANNOTATION: life, names.EVIDENCE_ANNOTATION: said.dump()}
+    meta: Object = {
+        "name": node,
+        "namespace": names.NODE_LEASE_NAMESPACE,
+        "annotations": marks,
+    }
+    lease: Object = {"metadata": meta, "spec": {"holderIdentity": node}}
+    marks[names.CONFIRMED_ANNOTATION] = nodes.renewal(lease)
     return lease
 
 
@@ -69,7 +120,8 @@ def _alive(node: str) -> click.ClickException:
 
 
 def _question(world: World, node: str) -> str:
-    running = sorted(nodes.machines(world.leases[node]) or {})
+    lease = world.leases.get(node)
+    running = sorted(nodes.machines(lease) or {}) if lease is not None else []
     said = f"It last ran {some_of(running)}. " if running else ""
     return f"{said}If {node} still runs, its VMs will run twice and destroy their disks. Is it switched off, for sure?"
 

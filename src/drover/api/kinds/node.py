@@ -11,6 +11,8 @@ from drover.api import names
 from drover.api.fencing import Evidence
 
 Obj = Mapping[str, Any]
+# Of a node, since a VM's lease was lost, until it counts that it reports no copy: the first may have been on its way.
+RENEWALS_NEEDED = 2
 
 
 def ready(node: Obj) -> bool:

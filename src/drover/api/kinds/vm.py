@@ -112,6 +112,7 @@ class VmReason:
     NO_CAPACITY = "NoCapacity"  # its node was lost, and no other has room
     POD_TERMINATING = "PodTerminating"
     POD_NOT_FOUND = "PodNotFound"
+    NODE_UNKNOWN = "NodeUnknown"  # its lease names a node that has no Lease
     GUEST_NOT_RUNNING = "GuestNotRunning"
     # Migrating
     PENDING = "Pending"

@@ -32,7 +32,7 @@ from drover.api.wire import Object
 from drover.base.clock import Clock
 from drover.base.log import Log
 from drover.controllers.restoring.decide import LeaseView, Runner, settled
-from drover.controllers.vm.lease import RENEWALS_NEEDED, new_lease
+from drover.controllers.vm.lease import new_lease
 from drover.runtime.client import Client
 
 LOOK_S = 0.5
@@ -68,7 +68,7 @@ class _Hearing:
     def reported(self, vm: str, version: int, node: str) -> bool:
         if vm not in self.since or self.since[vm][0] != version:
             self.since[vm] = (version, dict(self.count))
-        return self.count.get(node, 0) - self.since[vm][1].get(node, 0) >= RENEWALS_NEEDED
+        return self.count.get(node, 0) - self.since[vm][1].get(node, 0) >= nodes.RENEWALS_NEEDED
 
 
 class Restorer:

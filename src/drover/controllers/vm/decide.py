@@ -141,7 +141,8 @@ def _steps(view: VmView, power: Power) -> Decision:
         gone = vmls.released(lease) and not is_deleting(lease)
         return Decision(power, (DeleteLease(lease),) if gone else (), again_s=5.0)
     if view.holder:
-        return Decision(power, _while_held(view, power))
+        # Nobody tells us when the node of a Pod that is gone loses its Lease, or gets one.
+        return Decision(power, _while_held(view, power), again_s=None if view.active_pod else 5.0)
     acts = _clear(view, power)
     if lease is None and power.lease:
         return _lease_lost(view, power, acts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drover.api import firmware
+from drover.api import firmware, names
 from drover.api.kinds import nodefence
 from drover.api.kinds import pod as pods
 from drover.api.kinds import vm as vms
@@ -17,6 +17,7 @@ from drover.api.meta import name_of, namespace_of, uid_of
 from drover.api.names import VM_NAME_LABEL, LastReason
 from drover.api.scheme import (
     CVIMAGE,
+    LEASE,
     NODEFENCE,
     POD,
     SECRET,
@@ -169,6 +170,7 @@ async def gather(
         wanted_firmware=wanted_firmware,
         lease=lease,
         holder_dead=lease is not None and bool(caches.fences.by_index("dead", life_of(lease))),
+        holder_unknown=await _holder_unknown(client, lease, own_pods),
         pods=tuple(sorted(own_pods, key=_age)),
         moves=tuple(sorted(caches.moves.by_index("vm", key), key=_age)),
         started_s=parse_rfc3339(started) if started else None,
@@ -177,6 +179,20 @@ async def gather(
 
 def _owned(pod: Object, vm: Object) -> bool:
     return any(ref["uid"] == uid_of(vm) for ref in pod["metadata"].get("ownerReferences") or [])
+
+
+async def _holder_unknown(client: Client, lease: Object | None, own_pods: list[Object]) -> bool:
+    """Its Pod is gone, and its node has never joined, or what it joined with was removed. A living agent makes its
+    Lease anew within seconds."""
+    if lease is None or vmls.released(lease):
+        return False
+    if any(uid_of(pod) == vmls.holder(lease) for pod in own_pods):
+        return False
+    try:
+        await client.get(LEASE, vmls.node(lease), names.NODE_LEASE_NAMESPACE)
+    except NotFound:
+        return True
+    return False
 
 
 async def secret_problem(client: Client, vm: Object) -> str:

@@ -30,7 +30,6 @@ from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.runtime.client import Client
 
-RENEWALS_NEEDED = 2
 MOST_SEARCHES = 10_000
 
 
@@ -159,7 +158,7 @@ class Rebuilder:
             for lease in known
             if not self._dead(f"{name_of(lease)}/{nodes.incarnation(lease)}")
         ]
-        spoken = [self._count(search, lease) >= RENEWALS_NEEDED for lease in joined]
+        spoken = [self._count(search, lease) >= nodes.RENEWALS_NEEDED for lease in joined]
         if not all(spoken) or await self._unheard(vm, {name_of(lease) for lease in known}):
             return None
         return [lease for lease in joined if key in (nodes.machines(lease) or {})]

@@ -176,6 +176,11 @@ def _running(view: VmView, power: Power, phase: VmPhase) -> Object:
     if _lease_lost(view, power):
         return cond.condition(kind, False, VmReason.INTERNAL_ERROR, LEASE_LOST)
     pod = view.active_pod
+    if view.holder_unknown and view.own_lease is not None:
+        node = vmls.node(view.own_lease)
+        message = f"Its VirtualMachineLease names node {node}, which has no Lease in {names.NODE_LEASE_NAMESPACE}: "
+        message += "nobody can tell whether it runs there, and nobody will release it"
+        return cond.condition(kind, False, VmReason.NODE_UNKNOWN, message)
     if view.holder and pod is None:
         message = "The Pod is gone; its node ends the guest and releases the VirtualMachineLease"
         return cond.condition(kind, False, VmReason.POD_NOT_FOUND, message)

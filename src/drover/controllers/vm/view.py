@@ -56,6 +56,9 @@ class VmView:
     pods: tuple[Object, ...] = ()
     moves: tuple[Object, ...] = ()
     holder_dead: bool = False  # a NodeFence proves that its node's life is over
+    holder_unknown: bool = (
+        False  # its Pod is gone, and its node has no Lease: nobody would release it
+    )
     qemu_version: str = ""  # what the guest runs on, as its agent tells it
     wanted_firmware: str = ""  # what it shall run on; empty: whatever its node has
     ahead: str = ""  # another lost VM, whose Pod is made first
