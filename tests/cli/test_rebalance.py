@@ -51,6 +51,15 @@ def test_a_snapshot_gives_the_very_plan_of_the_controller() -> None:
     assert (told["movesTotal"], told["overloaded"]) == (1, ["n1"])
 
 
+def test_moves_that_only_balance_are_planned_on_request() -> None:
+    """At the threshold nothing has to move; two moves make the nodes as alike as three can be."""
+    text = world.write(picture(4))
+    assert json.loads(run(text, "-o", "json").output)["movesTotal"] == 0
+    told = json.loads(run(text, "--balance", "2", "-o", "json").output)
+    assert [move["reason"] for move in told["moves"]] == ["Balance", "Balance"]
+    assert {move["target"] for move in told["moves"]} == {"n2", "n3"}
+
+
 def test_the_table_tells_the_move_and_its_reasons() -> None:
     found = run(world.write(picture()))
     assert found.exit_code == 0

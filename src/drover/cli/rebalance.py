@@ -153,11 +153,14 @@ def snapshot(session: Session) -> int:
 @click.command(
     epilog="\b\nExamples:\n"
     f"  {PROGRAM} plan < cluster.json\n"
+    f"  {PROGRAM} plan --balance 20 < cluster.json\n"
     f"  kubectl get nodes,pods,namespaces -A -o json | {PROGRAM} plan --html plan.html"
 )
 @click.option("--html", "page", metavar="FILE", default="", help="Write it as one page, too.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-def plan(page: str, output: str) -> int:
+@click.option("--balance", type=click.IntRange(0, 2000), default=0, metavar="N",
+              help="Up to N more moves that only make the nodes alike. The rebalancer makes none.")  # fmt: skip
+def plan(page: str, output: str, balance: int) -> int:
     """Show the plan for a snapshot of any cluster, read from standard input; no cluster is asked."""
     from drover.base.clock import RealClock
     from drover.cli.rebalance_world import MOST_BYTES, load, plan_of
@@ -171,7 +174,7 @@ def plan(page: str, output: str) -> int:
     if len(text) > MOST_BYTES:
         raise click.ClickException(f"a snapshot has at most {MOST_BYTES >> 20} MiB")
     picture = load(text, RealClock().wall())
-    found = plan_of(picture)
+    found = plan_of(picture, balance)
     return _show(found, page, output)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -27,7 +27,7 @@ from drover.cli.versions import SNAPSHOT, SNAPSHOT_VERSION
 from drover.controllers.rebalance.guests import Objects
 from drover.controllers.rebalance.planobject import spec_of
 from drover.controllers.rebalance.policy import Policy, read
-from drover.controllers.rebalance.problem import Problem, pose
+from drover.controllers.rebalance.problem import BUDGET, Problem, pose
 from drover.planner import state
 
 MOST_BYTES = 512 * 2**20
@@ -102,16 +102,18 @@ async def look(api: Api) -> Picture:
     return Picture(Objects(**found), others, api.clock.wall())
 
 
-def shown(picture: Picture) -> Shown:
-    """The plan that is open, or else the one that would be made now. Raises ClickException for bad settings."""
+def shown(picture: Picture, balance: int = 0) -> Shown:
+    """The plan that is open, or else the one that would be made now; always a new one with up to ``balance`` more moves
+    that only make the nodes alike. Raises ClickException for bad settings."""
     policy = picture.policy
     if policy.problems:
         told = "\n".join(f"  {problem}" for problem in policy.problems)
         raise click.ClickException(f"nothing is moved while the settings are not valid:\n{told}")
     problem = pose(picture.objects, policy, picture.now_s)
     plan = picture.open_plan
-    if plan is None:
-        spec = spec_of(problem.plan(), problem, 1, policy.mode)
+    if plan is None or balance:
+        made = problem.plan(replace(BUDGET, improve_moves=balance))
+        spec = spec_of(made, problem, 1, policy.mode)
         return _shown(problem, spec, "", "")
     return _shown(problem, dict(kinds.spec(plan)), name_of(plan), str(kinds.phase(plan)))
 
@@ -198,10 +200,10 @@ def load(text: str, now_s: float) -> Picture:
     return Picture(Objects(**found), others, parse_rfc3339(str(taken)) if taken else now_s)
 
 
-def plan_of(picture: Picture) -> Shown:
+def plan_of(picture: Picture, balance: int = 0) -> Shown:
     """Of a snapshot, whose objects no API server has checked. Raises ClickException."""
     try:
-        return shown(picture)
+        return shown(picture, balance)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         detail = f"{type(error).__name__}: {error}"
         raise _no_snapshot(
