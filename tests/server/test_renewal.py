@@ -36,6 +36,8 @@ def test_each_certificate_and_what_is_made_of_it_is_renewed_in_good_time(tmp_pat
     assert kept == {*shared, *accounts, "webhook-client.kubeconfig"}  # that one names its files
     assert config.plane.kubeconfig.read_bytes() != admin
     assert Renewal(config, lambda: due + DAY).renew() == []
+    (pki / "scheduler.crt").write_bytes(b"half")
+    assert Renewal(config, lambda: due + DAY).renew() == ["scheduler"]
 
 
 def test_servers_renew_on_days_of_their_own() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 from drover.runtime.pki import RENEW_DAYS, ends
 from drover.server.config import ServerConfig
@@ -26,6 +27,14 @@ def left_at_renewal(server: str) -> datetime.timedelta:
     return datetime.timedelta(days=RENEW_DAYS) - datetime.timedelta(hours=earlier)
 
 
+def _lasts(file: Path, until: datetime.datetime) -> bool:
+    """A file that holds no certificate is made anew, too."""
+    try:
+        return ends(file) > until
+    except ValueError:
+        return False
+
+
 class Renewal:
     """``renew`` is told the time by ``now``."""
 
@@ -38,7 +47,7 @@ class Renewal:
         plane, now = self._config.plane, self._now()
         files = [file for file in plane.pki.glob("*.crt") if file.stem not in AUTHORITIES]
         soon = now + left_at_renewal(self._config.name)
-        if all(ends(file) > soon for file in files):
+        if all(_lasts(file, soon) for file in files):
             return []
         more = self._config.more_names
         return ensure_plane(plane.pki, plane.kubeconfig, plane.address, LOOPBACK, now, more)
