@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from click import ClickException
 from tests.sim.stage import Stage, tell
 from tests.sim.test_scenarios_fencing import (
     apart,
@@ -22,8 +23,10 @@ from drover.api import names
 from drover.api.kinds.node import evidence
 from drover.api.profiles import FAST, HOST, LAB, PROFILES, Profile
 from drover.api.scheme import LEASE, NODEGROUP
+from drover.cli.connect import Api
+from drover.cli.fence_on import switch_off, switch_on
 from drover.sim.times import fencing_by
-from drover.sim.world import CONTROLLERS, GROUP
+from drover.sim.world import CONTROLLERS, GROUP, OFF
 
 if TYPE_CHECKING:
     from tests.sim.test_scenarios_fencing import Story
@@ -60,6 +63,25 @@ def lives_by(stage: Stage, node: str, profile: Profile) -> bool:
 async def change(stage: Stage, profile: Profile) -> None:
     spec = {"spec": {"fencing": fencing_by(profile.name)}}
     await stage.world.user.patch(NODEGROUP, GROUP, "", spec)
+
+
+def test_the_command_that_switches_it_on_waits_until_all_nodes_live_by_it() -> None:
+    async def story(stage: Stage) -> None:
+        world = stage.world
+        api = Api(world.user, world.clock)
+        assert await switch_on(api, "", "fast", 30) == 0
+        assert all(lives_by(stage, node, FAST) for node in world.nodes)
+        assert await switch_on(api, GROUP, "", 30) == 0  # as it is
+        assert all(lives_by(stage, node, FAST) for node in world.nodes)
+        with pytest.raises(ClickException, match=f"no NodeGroup 'other'; there are: {GROUP}"):
+            await switch_on(api, "other", "fast", 30)
+        stage.do(stage.f.power_cycle("n2", 60))
+        assert await switch_on(api, GROUP, "lab", 10) == 1  # n2 is lost, and cannot say so
+        assert await switch_off(api, GROUP) == 0
+        others = [node for node in nodes_of(stage) if node is not world.nodes["n2"]]
+        await stage.s.until(lambda: not any(map(is_armed, others)), "disarmed", 10)
+
+    tell(story, fenced=OFF)
 
 
 @each_profile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from drover.api import scheme
+from drover.api import profiles, scheme
 from drover.api.fencing import Timing
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodegroup
@@ -25,7 +25,12 @@ async def switch_on(api: Api, group: str, profile: str, limit_s: float) -> int:
     wanted: Object = {"mode": "Watchdog"}
     if profile:
         wanted |= {"profile": profile, "watchdog": None}  # an own timeout would stand in its place
-    await _write(api, name, wanted)
+    kept = await _write(api, name, wanted)
+    if profile and nodegroup.profile(kept) != profiles.PROFILES[profile]:
+        raise click.ClickException(
+            f"the definition of NodeGroup here is not drover's, and has no field profile: set "
+            f"spec.fencing.watchdog.timeout to {profiles.PROFILES[profile].timeout_s:g}s"
+        )
     return await _follow(api, name, limit_s)
 
 
@@ -52,9 +57,9 @@ async def _group(api: Api, wanted: str) -> Object:
     return found[0]
 
 
-async def _write(api: Api, group: str, wanted: Object | None) -> None:
+async def _write(api: Api, group: str, wanted: Object | None) -> Object:
     try:
-        await api.client.patch(scheme.NODEGROUP, group, "", {"spec": {"fencing": wanted}})
+        return await api.client.patch(scheme.NODEGROUP, group, "", {"spec": {"fencing": wanted}})
     except ApiError as refused:
         raise click.ClickException(f"NodeGroup {group} was not changed: {refused}") from refused
 
