@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drover.api import fencing
+from drover.api import fencing, names
+from drover.api.fencing import Armed
 from drover.api.kinds import nodefence
+from drover.api.kinds.node import evidence
 from drover.api.profiles import profile
-from drover.api.scheme import NODEROSTER
+from drover.api.scheme import LEASE, NODEROSTER
 from drover.sim.faults import Faults
 from drover.sim.losses import Losses
 from drover.sim.stories import EvictStory, Pace
 from drover.sim.world import GROUP, Shape
 
 if TYPE_CHECKING:
+    from drover.api.fencing import Timing
+    from drover.api.wire import Object
     from drover.base.tasks import TaskScope
     from drover.sim.checkers.judge import Judge
     from drover.sim.scenario import Scenario
@@ -50,20 +54,35 @@ class ColdStandbyStory(EvictStory):
         await scenario.until(lambda: not world.settling, "a restore is settled", ARMED_S)
         if len(world.nodes) < 2 or not self._dice.happens(FOR_GOOD):
             return
-        await scenario.until(lambda: _ready_for_a_loss(scenario), "every node is armed", ARMED_S)
+        timing = profile(self._plan.fencing).timing()
+        await scenario.until(
+            lambda: _ready_for_a_loss(scenario, timing), "every node is armed", ARMED_S
+        )
         node = self._dice.pick(list(world.nodes))
         world.note(f"{node} is lost for good")
         faults = Faults(world)
         faults.off[node] = None
         world.power_off(node)
-        await judge.rest(profile(self._plan.fencing).timing().fence_s + AFTER_PROOF_S)
+        await judge.rest(timing.fence_s + AFTER_PROOF_S)
 
 
-def _ready_for_a_loss(scenario: Scenario) -> bool:
+def _ready_for_a_loss(scenario: Scenario, timing: Timing) -> bool:
+    """Every node lives by these times: one that has not heard of them yet dies by those that it promised."""
     world = scenario.world
     obj = world.find(NODEROSTER, GROUP)
     roster = nodefence.roster(obj) if obj is not None else None
     if roster is None or roster.previous or len(roster.members) < len(world.nodes):
         return False
     survivals = [node.agent.survival if node.agent else None for node in world.nodes.values()]
-    return all(survival is not None and survival.armed for survival in survivals)
+    if not all(survival is not None and survival.armed for survival in survivals):
+        return False
+    return all(
+        _lives_by(world.find(LEASE, n, names.NODE_LEASE_NAMESPACE), timing) for n in world.nodes
+    )
+
+
+def _lives_by(lease: Object | None, timing: Timing) -> bool:
+    """As its newest renewal promises."""
+    said = evidence(lease) if lease is not None else None
+    armed = said.armed if said is not None else None
+    return armed is not None and armed == Armed.of(timing, armed.watchdog)
