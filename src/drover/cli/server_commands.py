@@ -29,7 +29,7 @@ from drover.server.parts import API_PORT, find_engine
 from drover.server.prepare import announce
 
 STATE = "/var/lib/drover-server"
-_ASK_S = 5.0  # for the servers that there are
+_ASK_S = 10.0  # for the servers that there are
 _directory = click.option(
     "--directory", default=DIRECTORY, show_default=True, metavar="DIR", help="Of server.toml."
 )
