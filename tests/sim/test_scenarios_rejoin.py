@@ -21,6 +21,7 @@ from tests.sim.test_scenarios_fencing import (
 
 from drover.api import names
 from drover.api.kinds import nodefence
+from drover.api.kinds.node import rejoining
 from drover.api.kinds.nodefence import Roster
 from drover.api.scheme import NODE, NODEGROUP, NODEROSTER
 from drover.api.wire import Object
@@ -191,5 +192,28 @@ def test_a_pod_that_was_bound_to_a_node_that_had_just_died_holds_nobody_up() -> 
         for other in others:
             await world.user.patch(NODE, other, "", {"spec": {"unschedulable": None}})
         await elsewhere(stage, "a", node)
+
+    fenced_world(story)
+
+
+@pytest.mark.parametrize("fenced", [True, False], ids=["fenced", "not fenced any more"])
+def test_a_node_that_is_back_takes_vms_although_its_object_was_removed_once_more(
+    fenced: bool,
+) -> None:
+    """Its agent registers it again as one that comes back; no fence is open that would end in its welcome."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await rejoined(stage, "n1")
+        if not fenced:
+            await world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": None}})
+        await world.user.delete(NODE, "n1")
+        await s.until(lambda: world.find(NODE, "n1") is not None, "it is registered again", 10)
+        await s.until(
+            lambda: not rejoining(world.find(NODE, "n1") or {}) and world.node_ready("n1"),
+            "it takes VMs",
+            30,
+        )
+        await at_home(stage, "a", "n1")
 
     fenced_world(story)

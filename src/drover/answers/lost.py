@@ -9,7 +9,7 @@ from drover.answers.asking import Names, answer
 from drover.answers.because import Because, Ref, Topic
 from drover.answers.rules import Rule
 from drover.answers.world import World
-from drover.api import conditions, names, scheme
+from drover.api import conditions, scheme
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence, nodegroup
 from drover.api.kinds.nodefence import FencePhase, FenceReason
@@ -124,8 +124,7 @@ def _unfenced(world: World, node: str, words: str, ref: Ref) -> Because:
 
 def coming_back(node: Object) -> list[Because]:
     """A node that was fenced and is on its way back."""
-    taints = (node.get("spec") or {}).get("taints") or ()
-    if not any(taint["key"] == names.REJOINING_TAINT for taint in taints):
+    if not nodes.rejoining(node):
         return []
     rule = "a node whose former life was fenced takes VMs only after it has been Ready for a while"
     return [

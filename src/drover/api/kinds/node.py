@@ -36,6 +36,12 @@ def cordoned(node: Obj) -> bool:
     return bool((node.get("spec") or {}).get("unschedulable", False))
 
 
+def rejoining(node: Obj) -> bool:
+    """It carries the taint of one that comes back after a fencing."""
+    taints = (node.get("spec") or {}).get("taints") or []
+    return any(taint["key"] == names.REJOINING_TAINT for taint in taints)
+
+
 def is_vm_node(node: Obj) -> bool:
     """True when the Node is kept by an agent of ours (it carries the VM taint)."""
     taints = (node.get("spec") or {}).get("taints") or []

@@ -64,6 +64,10 @@ class Actor:
                 await self._release(node)
             case intents.Restore(node, fence):
                 await self._restore(node, fence)
+            case intents.Welcome(there):
+                await self._client.patch(
+                    NODE, name_of(there), "", saved.welcomed(there), version=there
+                )
             case intents.Tell(fence, reason, message):
                 await self._tell(fence, reason, message)
             case _:

@@ -89,7 +89,8 @@ class FencingReconciler:
             fence["spec"].get("group") == name and nodefence.phase(fence) is not FencePhase.REJOINED
             for fence in self.fences.all()
         ) or any(
-            (seen := self.sight.seen.get(node)) is not None and seen.confirmed_off
+            ((seen := self.sight.seen.get(node)) is not None and seen.confirmed_off)
+            or nodes.rejoining(self.nodes.get(node) or {})
             for node in self._members(name)
         )
 

@@ -39,6 +39,7 @@ from drover.controllers.fencing.intents import (
     Restore,
     Suspect,
     Tell,
+    Welcome,
 )
 from drover.controllers.fencing.roster import wanted_roster
 from drover.controllers.fencing.view import GroupView, NodeView
@@ -238,9 +239,23 @@ def _closed(view: GroupView) -> list[Intent]:
                     intents.append(Advance(fence, FencePhase.RELEASED))
                 case FencePhase.RELEASED if node.ready_s is not None and node.ready_s >= HEALTHY_S:
                     intents.append(Restore(node, fence))
+        if _is_back(node):
+            assert node.node is not None
+            intents.append(Welcome(node.node))
         old = [f for f in done[:-KEEP_FENCES] if not view.holds_any(nodefence.incarnation(f))]
         intents += [Drop(fence) for fence in old]
     return intents
+
+
+def _is_back(node: NodeView) -> bool:
+    """Healthy, and no fence of it is open, whose end would see to it: somebody removed its Node since, and its agent
+    registered it again as one that comes back."""
+    there, fences = node.node, [*node.former, *([node.fence] if node.fence is not None else [])]
+    if there is None or not nodes.rejoining(there) or node.ready_s is None:
+        return False
+    return node.ready_s >= HEALTHY_S and all(
+        nodefence.phase(fence) is FencePhase.REJOINED for fence in fences
+    )
 
 
 def _restarts(view: GroupView) -> list[Intent]:

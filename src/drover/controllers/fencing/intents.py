@@ -78,6 +78,13 @@ class Restore(Intent):
 
 
 @dataclass(frozen=True)
+class Welcome(Intent):
+    """Take the taint of one that comes back from a node that is back."""
+
+    node: Object
+
+
+@dataclass(frozen=True)
 class Record(Intent):
     """Where the VMs of a fence were started again: the whole list."""
 

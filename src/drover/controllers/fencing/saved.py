@@ -33,6 +33,12 @@ def restored(node: Object, fence: Object) -> Object:
     }
 
 
+def welcomed(node: Object) -> Object:
+    """The patch that lets a node take VMs, whatever else it has."""
+    taints = (node.get("spec") or {}).get("taints") or []
+    return {"spec": {"taints": [t for t in taints if t["key"] != names.REJOINING_TAINT]}}
+
+
 def saved_of(node: Object) -> Object:
     """What of a Node is kept for its return."""
     spec = node.get("spec") or {}
