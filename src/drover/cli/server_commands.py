@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from drover.api import names, scheme
 from drover.base import config_file
 from drover.base.clock import RealClock
 from drover.cli.agent_commands import DIRECTORY, own_address
@@ -22,6 +23,7 @@ from drover.runtime.server_clock import clock_fault, server_time
 from drover.server import backup as backups
 from drover.server import config as configs
 from drover.server import joining, service
+from drover.server.bootstrap import until
 from drover.server.config import CONFIG_FILE, ServerConfig
 from drover.server.errors import ControlPlaneError
 from drover.server.etcd import Etcd
@@ -29,6 +31,7 @@ from drover.server.parts import API_PORT, find_engine
 from drover.server.prepare import announce
 
 STATE = "/var/lib/drover-server"
+_WITHDRAW_S = 40.0
 _ASK_S = 10.0  # for the servers that there are
 _directory = click.option(
     "--directory", default=DIRECTORY, show_default=True, metavar="DIR", help="Of server.toml."
@@ -202,12 +205,14 @@ def remove(name: str, directory: str) -> None:
         raise click.ClickException(f"{name} is this machine: say it on another server")
     etcd = _etcd(config)
     found = [one for one in etcd.members() if name in (one.name, one.address)]
-    if not found:
+    if found:
+        etcd.remove(found[0])
+        name = found[0].name
+    # Also after an attempt that broke off here.
+    if not asyncio.run(_withdraw(config, name)) and not found:
         raise click.ClickException(
             f"there is no server {name}; `{PROGRAM} server status` shows all"
         )
-    etcd.remove(found[0])
-    asyncio.run(_withdraw(config, found[0].name))
     say(f"{name} is no server any more. Hosts forget it within a minute or two.")
 
 
@@ -245,12 +250,26 @@ def _say_unit(directory: str) -> None:
     say("  systemctl daemon-reload && systemctl enable --now drover-server")
 
 
-async def _withdraw(config: ServerConfig, name: str) -> None:
-    transport = await load(config.plane.kubeconfig).transport(RealClock())
+async def _withdraw(config: ServerConfig, name: str) -> bool:
+    """Whether hosts were told of it until now. Where etcd's leader has just gone the API has no answer for some
+    seconds. Raises ControlPlaneError."""
+    clock, known = RealClock(), False
+    transport = await load(config.plane.kubeconfig).transport(clock)
+    client = Client(transport)
+
+    async def withdrawn() -> bool:
+        nonlocal known
+        told = await client.get(scheme.CONFIGMAP, names.SERVERS, names.SYSTEM_NAMESPACE)
+        if name in (told.get("data") or {}):
+            known = True
+            await announce(client, name, None)
+        return True
+
     try:
-        await announce(Client(transport), name, None)
+        await until(clock, _WITHDRAW_S, f"hosts cannot be told that {name} is gone", withdrawn)
     finally:
         await transport.aclose()
+    return known
 
 
 async def _times(servers: list[str]) -> list[float | None]:
