@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -277,6 +278,8 @@ def main() -> None:
     given = parser.parse_args()
     given.dir.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("DROVER_PROGRAM", "drover")
+    # A time limit ends it by SIGTERM; the lab is to go then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     scenes = [name for name in SCENES if name in (given.only or SCENES)]
     if "heat" in scenes:
         asyncio.run(heat(given.dir))

@@ -1,9 +1,11 @@
-"""`drover web` on a real lab, in a real browser: the printed link, a move seen crossing over, the serial console."""
+"""`drover web` on a real lab, in a real browser: the printed link, each thing that a page can do, a move that console
+and screen follow."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -15,12 +17,16 @@ from tests.web.shots import server
 
 from drover.web import door
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, browsers.wanted]
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, browsers.wanted, pytest.mark.timeout(400)]
+LIMIT_MS = 150_000.0
 
 
 @pytest.fixture
 def moving(lab: RunningLab) -> Iterator[Vm]:
-    vm = make(lab, "web-vm")
+    vm = make(lab, "web-vm", "AlwaysOnUnlessStoppedManually")
     vm.wait_booted()
     yield vm
     vm.delete()
@@ -64,4 +70,88 @@ async def _story(lab: RunningLab, vm: Vm) -> None:
         await console.locator(".screen").click()
         await page.keyboard.type("\necho moved-$((6*7))\n", delay=20)
         await console.get_by_text("moved-42").first.wait_for(timeout=60_000)
-    assert vm.status["nodeName"] != source
+        screen = page.get_by_role("region", name="Screen", exact=True)
+        await screen.get_by_role("button", name="Open").click()
+        await screen.get_by_text("connected").wait_for(timeout=60_000)
+        assert await screen.locator("canvas").count() == 1
+        assert vm.status["nodeName"] != source
+        await _started_and_stopped(lab, vm, page)
+
+
+async def _started_and_stopped(lab: RunningLab, vm: Vm, page: Page) -> None:
+    """Abort, stop, start, restart; each question of the page is answered with yes."""
+    here = vm.status["nodeName"]
+    others = [name for name in nodes(lab) if name != here]
+    lab.k("cordon", *others)  # so that the move waits
+    try:
+        await press(page, "Evict")
+        await press(page, "Abort the move")
+        await page.get_by_role("button", name="Evict").wait_for()
+    finally:
+        lab.k("uncordon", *others)
+    await press(page, "Stop", sure=True)
+    await page.locator(".head").get_by_text("Stopped", exact=True).wait_for(timeout=LIMIT_MS)
+    await press(page, "Start")
+    await page.get_by_text("Start completed").wait_for(timeout=LIMIT_MS)
+    await press(page, "Restart", sure=True)
+    await page.get_by_text("Restart completed").wait_for(timeout=LIMIT_MS)
+
+
+def nodes(lab: RunningLab) -> list[str]:
+    return [node["metadata"]["name"] for node in lab.get("nodes")["items"]]
+
+
+async def press(page: Page, name: str, within: str = "", sure: bool = False) -> None:
+    where = page.get_by_role("article", name=within, exact=True) if within else page
+    await where.get_by_role("button", name=name, exact=True).click(timeout=LIMIT_MS)
+    if sure:
+        await page.get_by_role("dialog").locator("button.strong").click()
+
+
+@pytest.fixture
+def crowd(lab: RunningLab) -> Iterator[list[Vm]]:
+    """Two that together are too much for one node."""
+    vms = [Vm(lab, "web-crowd-a"), Vm(lab, "web-crowd-b")]
+    yield vms
+    for vm in vms:
+        vm.delete(wait=True)
+    lab.k("uncordon", *nodes(lab))
+    lab.k("delete", "moduleconfig", "descheduler", "--ignore-not-found")
+
+
+def test_nodes_are_serviced_and_a_plan_is_approved(lab: RunningLab, crowd: list[Vm]) -> None:
+    asyncio.run(_serviced(lab, crowd))
+
+
+async def _serviced(lab: RunningLab, crowd: list[Vm]) -> None:
+    full, *others = nodes(lab)
+    async with server(lab.home.path) as link, chromium() as browser, opened(browser, link) as page:
+        base = link.partition("#")[0]
+        await page.goto(f"{base}#/nodes")
+        for name in others:
+            await press(page, "Maintenance…", name)
+            await page.get_by_text("It takes no new ones until maintenance ends").wait_for()
+            await press(page, "Begin maintenance")
+            await page.get_by_role("article", name=name).get_by_text("can be serviced").wait_for()
+        for vm, cores in zip(crowd, (4, 3), strict=True):
+            make(lab, vm.name, cpu={"cores": cores, "coreFraction": "100%"})
+            assert vm.wait("Running")["nodeName"] == full
+        for name in others:
+            await press(page, "End maintenance", name)
+        await page.goto(f"{base}#/rebalance")
+        await press(page, "Switch on, ask before it acts")
+        await page.get_by_text("on, asks first").wait_for()
+        assert lab.drover("rebalance", "on", "--approve", "--settle", "1").code == 0
+        await press(page, "Approve")
+        await page.get_by_text("1 of 1", exact=True).wait_for(timeout=LIMIT_MS)
+        await press(page, "Switch off")
+        await page.get_by_text("Rebalancing is off", exact=True).wait_for()
+        # The one that stayed leaves for maintenance, which the forecast has told.
+        await page.goto(f"{base}#/nodes")
+        await press(page, "Maintenance…", full)
+        await page.get_by_role("dialog").get_by_text("1 VM would move").wait_for()
+        await press(page, "Begin maintenance")
+        left = page.get_by_role("article", name=full).get_by_text("can be serviced")
+        await left.wait_for(timeout=LIMIT_MS)
+        await press(page, "End maintenance", full)
+        await page.get_by_role("article", name=full).get_by_text("ready", exact=True).wait_for()

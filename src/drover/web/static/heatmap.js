@@ -29,12 +29,12 @@ export function HeatMap({ nodes, moves }) {
   };
   const over = nodes[hover];
   return html`<section aria-label="Nodes">
+    <p class="legend"><span class="scale" aria-hidden="true"></span> 0 to 100 % of CPU reserved; framed: over ${percent(LIMIT)}; dot: a VM leaves or arrives; hatched: maintenance; ? suspect; ✗ fenced
+      <output>${over ? `${over.row.name}: ${STATES[over.state].says}, ${percent(over.cpuShare)} CPU, ${percent(over.memoryShare)} memory, ${plural(over.vms, "VM")}` : ""}</output></p>
     <div class="heat"><canvas ref=${canvas} style=${{ width: `${width}px`, height: `${height}px` }} role="img"
       aria-label=${`${plural(nodes.length, "node")} as tiles, coloured by reserved CPU; the table below lists those that want attention`}
       onMouseMove=${(event) => setHover(at(event))} onMouseLeave=${() => setHover(-1)}
       onClick=${(event) => { const found = nodes[at(event)]; if (found) location.hash = `#/node/${found.row.name}`; }}></canvas></div>
-    <p class="legend"><span class="scale" aria-hidden="true"></span> 0 to 100 % of CPU reserved; framed: over ${percent(LIMIT)}; dot: a VM leaves or arrives; hatched: maintenance; ? suspect; ✗ fenced
-      <output>${over ? `${over.row.name}: ${STATES[over.state].says}, ${percent(over.cpuShare)} CPU, ${percent(over.memoryShare)} memory, ${plural(over.vms, "VM")}` : ""}</output></p>
     <${Attention} nodes=${nodes} /></section>`;
 }
 
