@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,12 @@ pytest_plugins = ["tests.support.engine", "tests.support.lab", "tests.support.cl
 
 ENGINE_TEST_S = 180  # whoever comes first waits for its start
 LAB_TEST_S = 300
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores SIGINT and hands that on: tests that press Ctrl+C would wait for ever."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
