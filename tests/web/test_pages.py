@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.web import browser as browsers
@@ -12,6 +12,9 @@ from tests.web.test_browser import link, running, scene
 
 from drover.api import scheme
 from drover.api.scheme import Kind
+
+if TYPE_CHECKING:
+    from playwright.async_api import Locator
 
 pytestmark = [browsers.wanted, pytest.mark.timeout(90)]
 T0 = "2026-01-01T00:00:{:02}Z"
@@ -33,6 +36,12 @@ def moved(rig: Rig, vm: str, name: str, vmop: Any, phase: str, source: Any) -> N
     put(rig, scheme.VMM, name, path, {"phase": phase, "targetNode": "n2", "source": source})
 
 
+async def tells(what: Locator, *words: str) -> None:
+    said = await what.inner_text()
+    for one in words:
+        assert one in said, one
+
+
 async def test_an_operation_tells_what_it_does_and_what_it_has_cost() -> None:
     async with scene() as (rig, browser):
         await running(rig, "one", "n1")
@@ -46,16 +55,15 @@ async def test_an_operation_tells_what_it_does_and_what_it_has_cost() -> None:
             await page.get_by_role("article", name="n1, ready").wait_for()
             await page.goto(f"{rig.base}/#/operations")
             under_way = page.get_by_role("region", name="Under way")
-            said = await under_way.inner_text()
-            for words in (
+            await tells(
+                under_way,
                 "50 %",
                 "512 MiB copied",
                 "512 MiB to go",
                 "1 MiB/s",
                 "pass 2",
                 "5.4 s left",
-            ):
-                assert words in said, words
+            )
             row = page.get_by_role("region", name="Over").get_by_role("row").last
             assert (await row.inner_text()).split("\t")[-3:] == ["4 s", "512 MiB", "37 ms"]
             await under_way.get_by_role("button", name="Abort").click()
@@ -80,16 +88,15 @@ async def test_a_plan_is_seen_before_it_is_approved() -> None:
             await page.get_by_role("article", name="n1, ready").wait_for()
             await page.goto(f"{rig.base}/#/rebalance")
             plan = page.get_by_role("region", name="Open plan")
-            said = await plan.inner_text()
-            for words in (
+            await tells(
+                plan,
                 "1 GiB to copy",
                 "8.6 s",
                 "before 90 %",
                 "after 68 %",
                 "n1 is too full",
                 "Insufficient cpu",
-            ):
-                assert words in said, words
+            )
             await plan.get_by_role("button", name="Approve").click()
             await page.get_by_text("rebalance-1 is approved").wait_for()
         [found] = rig.api.objects(scheme.REBALANCEPLAN)

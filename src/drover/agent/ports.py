@@ -161,9 +161,8 @@ class MigrationOptions:
     bandwidth_bytes_per_second: int = 640 * 2**20
 
 
-MOST_THROTTLE_PERCENT = (
-    99  # of the time in which a guest that may be slowed down is kept from running
-)
+# Of the time in which a guest that may be slowed down is kept from running.
+MOST_THROTTLE_PERCENT = 99
 
 
 @dataclass(frozen=True)

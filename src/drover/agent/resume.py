@@ -84,8 +84,9 @@ async def last_word(keeper: Keeper, ground: Ground) -> Object | None:
     leases, node_lease = keeper.context.leases, keeper.context.node_lease
     if ground is not Ground.START:
         cached = leases.cached(keeper.vm)
-        arrives = cached is not None and keeper.incoming
-        if not arrives or node_lease.sent_since(version_of(cached or {})) < RENEWALS_NEEDED:
+        if cached is None or not keeper.incoming:
+            return cached
+        if node_lease.sent_since(version_of(cached)) < RENEWALS_NEEDED:
             return cached
     seq = node_lease.seq
     lease = await leases.fresh(keeper.vm)

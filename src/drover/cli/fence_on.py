@@ -116,7 +116,6 @@ def lives_by(world: World, node: str, timing: Timing) -> bool:
 
 
 def _because(world: World, node: str) -> str:
-    why = world.why(node) or world.trouble.get(node, "")
-    if why:
+    if why := world.why(node):
         return f": {why}"
     return f"; `{PROGRAM} k describe node {node}` may tell more"

@@ -13,7 +13,6 @@ from drover.cli.timing import PROFILES
 
 PAGE_LIMIT_S = 3.0
 ARMED_LIMIT_S = 60.0
-GROUP = "worker"  # all nodes of a lab
 
 
 class Progress:
@@ -74,8 +73,9 @@ def up(session: Session, nodes: int | None, fencing_profile: str | None) -> int:
 def _fence(session: Session, profile: str) -> int:
     from drover.cli.connect import with_api
     from drover.cli.fence_on import switch_on
+    from drover.server.bootstrap import NODE_GROUP
 
-    return with_api(session, lambda api: switch_on(api, GROUP, profile, ARMED_LIMIT_S))
+    return with_api(session, lambda api: switch_on(api, NODE_GROUP, profile, ARMED_LIMIT_S))
 
 
 def _page(session: Session) -> str:

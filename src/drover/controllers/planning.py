@@ -137,15 +137,16 @@ def target_of(
     return pod_of(vmpod.target_pod(pod, move, pod["metadata"]["name"], now), comes=True)
 
 
+_MORE = ("initContainers", "resources", "overhead")  # of a Pod, besides its containers
+
+
 def requests(spec: Mapping[str, Any]) -> dict[str, int]:
     """What a Pod reserves: its containers together, or the greediest step of its start, and its overhead."""
     containers: Sequence[Mapping[str, Any]] = spec.get("containers") or ()
-    if len(containers) == 1 and not any(spec.get(more) for more in _MORE):
-        return dict(
-            _alone(tuple(((containers[0].get("resources") or {}).get("requests") or {}).items()))
-        )
+    if len(containers) == 1 and not any(map(spec.get, _MORE)):  # as every VM Pod
+        return dict(sorted(_wanted(containers[0]).items()))
     total: dict[str, int] = {}
-    for container in spec.get("containers") or ():
+    for container in containers:
         _add(total, _wanted(container))
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
@@ -163,14 +164,6 @@ def requests(spec: Mapping[str, Any]) -> dict[str, int]:
     total |= _wanted(spec)  # requests of the Pod as a whole take the place of their sum
     _add(total, _amounts(spec.get("overhead")))
     return {name: min(amount, MOST_AMOUNT) for name, amount in total.items()}
-
-
-_MORE = ("initContainers", "resources", "overhead")  # of a Pod, besides its containers
-
-
-@functools.lru_cache(maxsize=4096)  # of ten thousand VM Pods, each with one container
-def _alone(wanted: tuple[tuple[str, Any], ...]) -> dict[str, int]:
-    return {name: _amount(name == "cpu", str(text)) for name, text in sorted(wanted)}
 
 
 def _wanted(holder: Mapping[str, Any]) -> dict[str, int]:

@@ -20,6 +20,7 @@ from drover.server.errors import ControlPlaneError
 from drover.server.parts import ETCD_PORT, Plane, peer_url
 
 _LIMIT_S = 120.0
+_ASK_LIMIT_S = 20.0
 _REMOVE_LIMIT_S, _REMOVE_AGAIN_S = 30.0, 1.0
 # More than can have been written since any backup: versions of the time after it never come back.
 REVISION_BUMP = 1_000_000_000
@@ -52,7 +53,7 @@ class Etcd:
         urls = [f"https://{address}:{ETCD_PORT}" for address in addresses]
         self._endpoints = ",".join(urls or [plane.etcd_url])
 
-    def members(self, limit_s: float = 20.0) -> list[Member]:
+    def members(self, limit_s: float = _ASK_LIMIT_S) -> list[Member]:
         """Without more than half of the servers there is no answer: raises ControlPlaneError after ``limit_s``."""
         words = ("member", "list", "--write-out=json")
         found = json.loads(self._ctl(*words, limit_s=limit_s))["members"]
@@ -69,7 +70,7 @@ class Etcd:
     def remove(self, member: Member) -> None:
         """Tried for a while: etcd refuses until it knows for 5 s that the others are well, and where the leader goes
         the answer may be lost. Raises ControlPlaneError."""
-        limit_s = time.monotonic() + _REMOVE_LIMIT_S
+        end_s = time.monotonic() + _REMOVE_LIMIT_S
         while True:
             try:
                 self._ctl("member", "remove", member.id)
@@ -77,7 +78,7 @@ class Etcd:
             except ControlPlaneError:
                 if self._gone(member):
                     return
-                if time.monotonic() > limit_s:
+                if time.monotonic() > end_s:
                     raise
                 time.sleep(_REMOVE_AGAIN_S)
 
@@ -106,7 +107,7 @@ class Etcd:
         self._ctl("snapshot", "save", str(file))
         return snapshot_status(self._engine, file)
 
-    def _ctl(self, *words: str, limit_s: float = 20.0) -> str:
+    def _ctl(self, *words: str, limit_s: float = _ASK_LIMIT_S) -> str:
         pki = self._plane.pki
         secure = (
             f"--cacert={pki}/etcd-ca.crt",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drover.api import names, scheme
@@ -152,3 +154,14 @@ class Bare:
     async def open_operations(self) -> list[Object]:
         found, _ = await self.door.list(scheme.VMOP, NAMESPACE)
         return [vmop for vmop in found if not vmops.finished(vmop)]
+
+
+@dataclass(frozen=True)
+class BareStory:
+    """One run of a world, which is made inside the loop. Of a plan the seed alone counts."""
+
+    world: Callable[[int], Bare]
+    seed: int
+
+    async def play(self) -> Result:
+        return await self.world(self.seed).play()

@@ -7,27 +7,28 @@ import hashlib
 from functools import cache
 from typing import TYPE_CHECKING
 
+from drover.sim.bare import BareStory
 from drover.sim.checkers.judge import Broken
 from drover.sim.loop import Deadlock, Livelock, StrayErrors, run
 from drover.sim.stories import EvictStory, Plan, Result
 from drover.sim.story_coldstandby import ColdStandbyStory
 from drover.sim.story_drain import DrainStory
 from drover.sim.story_firmware import FirmwareStory
-from drover.sim.story_flight import FlightStory
-from drover.sim.story_noise import NoiseStory
+from drover.sim.story_flight import Flight
+from drover.sim.story_noise import Day
 from drover.sim.story_rebalance import RebalanceStory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-STORIES: dict[str, Callable[[int, Plan], EvictStory | FlightStory | NoiseStory]] = {
+STORIES: dict[str, Callable[[int, Plan], EvictStory | BareStory]] = {
     "evict": EvictStory,
     "drain": DrainStory,
     "firmware": FirmwareStory,
     "coldstandby": ColdStandbyStory,
     "rebalance": RebalanceStory,
-    "flight": FlightStory,
-    "noise": NoiseStory,
+    "flight": lambda seed, _: BareStory(Flight, seed),
+    "noise": lambda seed, _: BareStory(Day, seed),
 }
 LIMIT_S = 25 * 3600.0  # of virtual time in one run
 

@@ -23,7 +23,6 @@ from drover.sim.checkers.judge import Broken
 if TYPE_CHECKING:
     from drover.api.wire import Object
     from drover.base.tasks import TaskScope
-    from drover.sim.stories import Plan, Result
 
 NODES, HOT, VMS = 20, 5, 500
 COOL_LOAD, HOT_LOAD = (0.45, 0.70), (0.84, 0.95)
@@ -35,17 +34,7 @@ LONGEST_S = 4 * 3600.0
 CEILING = 0.80
 
 
-class FlightStory:
-    """One run. Of the plan the seed alone counts."""
-
-    def __init__(self, seed: int, plan: Plan) -> None:
-        self._seed = seed
-
-    async def play(self) -> Result:
-        return await _Flight(self._seed).play()
-
-
-class _Flight(Bare):
+class Flight(Bare):
     def __init__(self, seed: int) -> None:
         super().__init__("flight", seed)
         self._seen: set[str] = set()

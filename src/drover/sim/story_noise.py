@@ -14,7 +14,6 @@ from drover.api.kinds import vmop as vmops
 from drover.base.tasks import TaskScope
 from drover.sim.bare import CORES, NAMESPACE, Bare
 from drover.sim.checkers.judge import Broken
-from drover.sim.stories import Plan, Result
 
 NODES, VMS = 10, 200
 
@@ -29,17 +28,7 @@ FAILS = 0.1
 MOST_MOVED = 0.02  # of the VMs, in the day
 
 
-class NoiseStory:
-    """One run. Of the plan the seed alone counts."""
-
-    def __init__(self, seed: int, plan: Plan) -> None:
-        self._seed = seed
-
-    async def play(self) -> Result:
-        return await _Day(self._seed).play()
-
-
-class _Day(Bare):
+class Day(Bare):
     def __init__(self, seed: int) -> None:
         super().__init__("noise", seed)
         self._moves: list[tuple[float, str, str, str, str]] = []  # when, VM, source, target, plan

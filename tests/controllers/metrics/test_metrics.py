@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,7 +16,7 @@ from tests.controllers.rebalance.objects import node, pod
 from drover.api.wire import Object
 from drover.base.ids import SeededIds
 from drover.base.log import Log
-from drover.controllers.metrics.exposition import VMS_AT_ONCE, Exposition, Objects, families, render
+from drover.controllers.metrics.exposition import VMS_AT_ONCE, Exposition, Objects, families, packed
 from drover.controllers.metrics.moves import Finished
 from drover.runtime.client import Client
 from drover.runtime.controller import Controller, Done, Outcome
@@ -41,6 +42,11 @@ def obj(name: str, namespace: str = "users", **parts: object) -> Object:
     place = {"namespace": namespace} if namespace else {}
     meta = {"name": name, "uid": f"uid-{name}", "creationTimestamp": AT, **place}
     return {"metadata": {**meta, **parts.pop("metadata", {})}, **parts}  # type: ignore[dict-item]
+
+
+def exposed(*of: Any) -> str:
+    """What a scrape reads of these ``families``."""
+    return gzip.decompress(packed(families(*of))).decode()
 
 
 def condition(kind: str, status: str = "True", reason: str = "", at: str = AT) -> Object:
@@ -250,9 +256,7 @@ def samples(objects: Objects = ONE_NODE) -> dict[tuple[str, str], float]:
     """By name and the labels that are not its object's base, through the text and back."""
     found = {}
     base = {"namespace", "uid", "node"}
-    for family in text_string_to_metric_families(
-        render(objects, Finished(), NOW_S, WORKED).decode()
-    ):
+    for family in text_string_to_metric_families(exposed(objects, Finished(), NOW_S, WORKED)):
         for sample in family.samples:
             labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()) if k not in base)
             assert (sample.name, labels) not in found
@@ -266,7 +270,7 @@ def test_families_of_many_vms_are_whole() -> None:
     many = tuple(
         {**vm, "metadata": {**vm["metadata"], "name": f"vm-{n}"}} for n in range(VMS_AT_ONCE + 1)
     )
-    text = render(replace(OBJECTS, vms=many), Finished(), NOW_S).decode()
+    text = exposed(replace(OBJECTS, vms=many), Finished(), NOW_S)
     found = [family.name for family in text_string_to_metric_families(text)]
     assert len(found) == len(set(found))
     cores = [
@@ -337,7 +341,7 @@ def test_what_the_loss_of_a_node_would_mean() -> None:
 
 
 def test_nodes_tell_what_they_offer_and_what_is_reserved() -> None:
-    text = render(OBJECTS, Finished(), NOW_S).decode()
+    text = exposed(OBJECTS, Finished(), NOW_S)
     told = [line for line in text.splitlines() if line.startswith("drover_node_")]
     for line in (
         'drover_node_ready{node="n1"} 1.0',
@@ -407,7 +411,7 @@ def test_finished_migrations_are_taken_in_once_and_outlive_their_objects() -> No
     finished = Finished()
 
     def count(moves: list[Object]) -> tuple[float, float, float]:
-        text = render(Objects(moves=moves), finished, NOW_S).decode()
+        text = exposed(Objects(moves=moves), finished, NOW_S)
         found = {
             (
                 sample.name,
@@ -430,7 +434,7 @@ def test_finished_migrations_are_taken_in_once_and_outlive_their_objects() -> No
 
 
 def test_a_cluster_without_objects_has_its_families_all_the_same() -> None:
-    text = render(Objects(), Finished(), NOW_S).decode()
+    text = exposed(Objects(), Finished(), NOW_S)
     for name in documented():
         assert f"# TYPE {name} " in text
 

@@ -8,7 +8,6 @@ kept packed from the first piece on: it says nearly the same ten thousand times,
 from __future__ import annotations
 
 import asyncio
-import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -100,15 +99,6 @@ class Exposition:
             now_s = self._clock.wall()
             shown = families(objects, self._finished, now_s, self._manager.controllers)
             return await asyncio.to_thread(packed, shown)
-
-
-def render(
-    objects: Objects,
-    finished: moves.Finished,
-    now_s: float,
-    controllers: Sequence[Controller] = (),
-) -> bytes:
-    return gzip.decompress(packed(families(objects, finished, now_s, controllers)))
 
 
 def packed(found: Iterable[Metric]) -> bytes:
