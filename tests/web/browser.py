@@ -49,9 +49,20 @@ async def opened(browser: Browser, url: str, refusals: bool = False) -> AsyncIte
     await page.goto(url)
     try:
         yield page
+    except Exception as trouble:
+        trouble.add_note(f"the page {page.url.partition('#')[2]} showed:\n{await _shown(page)}")
+        raise
     finally:
         await context.close()
     assert refusals or not errors, errors
+
+
+async def _shown(page: Page) -> str:
+    """Its text, so that a failure which happens once in a hundred runs can be understood."""
+    try:
+        return (await page.inner_text("body", timeout=5_000))[:4_000]
+    except Exception as trouble:  # it may have crashed, which is then what failed
+        return f"nothing: {trouble}"
 
 
 def _matters(said: Any) -> bool:

@@ -108,6 +108,21 @@ async def test_what_a_person_sees_and_does() -> None:
         await page.get_by_text("Under way: 1").wait_for()
 
 
+async def test_a_link_logs_in_whatever_becomes_of_the_address() -> None:
+    """The code must be read before the first frame: a person, or a script, may have gone on by then."""
+    onward = "addEventListener('DOMContentLoaded', () => { location.hash = '#/nodes'; });"
+    async with scene() as (rig, browser), opened(browser, rig.base) as page:
+        await page.get_by_label("Token").wait_for()
+        await page.evaluate(f"location.hash = '#login={rig.codes[-1]}'")  # pasted into an open page
+        await page.get_by_role("navigation", name="Pages").wait_for()
+        await page.get_by_role("button", name="Log out").click()
+        await page.get_by_text("you have logged out").wait_for()
+    async with scene() as (rig, browser), opened(browser, "about:blank") as page:
+        await page.add_init_script(onward)
+        await page.goto(link(rig))
+        await page.get_by_role("heading", name="Nodes").wait_for()
+
+
 async def test_two_people_and_what_a_viewer_may() -> None:
     async with (
         scene() as (rig, browser),

@@ -46,16 +46,19 @@ function App() {
     <${Notices} /><${Question} />`;
 }
 
-// A link of `drover web` carries its code in the hash; it is taken out of sight at once.
+// A link of `drover web` carries its code in the hash; it is taken out of sight at once, before the first drawing: the
+// address may have changed again by then, and the code with it. Pasted into a page that is open, it begins anew.
+const CODE = /^#login=([\w-]+)$/;
+const LINK = CODE.exec(location.hash);
+if (LINK) history.replaceState(null, "", "/#/cluster");
+addEventListener("hashchange", () => CODE.test(location.hash) && location.reload());
+
 let firstError = "";
 
 async function enter() {
-  const code = /^#login=([\w-]+)$/.exec(location.hash);
   try {
-    if (code) {
-      history.replaceState(null, "", "/#/cluster");
-      firstError = await begin({ code: code[1] });
-    } else await begin(null);
+    const said = await begin(LINK ? { code: LINK[1] } : null);
+    if (LINK) firstError = said;
   } catch {
     firstError = "the server does not answer; is `drover web` still running?";
   }
