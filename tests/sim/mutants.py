@@ -25,6 +25,7 @@ RESTORE = "tests/sim/test_scenarios_restore.py"
 REJOIN = "tests/sim/test_scenarios_rejoin.py"
 PROFILES = "tests/sim/test_scenarios_profiles.py"
 LEASE = "tests/sim/test_scenarios_lease.py"
+BELONGINGS = "tests/sim/test_scenarios_belongings.py"
 DECIDE = "tests/controllers/fencing/test_decide.py"
 LIMIT_S = 1800  # of one mutant, against one that hangs: they take half a minute, but go last on a busy machine
 REBALANCE = "tests/controllers/rebalance"
@@ -327,6 +328,40 @@ MUTANTS = (
         (Edit("agent/deadline.py", "return bool(self.life) and now_s >= self.until_s", "return False"),),
         "test_a_frozen_agent_that_thaws_after_the_fence_starts_nothing",
         FENCING,
+    ),
+    Mutant(
+        "a VM that is being deleted has no address any more",
+        (Edit("controllers/addresses/decide.py", "if present in map(name_of, users):",
+              "if present in (name_of(vm) for vm in users if not is_deleting(vm)):"),),
+        "test_the_address_of_a_vm_that_is_being_deleted_",
+        BELONGINGS,
+    ),
+    Mutant(
+        "a change of the spec takes the address of a running guest away",
+        (Edit("controllers/vm/status.py", "if may_run and vms.ip_claim_in_use(view.vm):", "if False:"),),
+        "test_the_address_that_a_running_guest_has_",
+        BELONGINGS,
+    ),
+    Mutant(
+        "an address goes with its claim",
+        (Edit("controllers/addresses/controller.py",
+              "if self.claims.get(owner) is not None or self._users(owner):",
+              "if self.claims.get(owner) is not None:"),),
+        "test_an_address_whose_claim_was_taken_away_",
+        BELONGINGS,
+    ),
+    Mutant(
+        "a rebuilt lease holds no disks",
+        (Edit("controllers/vm/lease.py", '                "disks": list(disks),\n', ""),),
+        "test_a_rebuilt_lease_holds_the_disks_",
+        BELONGINGS,
+    ),
+    Mutant(
+        "a VM without lease lets go of its disks",
+        (Edit("controllers/vm/decide.py", "        return _lease_lost(view, power, acts)",
+              "        return _lease_lost(view, power, [*acts, *_free(view, set())])"),),
+        "test_a_vm_that_stops_keeps_its_disks_",
+        BELONGINGS,
     ),
     Mutant(
         "rebalance: a move on its way takes no room on its target",

@@ -231,6 +231,11 @@ def ip_claim_name(vm: Obj) -> str:
     return str(spec(vm).get("virtualMachineIPAddressName", ""))
 
 
+def ip_claim_in_use(vm: Obj) -> str:
+    """Name of the VirtualMachineIPAddress whose address its guest has; of one that does not run, will have."""
+    return str(status(vm).get("virtualMachineIPAddressName", ""))
+
+
 def grace_s(vm: Obj) -> int:
     return int(spec(vm).get("terminationGracePeriodSeconds", 60))
 

@@ -53,7 +53,7 @@ class Addresses:
         self.leases = manager.informer(VMIPLEASE)
         self._claim_writer = Writer(manager.client, manager.clock, self.claims)
         self._lease_writer = Writer(manager.client, manager.clock, self.leases)
-        self.vms.add_index("address-claim", lambda vm: [claim_key_of(vm)])
+        self.vms.add_index("address-claim", claim_keys_of)
         self.leases.add_index("address-claim", lambda lease: ["/".join(ips.lease_claim(lease))])
 
     async def reconcile_vm(self, key: str) -> Outcome:
@@ -85,7 +85,6 @@ class Addresses:
         claim = self.claims.get(key)
         if claim is None:
             return Done()
-        users = [vm for vm in self.vms.by_index("address-claim", key) if not is_deleting(vm)]
         if is_deleting(claim):
             return await self._remove(claim)
         if not has_finalizer(claim, names.VMIP_FINALIZER):
@@ -95,8 +94,13 @@ class Addresses:
         if isinstance(found, Refuse):
             await self._show(claim, "", "", found)
             return After(FULL_RETRY_S)
-        await self._show(claim, ips.lease_address(found), user_of(claim, users), None)
+        user = user_of(claim, self._users(key))
+        await self._show(claim, ips.lease_address(found), user, None)
         return Done()
+
+    def _users(self, key: str) -> list[Object]:
+        """The VMs that ask for this claim, or whose guest may still have its address."""
+        return self.vms.by_index("address-claim", key)
 
     async def _bind(self, claim: Object) -> Object | Refuse:
         """The claim's lease, made or revived when needed."""
@@ -155,7 +159,7 @@ class Addresses:
         if not has_finalizer(claim, names.VMIP_FINALIZER):
             return Done()
         user = ips.attached_vm(claim)
-        if user and self.vms.get(f"{namespace_of(claim)}/{user}") is not None:
+        if user in map(name_of, self._users(key_of(claim))):
             message = f'The VirtualMachine "{user}" uses this address; it is removed after the VM'
             attached = cond.condition(IpCondition.ATTACHED, True, IpReason.ATTACHED, message)
             await self._claim_writer.status(claim, {}, [attached])
@@ -166,12 +170,13 @@ class Addresses:
         return Done()
 
     async def reconcile_lease(self, key: str) -> Outcome:
-        """A lease without its claim is released, and removed after the retention."""
+        """A lease without its claim is released, and removed after the retention; not while a VM may have the address:
+        somebody may have taken the claim away by force."""
         lease = self.leases.get(key)
         if lease is None or is_deleting(lease):
             return Done()
         owner = "/".join(ips.lease_claim(lease))
-        if self.claims.get(owner) is not None:
+        if self.claims.get(owner) is not None or self._users(owner):
             return Done()
         if ips.lease_phase(lease) is not IpLeasePhase.RELEASED:
             if not await self._claim_exists(owner):
@@ -190,6 +195,9 @@ class Addresses:
         except NotFound:
             return Done()
         return Done()
+
+    def lease_keys(self, claim: str) -> list[str]:
+        return [key_of(lease) for lease in self.leases.by_index("address-claim", claim)]
 
     async def _claim_exists(self, key: str) -> bool:
         """Read live: a claim that was just made may not be in the cache yet."""
@@ -212,13 +220,15 @@ class _Taken:
         return name in self.found or (isinstance(name, str) and name in self.leases)
 
 
-def claim_key_of(vm: Object) -> str:
-    return f"{namespace_of(vm)}/{vms.ip_claim_name(vm) or name_of(vm)}"
+def claim_keys_of(vm: Object) -> list[str]:
+    """The claim that it asks for, and the one whose address its guest has: a change waits for a restart."""
+    asked, has = vms.ip_claim_name(vm) or name_of(vm), vms.ip_claim_in_use(vm)
+    return [f"{namespace_of(vm)}/{name}" for name in dict.fromkeys((asked, has or asked))]
 
 
 def _of_claim(vm: Object) -> object:
     """What claims depend on of a VM."""
-    return uid_of(vm), is_deleting(vm), vms.ip_claim_name(vm)
+    return uid_of(vm), is_deleting(vm), claim_keys_of(vm)
 
 
 def wire(manager: Manager, addresses: Range) -> None:
@@ -229,12 +239,14 @@ def wire(manager: Manager, addresses: Range) -> None:
     of_vms.watch(made.claims, lambda claim: [key_of(claim)])
     of_claims = Controller("addresses", made.reconcile_claim)
     of_claims.watch(made.claims, lambda claim: [key_of(claim)])
-    of_claims.watch(made.vms, lambda vm: [claim_key_of(vm)], _of_claim)
+    of_claims.watch(made.vms, claim_keys_of, _of_claim)
     of_leases = Controller("address-leases", made.reconcile_lease)
     of_leases.watch(made.leases, lambda lease: [key_of(lease)])
+    of_leases.watch(made.claims, lambda claim: made.lease_keys(key_of(claim)))
     of_leases.watch(
-        made.claims,
-        lambda claim: [key_of(x) for x in made.leases.by_index("address-claim", key_of(claim))],
+        made.vms,
+        lambda vm: [x for key in claim_keys_of(vm) for x in made.lease_keys(key)],
+        _of_claim,
     )
     for controller in (of_vms, of_claims, of_leases):
         manager.add(controller)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from drover.api.kinds import ip as ips
 from drover.api.kinds.ip import IpLeasePhase, IpReason, IpType
-from drover.api.meta import name_of, namespace_of
+from drover.api.meta import is_deleting, name_of, namespace_of
 from drover.api.wire import Object
 
 RETENTION_S = 600.0
@@ -93,10 +93,13 @@ def _static(address: str, taken: Container[str], addresses: Range) -> Verdict:
 
 
 def user_of(claim: Object, users: list[Object]) -> str:
-    """The VM that may use the claim: who has it already, else the oldest; empty: none."""
-    names = [name_of(vm) for vm in sorted(users, key=_age)]
+    """The VM that may use the claim: who has it already, until that VM is gone or its guest has another address; else
+    the oldest that comes. Empty: none."""
     present = ips.attached_vm(claim)
-    return present if present in names else (names[0] if names else "")
+    if present in map(name_of, users):
+        return present
+    coming = sorted((vm for vm in users if not is_deleting(vm)), key=_age)
+    return name_of(coming[0]) if coming else ""
 
 
 def _age(vm: Object) -> tuple[str, str]:

@@ -102,7 +102,8 @@ class Actor:
         if view.deleting and await self._rebuilder.who_runs(view.vm) == []:
             # A lease that only says "released" is not needed, and a namespace that ends would refuse it for ever.
             return await self._forget_lease(view.vm)
-        made = await self._rebuilder.step(view.vm, above_epoch, reason)
+        held = tuple(name_of(disk) for disk in view.held_disks)
+        made = await self._rebuilder.step(view.vm, above_epoch, reason, held)
         if made is not None:
             self._log.mark("vml.rebuilt", vm=name_of(view.vm), holder=made["spec"]["holder"])
             self._caches.leases.observe(made)

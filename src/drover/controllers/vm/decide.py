@@ -147,18 +147,17 @@ def _steps(view: VmView, power: Power) -> Decision:
     if lease is None and power.lease:
         return _lease_lost(view, power, acts)
     if not power.wanted:
-        return Decision(power, tuple(acts))
+        return Decision(power, (*acts, *_free(view, set())))
     if lease is None:
         acts.append(CreateLease())
     return _start(view, power, acts)
 
 
 def _clear(view: VmView, power: Power) -> list[Act]:
-    """Pods that shall not start the VM; all of them, and its disks, while it is wanted off."""
+    """Pods that shall not start the VM; all of them while it is wanted off."""
     acts: list[Act] = [DeletePod(pod) for pod in view.starters() if _discarded(power, pod)]
     if not power.wanted:
         acts += [DeletePod(pod) for pod in _candidates(view, power)]
-        acts += _free(view, set())
     return acts
 
 

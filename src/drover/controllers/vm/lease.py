@@ -123,8 +123,11 @@ class Rebuilder:
         """The lease is there."""
         self._searches.pop(key, None)
 
-    async def step(self, vm: Object, above_epoch: int, reason: str) -> Object | None:
-        """One look at all nodes; the new lease once every node has spoken, else None.
+    async def step(
+        self, vm: Object, above_epoch: int, reason: str, disks: tuple[str, ...]
+    ) -> Object | None:
+        """One look at all nodes; the new lease once every node has spoken, else None. ``disks``: those that this VM
+        holds; whoever runs has them, whatever its spec says by now.
 
         Two nodes that both report the VM are left alone: an arrival that was let go on. Its source ends as soon as
         it hears of that, and then one report remains. (Copies that still wait for their guest are not reported.)
@@ -140,6 +143,7 @@ class Rebuilder:
                 "holder": (nodes.machines(node) or {})[key],
                 "node": name_of(node),
                 "nodeIncarnation": nodes.incarnation(node),
+                "disks": list(disks),
             }
         lease = await self._client.create(VML, new_lease(vm, spec))
         self.forget(key)

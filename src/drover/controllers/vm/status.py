@@ -45,8 +45,7 @@ def build(view: VmView, decision: Decision) -> dict[str, Any]:
         "stoppedManually": not power.wanted
         and power.policy == vms.RunPolicy.ALWAYS_ON_UNLESS_STOPPED_MANUALLY,
         "nodeName": before.get("nodeName") if _lease_lost(view, power) else moves.node_name(view),
-        "virtualMachineIPAddressName": view.claim_name if view.claim is not None else "",
-        "ipAddress": ips.address(view.claim) if view.claim is not None else "",
+        **_address(view, power),
         "blockDeviceRefs": [_device(view, device) for device in view.devices],
         "stats": stats.build(view, phase),
         "migrationState": moves.migration_state(view, phase),
@@ -61,6 +60,19 @@ def build(view: VmView, decision: Decision) -> dict[str, Any]:
     if view.qemu_version:
         status["versions"] = {"qemu": view.qemu_version}
     return {name: value for name, value in status.items() if value not in ("", None, {}, [])}
+
+
+def _address(view: VmView, power: Power) -> dict[str, str]:
+    """Of a guest that may run the one it was started with: nobody else gets that before it ends."""
+    before = vms.status(view.vm)
+    may_run = bool(view.holder) or (view.own_lease is None and bool(power.lease))
+    if may_run and vms.ip_claim_in_use(view.vm):
+        return {
+            name: str(before.get(name, "")) for name in ("virtualMachineIPAddressName", "ipAddress")
+        }
+    if view.claim is None:
+        return {}
+    return {"virtualMachineIPAddressName": view.claim_name, "ipAddress": ips.address(view.claim)}
 
 
 def phase_of(view: VmView, power: Power) -> VmPhase:
