@@ -76,6 +76,8 @@ async def _story(lab: RunningLab, vm: Vm) -> None:
         assert await screen.locator("canvas").count() == 1
         assert vm.status["nodeName"] != source
         await _started_and_stopped(lab, vm, page)
+        await page.reload()
+        await _deleted_under_its_console(vm, page)
 
 
 async def _started_and_stopped(lab: RunningLab, vm: Vm, page: Page) -> None:
@@ -95,6 +97,17 @@ async def _started_and_stopped(lab: RunningLab, vm: Vm, page: Page) -> None:
     await page.get_by_text("Start completed").wait_for(timeout=LIMIT_MS)
     await press(page, "Restart", sure=True)
     await page.get_by_text("Restart completed").wait_for(timeout=LIMIT_MS)
+
+
+async def _deleted_under_its_console(vm: Vm, page: Page) -> None:
+    """Console and screen end with their VM, and the page says where it has gone; `opened` sees to it that none fails."""
+    for name, says in (("Serial console", "attached"), ("Screen", "connected")):
+        region = page.get_by_role("region", name=name, exact=True)
+        await region.get_by_role("button", name="Open").click(timeout=LIMIT_MS)
+        await region.get_by_text(says).wait_for(timeout=60_000)
+    await asyncio.to_thread(vm.delete)
+    await page.get_by_text(f"There is no VM default/{vm.name}").wait_for(timeout=60_000)
+    assert await page.get_by_role("region", name="Serial console").count() == 0
 
 
 def nodes(lab: RunningLab) -> list[str]:

@@ -36,6 +36,7 @@ function Viewer({ ns, name, says }) {
       rfb.addEventListener("connect", () => { tries = 0; says("connected"); rfb.focus(); });
       // After a move the screen is elsewhere; a few tries find it.
       rfb.addEventListener("disconnect", () => {
+        rfb = null; // it may not be asked to end again
         says(why);
         if (!left && (tries += 1) <= MOST_TRIES) timer = setTimeout(begin, AGAIN_MS);
       });
