@@ -100,7 +100,7 @@ async def _started_and_stopped(lab: RunningLab, vm: Vm, page: Page) -> None:
 
 
 async def _deleted_under_its_console(vm: Vm, page: Page) -> None:
-    """Console and screen end with their VM, and the page says where it has gone; `opened` sees to it that none fails."""
+    """Console and screen end with their VM, and the page says where it has gone; `opened` fails on what it logs."""
     for name, says in (("Serial console", "attached"), ("Screen", "connected")):
         region = page.get_by_role("region", name=name, exact=True)
         await region.get_by_role("button", name="Open").click(timeout=LIMIT_MS)
