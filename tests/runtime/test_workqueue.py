@@ -1,4 +1,4 @@
-"""The four promises of the work queue, on virtual time."""
+"""The five promises of the work queue, on virtual time."""
 
 from __future__ import annotations
 
@@ -49,6 +49,25 @@ def test_a_key_added_while_processed_comes_again_only_after_done() -> None:
         assert await waiting == "a"
         queue.done("a")
         assert await drain(queue) == []
+
+    run(main())
+
+
+def test_of_one_lane_one_after_another_and_the_others_pass() -> None:
+    async def main() -> None:
+        queue = WorkQueue(SimClock(), lane=lambda key: key[0])
+        for key in ("a1", "a2", "a3", "b1"):
+            queue.add(key)
+        assert [await queue.get(), await queue.get()] == ["a1", "b1"]
+        queue.add("a2")  # it waits already
+        assert await drain(queue) == []
+        assert queue.unsettled() == ["a1", "a2", "a3", "b1"]
+        queue.done("a1")
+        assert await queue.get() == "a2"
+        queue.done("b1")
+        assert await drain(queue) == []
+        queue.done("a2")
+        assert await drain(queue) == ["a3"]
 
     run(main())
 
@@ -115,10 +134,10 @@ steps = st.lists(
 def test_no_key_is_lost_and_none_runs_twice_at_once(
     steps: list[tuple[str, str, int]], seed: int
 ) -> None:
-    """Every add is followed by a processing that begins after it; none overlaps on a key."""
+    """Every add is followed by a processing that begins after it; none overlaps in a lane, of which a and b are one."""
 
     async def main() -> None:
-        queue = WorkQueue(SimClock())
+        queue = WorkQueue(SimClock(), lane=lambda key: key.replace("b", "a"))
         loop = asyncio.get_running_loop()
         running: set[str] = set()
         added: dict[str, int] = {}
@@ -127,7 +146,7 @@ def test_no_key_is_lost_and_none_runs_twice_at_once(
         async def work() -> None:
             while True:
                 key = await queue.get()
-                assert key not in running
+                assert not running & ({"c"} if key == "c" else {"a", "b"})
                 running.add(key)
                 seen[key] = added.get(key, 0)
                 await asyncio.sleep(0.7)

@@ -26,6 +26,7 @@ REJOIN = "tests/sim/test_scenarios_rejoin.py"
 PROFILES = "tests/sim/test_scenarios_profiles.py"
 LEASE = "tests/sim/test_scenarios_lease.py"
 BELONGINGS = "tests/sim/test_scenarios_belongings.py"
+SLOTS = "tests/sim/test_scenarios_slots.py"
 DECIDE = "tests/controllers/fencing/test_decide.py"
 LIMIT_S = 1800  # of one mutant, against one that hangs: they take half a minute, but go last on a busy machine
 REBALANCE = "tests/controllers/rebalance"
@@ -362,6 +363,33 @@ MUTANTS = (
               "        return _lease_lost(view, power, [*acts, *_free(view, set())])"),),
         "test_a_vm_that_stops_keeps_its_disks_",
         BELONGINGS,
+    ),
+    Mutant(
+        "slots: who is being admitted holds none",
+        (Edit("controllers/migration/queue.py",
+              "admitted=move.admitted or taking is Slot.ADMISSION,", "admitted=move.admitted,"),),
+        "test_a_slot_is_taken_before_the_write_",
+        SLOTS,
+    ),
+    Mutant(
+        "slots: whose transfer is being let begin holds none",
+        (Edit("controllers/migration/queue.py",
+              "transferring=move.transferring or taking is Slot.TRANSFER,", "transferring=move.transferring,"),),
+        "test_a_transfer_is_begun_before_the_write_",
+        SLOTS,
+    ),
+    Mutant(
+        "slots: what was not answered has not landed",
+        (Edit("controllers/migration/queue.py",
+              "        except (Conflict, Unanswered):\n            raise\n", ""),),
+        "test_a_slot_stays_taken_when_nothing_is_known_of_its_write",
+        SLOTS,
+    ),
+    Mutant(
+        "two operations on one VM are worked on at once",
+        (Edit("controllers/vmop/controller.py", ", lane=caches.vm_of", ""),),
+        "test_one_vm_has_one_migration_at_a_time",
+        SLOTS,
     ),
     Mutant(
         "rebalance: a move on its way takes no room on its target",

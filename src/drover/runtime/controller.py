@@ -18,7 +18,7 @@ from drover.api.wire import Object
 from drover.base.checks import require
 from drover.base.tasks import TaskScope
 from drover.runtime.histogram import Histogram
-from drover.runtime.workqueue import BOUNDS_S, WorkQueue
+from drover.runtime.workqueue import BOUNDS_S, Lane, WorkQueue
 
 if TYPE_CHECKING:
     from drover.base.clock import Clock
@@ -48,12 +48,19 @@ Part = Callable[[Object], object]
 
 
 class Controller:
-    """Wiring of one reconcile function. ``Manager.add`` binds and runs it."""
+    """Wiring of one reconcile function. ``Manager.add`` binds and runs it.
 
-    def __init__(self, name: str, reconcile: Reconcile, *, workers: int = 1) -> None:
+    So many keys are worked on at once as there are ``workers``, but never two of one ``lane``: for passes that look at
+    what another's pass may be writing just now.
+    """
+
+    def __init__(
+        self, name: str, reconcile: Reconcile, *, workers: int = 1, lane: Lane = str
+    ) -> None:
         self.name = name
         self._reconcile = reconcile
         self._workers = workers
+        self._lane = lane
         self._watches: list[tuple[Informer, Keys, Part | None]] = []
         self._queue: WorkQueue | None = None
         self._log: Log | None = None
@@ -79,7 +86,7 @@ class Controller:
     def bind(self, clock: Clock, log: Log) -> None:
         """Give the controller its queue; called once."""
         require(self._queue is None, f"controller {self.name} is bound twice")
-        self._queue = WorkQueue(clock)
+        self._queue = WorkQueue(clock, lane=self._lane)
         self._clock = clock
         self._log = log.bind(controller=self.name)
         for informer, keys, part in self._watches:

@@ -2,6 +2,8 @@
 
 Every status write carries the version that was decided on, so a vmm that was deleted or changed meanwhile refuses it
 and is looked at again. The target Pod's name is derived from the vmm's uid: creating it twice is harmless.
+
+Several are worked on at once. All that they share are the slots, and ``queue`` knows those that are being taken.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from drover.controllers.migration.view import CopyLimits, MigrationView, TargetP
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
+WORKERS = 16
 REFUSED_AGAIN_S = 5.0  # how soon a refused target Pod is tried again
 MOST_WORDS = 4096  # of status.message; words of others are in it
 
@@ -40,13 +43,13 @@ def target_name(vm: str, vmm_uid: str) -> str:
 def wire(manager: Manager) -> None:
     """Register the controller with ``manager``."""
     made = MigrationController(manager)
-    controller = Controller("migration", made.reconcile)
+    controller = Controller("migration", made.reconcile, workers=WORKERS)
     controller.watch(made.migrations, lambda vmm: [scheme.key_of(vmm)])
     controller.watch(made.leases, lambda vml: made.of_vm(scheme.key_of(vml)))
     controller.watch(made.vms, lambda vm: made.of_vm(scheme.key_of(vm)))
     controller.watch(made.pods, made.of_pod)
     manager.add(controller)
-    made.queue.follow(controller.add)
+    made.queue.wake = controller.add
 
 
 class MigrationController:
@@ -78,8 +81,13 @@ class MigrationController:
             self._since.pop(key, None)
             await self._sweep(key)
             return Done()
+        intents = story.decide(self._view(key, vmm))
+        with self.queue.taking(key, story.slot_of(intents)):
+            return await self._carry_out(vmm, intents)
+
+    async def _carry_out(self, vmm: Object, intents: list[story.Intent]) -> Outcome:
         outcome: Outcome = Done()
-        for intent in story.decide(self._view(key, vmm)):
+        for intent in intents:
             if isinstance(intent, story.LookAgain):
                 outcome = After(max(intent.after_s, 0.01))
                 continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from drover.api.kinds.vm import VmPhase
 from drover.api.names import VmmPhase
-from drover.controllers.migration.slots import Wait
+from drover.controllers.migration.slots import Slot, Wait
 from drover.controllers.migration.view import MigrationView
 
 # A target that is not scheduled or not listening for so long is given up (seconds).
@@ -78,6 +78,16 @@ class DeleteTarget(Intent):
 @dataclass(frozen=True)
 class LookAgain(Intent):
     after_s: float
+
+
+def slot_of(intents: list[Intent]) -> Slot | None:
+    """The slot that is taken by carrying these out."""
+    for intent in intents:
+        if isinstance(intent, CreateTarget):
+            return Slot.ADMISSION
+        if isinstance(intent, SetPhase) and intent.phase == VmmPhase.READY:
+            return Slot.TRANSFER
+    return None
 
 
 def decide(view: MigrationView) -> list[Intent]:

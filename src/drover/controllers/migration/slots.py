@@ -18,6 +18,9 @@ its node lets moves of other nodes pass. Limits to that:
   source may prepare one target more than its limit; memory is never sent beyond the limits. As many moves as the
   cluster has slots may be in that state. Nor does one keep a slot whose target Pod a quota refuses.
 
+A move that was let go, and whose phase does not say so yet because the write is under way, holds its slots already
+(``queue``): several workers take them at once.
+
 It does not promise that a migration which was admitted by a former leader a moment ago is known: limits are kept by one
 living leader, and two would only exceed them for a while.
 """
@@ -43,6 +46,13 @@ class Wait(enum.Enum):
     OUTBOUND = "outbound"
     INBOUND = "inbound"
     SYNC = "sync"
+
+
+class Slot(enum.Enum):
+    """What a move takes by its next step."""
+
+    ADMISSION = "admission"
+    TRANSFER = "transfer"
 
 
 @dataclass(frozen=True)

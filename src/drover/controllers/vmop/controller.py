@@ -1,4 +1,8 @@
-"""Wiring of the vmop controller: gather a view, decide, carry out the intents."""
+"""Wiring of the vmop controller: gather a view, decide, carry out the intents.
+
+Several operations are worked on at once, but those on one VM one after another: each looks at what the others are and
+do, and a migration that is just being created is not in the cache.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from drover.controllers.vmop.intents import SetStatus
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
+WORKERS = 16
 PACE_S = 0.4  # between two words on the way of one operation
 
 
@@ -24,7 +29,7 @@ def wire(manager: Manager) -> VmopController:
     """Register the controller with ``manager``."""
     made = VmopController(manager)
     caches = made.caches
-    controller = Controller("vmop", made.reconcile)
+    controller = Controller("vmop", made.reconcile, workers=WORKERS, lane=caches.vm_of)
     controller.watch(
         caches.vmops, lambda vmop: [scheme.key_of(vmop), *caches.of_vm(vmops.vm_key(vmop))]
     )

@@ -51,6 +51,11 @@ class Caches:
             "open", lambda vmop: [] if vmops.finished(vmop) else [vmops.vm_key(vmop)]
         )
 
+    def vm_of(self, key: str) -> str:
+        """The VM that an operation is about; of an unknown one, for which nothing is done, its own key."""
+        vmop = self.vmops.get(key)
+        return key if vmop is None else vmops.vm_key(vmop)
+
     def of_vm(self, key: str) -> list[str]:
         """Keys of the unfinished operations on a VM."""
         return [scheme.key_of(vmop) for vmop in self.vmops.by_index("open", key)]
