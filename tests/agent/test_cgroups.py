@@ -107,3 +107,12 @@ def test_groups_are_made_joined_and_swept(tmp_path: Path) -> None:
     (tmp_path / "memory/drover-n/vm-c").write_text("")
     with pytest.raises(HostError):
         groups.make("c", SHARE)
+
+
+def test_a_parent_that_was_swept_is_made_again(tmp_path: Path) -> None:
+    groups = Groups([Place(tmp_path, frozenset((CPU,)), unified=False)], "drover-n", free=True)
+    groups.open(())
+    (tmp_path / "drover-n/cpu.shares").unlink()
+    (tmp_path / "drover-n").rmdir()
+    assert groups.make("a", SHARE) == [f"{tmp_path}/drover-n/vm-a/cgroup.procs"]
+    assert (tmp_path / "drover-n/cpu.shares").read_text() == "768"

@@ -186,6 +186,8 @@ class Groups:
         joins = []
         with host_errors("the control group of a VM cannot be made"):
             for place in self._places:
+                if not self._parent(place).is_dir():  # swept by one who did not see our processes
+                    self._make_parent(place, ())
                 group = self._parent(place) / (_PREFIX + copy)
                 group.mkdir(exist_ok=True)
                 for file, value in settings_of(share, place).items():

@@ -112,6 +112,7 @@ class Lab:
         """End everything of this lab. True when there was something."""
         _require_root()
         if not self.home.path.exists() and not processes.find(self.lab_id):
+            cgroups.sweep_dead(processes.living_labs)
             return False
         with self.home.locked("down"):
             return self._end_all(progress)
@@ -122,6 +123,7 @@ class Lab:
         """
         _require_root()
         if not self.home.path.exists():
+            cgroups.sweep_dead(processes.living_labs)
             return
         with self.home.locked("reset"):
             self._end_all(progress)
@@ -214,6 +216,7 @@ class Lab:
         processes.kill_part(self.lab_id, SWITCH)
         links.remove_machine_link(self.lab_id)
         cgroups.sweep(self.lab_id)
+        cgroups.sweep_dead(processes.living_labs)
         self.home.manifests_applied.unlink(missing_ok=True)
         return bool(parts)
 

@@ -114,16 +114,27 @@ def _environ_mark(pid: int) -> str:
     return ""
 
 
+def _marked() -> Iterator[tuple[int, str, str]]:
+    """Pid, lab and part of every process that bears the mark of a lab."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            owner, _, part = _environ_mark(int(entry.name)).partition("/")
+            if owner:
+                yield int(entry.name), owner, part
+
+
 def find(lab: str) -> dict[str, list[int]]:
     """All living processes of a lab by part, each list in order of pid."""
     found: dict[str, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        owner, _, part = _environ_mark(int(entry.name)).partition("/")
-        if owner == lab and not _zombie(int(entry.name)):
-            found.setdefault(part, []).append(int(entry.name))
+    for pid, owner, part in _marked():
+        if owner == lab and not _zombie(pid):
+            found.setdefault(part, []).append(pid)
     return {part: sorted(pids) for part, pids in found.items()}
+
+
+def living_labs() -> set[str]:
+    """The ids of all labs on this machine that have a process."""
+    return {owner for _, owner, _ in _marked()}
 
 
 def inits(lab: str) -> dict[str, int]:
