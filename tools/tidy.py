@@ -3,7 +3,7 @@
 - a module has a docstring and at most 300 lines (400 with a comment "Long module: why"; tests 600)
 - a function has at most 60 lines, 7 parameters, nesting 5 and cyclomatic complexity 12
 - calls in ``BANNED`` have a better place, which is named
-- relative links in the papers resolve
+- relative links in the papers resolve, to their headings too
 - no path of a machine and no registry's host stands in a tracked file
 
 Limits are those of STYLE.md; a limit that does not fit is changed there and here, with a reason.
@@ -53,7 +53,8 @@ BANNED: dict[str, tuple[tuple[str, ...], str]] = {
 _HOSTS = re.compile(
     r"(?:pypi\.org|proxy\.golang\.org|registry\.npmjs\.org|deb\.debian\.org|files\.pythonhosted\.org)"
 )
-_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def tracked() -> list[Path]:
@@ -126,10 +127,21 @@ def check_calls(tree: ast.AST, path: str) -> Iterator[str]:
 
 
 def check_links(path: Path, text: str) -> Iterator[str]:
-    """Relative links lead somewhere."""
-    for target in _LINK.findall(text):
-        if "://" not in target and not (path.parent / target).exists():
+    """Relative links lead somewhere, and those to a heading of a paper to one that it has."""
+    for target, heading in _LINK.findall(text):
+        if "://" in target:
+            continue
+        page = path.parent / target if target else path
+        if not page.exists():
             yield f"link to {target} leads nowhere"
+        elif heading and page.suffix == ".md" and heading not in _anchors(page):
+            yield f"link to {target}#{heading} leads nowhere: there is no such heading"
+
+
+def _anchors(page: Path) -> set[str]:
+    """What its headings are called in links, by GitHub's rule."""
+    words = (heading.lower() for heading in _HEADING.findall(page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in words}
 
 
 def check_secrets_of_the_machine(text: str) -> Iterator[str]:

@@ -1,5 +1,5 @@
 """A whole Debian as guest, by BIOS and by EFI: it is reached by ssh, moves, and starts elsewhere when its node is lost.
-A quarter of an hour each and more, so only when asked for:
+Half an hour each without KVM, so only when asked for:
 
     ./test -m guests tests/e2e/test_debian_guest.py
 """

@@ -57,5 +57,8 @@ def test_links_and_hosts(tidy: ModuleType) -> None:
     page = ROOT / "README.md"
     assert list(tidy.check_links(page, "[a](nowhere.md)")) == ["link to nowhere.md leads nowhere"]
     assert list(tidy.check_links(page, "[a](https://example.org) [b](tools/tidy.py#x)")) == []
+    assert list(tidy.check_links(page, "[a](README.md#two-commands) [b](#known-gaps)")) == []
+    (fault,) = tidy.check_links(page, "[a](README.md#two-ways)")
+    assert "README.md#two-ways leads nowhere" in fault
     host = "pypi" + ".org"
     assert list(tidy.check_secrets_of_the_machine(f"see {host}")) == [f"names the host {host}"]
