@@ -260,8 +260,7 @@ MUTANTS = (
     ),
     Mutant(
         "a node goes over to other times before its word has arrived",
-        (Edit("agent/survival.py",
-              "elif self._acked_armed is None and self._acked_seq > self._said_seq:", "else:"),),
+        (Edit("agent/survival.py", "        elif self._word.stands:", "        else:"),),
         "test_a_node_whose_word_does_not_arrive_lives_by_the_old_times",
         PROFILES,
     ),
@@ -329,6 +328,29 @@ MUTANTS = (
         (Edit("agent/deadline.py", "return bool(self.life) and now_s >= self.until_s", "return False"),),
         "test_a_frozen_agent_that_thaws_after_the_fence_starts_nothing",
         FENCING,
+    ),
+    Mutant(
+        "a node promises an earlier end than its watchdog was told",
+        (Edit("agent/survival.py",
+              "return self._stands_s <= self._clock.monotonic() + timing.age_s", "return True"),),
+        "test_an_agent_that_does_not_know_the_deadline_",
+        PROFILES,
+    ),
+    Mutant(
+        "longer times count before they are promised",
+        (Edit("agent/survival.py", "elif self._times != wanted and self._word.stands:",
+              "elif self._times != wanted:"),),
+        "test_a_node_whose_word_does_not_arrive_",
+        PROFILES,
+    ),
+    Mutant(
+        "a node is disarmed while its times change",
+        (Edit("agent/survival.py",
+              "        if wanted is not None:\n            await self._live_by(life, wanted)\n",
+              "        if wanted is not None and wanted == self._times:\n"
+              "            await self._live_by(life, wanted)\n"),),
+        "test_a_node_is_armed_all_the_while_",
+        PROFILES,
     ),
     Mutant(
         "a VM that is being deleted has no address any more",

@@ -3,6 +3,7 @@ twice (the judge looks at each step)."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ from tests.sim.test_scenarios_fencing import (
 )
 from tests.sim.test_scenarios_promises import renewal
 
+from drover.agent.ports import MonitorSilent
 from drover.api import names
 from drover.api.kinds.node import evidence
 from drover.api.profiles import FAST, HOST, LAB, PROFILES, Profile
@@ -26,6 +28,7 @@ from drover.api.scheme import LEASE, NODEGROUP
 from drover.cli.connect import Api
 from drover.cli.fence_on import switch_off, switch_on
 from drover.sim.times import fencing_by
+from drover.sim.watchdog import SimWatchdog
 from drover.sim.world import CONTROLLERS, GROUP, OFF
 
 if TYPE_CHECKING:
@@ -130,6 +133,85 @@ def test_a_profile_that_changes_ends_no_guest_and_every_node_lives_by_the_new_on
             assert not fences(stage.world)
 
     world_by(LAB, story)
+
+
+@pytest.mark.parametrize("start", [FAST, HOST], ids=["longer", "shorter"])
+@pytest.mark.parametrize("after_s", [0.02, 1.5, 17.0])
+def test_a_node_that_is_lost_while_its_times_change_is_fenced_like_any_other(
+    after_s: float, start: Profile
+) -> None:
+    """It is armed all the while: first by the one promise, then by the other."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        await s.running_vm("a")
+        node = s.node_of("a")
+        await change(stage, HOST if start is FAST else FAST)
+        await stage.pause(after_s)
+        stage.do(stage.f.power_cycle(node, 200))
+        await elsewhere(stage, "a", node, HOST.begins_s)
+
+    world_by(start, story)
+
+
+def test_a_node_is_armed_all_the_while_its_times_change() -> None:
+    """Two changes in a row among them, and one that is called off. Lost at any moment of it a node is fenced."""
+
+    async def story(stage: Stage) -> None:
+        world = stage.world
+
+        def all_armed(profile: Profile) -> bool:
+            for node in world.nodes:
+                said = evidence(world.find(LEASE, node, names.NODE_LEASE_NAMESPACE) or {})
+                assert said is not None
+                assert said.armed is not None
+            return all(lives_by(stage, node, profile) for node in world.nodes)
+
+        for profile, wait in ((FAST, 0.3), (HOST, 0.2), (FAST, 40.0), (HOST, 0.004), (LAB, 40.0)):
+            await change(stage, profile)
+            for _ in range(int(wait / 0.001)):
+                if all_armed(profile):
+                    break
+                await asyncio.sleep(0.001)
+        assert all_armed(LAB)
+
+    world_by(HOST, story)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["dies", "is restarted"])
+def test_an_agent_that_does_not_know_the_deadline_of_the_one_before_promises_no_earlier_one(
+    again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The times became shorter while it was away, and the node's first process is too busy to answer it at first."""
+    silent = {"until": True}
+    asked = SimWatchdog.until
+
+    async def until(watchdog: SimWatchdog, life: str) -> float | None:
+        if silent.pop("until", False):
+            raise MonitorSilent("no answer in 2 s")
+        return await asked(watchdog, life)
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node, copies = s.node_of("a"), s.running_copies("a")
+        stage.f.kill_agent(node)
+        await change(stage, FAST)
+        monkeypatch.setattr(SimWatchdog, "until", until)
+        stage.f.start_agent(node)
+        await stage.pause(2)
+        stage.f.kill_agent(node)
+        if again:
+            await stage.pause(0.5)
+            stage.f.start_agent(node)
+            await stage.pause(2)
+        await apart(stage, node, 60)
+        stage.f.start_agent(node)
+        await stage.pause(5)
+        assert s.running_copies("a") == copies or not world.site.living(node)
+        await ready(stage, FAST)
+
+    world_by(HOST, story)
 
 
 @pytest.mark.parametrize("to", [FAST, LAB], ids=["fast", "lab"])

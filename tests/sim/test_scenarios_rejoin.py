@@ -19,12 +19,14 @@ from tests.sim.test_scenarios_fencing import (
     roster_settled,
 )
 
+from drover.agent.ports import HostError
 from drover.api import names
 from drover.api.kinds import nodefence
 from drover.api.kinds.node import rejoining
 from drover.api.kinds.nodefence import Roster
 from drover.api.scheme import NODE, NODEGROUP, NODEROSTER
 from drover.api.wire import Object
+from drover.sim.parts import MemoryJournal
 from drover.sim.times import fencing_by
 from drover.sim.world import GROUP, OFF, World
 
@@ -215,5 +217,32 @@ def test_a_node_that_is_back_takes_vms_although_its_object_was_removed_once_more
             30,
         )
         await at_home(stage, "a", "n1")
+
+    fenced_world(story)
+
+
+def test_a_node_whose_disk_is_full_goes_on_and_promises_when_it_can_keep_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended the agent again and again, with the moves and the starts that it had in hand."""
+    full, put = [True], MemoryJournal.put
+
+    def refuse(journal: MemoryJournal, copy: str, mark: str, value: str = "") -> None:
+        if mark in ("promises", "armed") and full[0]:
+            raise HostError(f"the mark {mark} cannot be written: No space left on device")
+        put(journal, copy, mark, value)
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        lives = [one.lives for one in world.nodes.values()]
+        monkeypatch.setattr(MemoryJournal, "put", refuse)
+        stage.do(stage.f.power_cycle(node, 120))
+        await stage.pause(15)
+        assert phase_of(world, node) == "Suspect"
+        assert [one.lives for one in world.nodes.values()] == lives
+        full[0] = False
+        await elsewhere(stage, "a", node)
 
     fenced_world(story)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from drover.api import fencing
-from drover.api.fencing import Timing
+from drover.api.fencing import Armed, Evidence, Timing
 from drover.api.kinds.nodefence import Roster
 
 
@@ -48,6 +48,29 @@ class Life:
     def must_ask(self, now_s: float) -> bool:
         """Old enough to begin hold rounds."""
         return now_s - self.acked_s > self.timing.ask_s
+
+
+@dataclass
+class Word:
+    """What the node's renewals say of its watchdog. ``now``: the next one; ``acked``: the newest acknowledged one."""
+
+    now: Armed | None = None
+    acked: Armed | None = None
+    acked_seq: int = 0
+    _said_seq: int = 0
+
+    def say(self, armed: Armed | None, newest_seq: int) -> None:
+        """From now on, in renewals after ``newest_seq``."""
+        self.now, self._said_seq = armed, newest_seq
+
+    def heard(self, evidence: Evidence) -> None:
+        """It is acknowledged."""
+        self.acked, self.acked_seq = evidence.armed, evidence.seq
+
+    @property
+    def stands(self) -> bool:
+        """Acknowledged, and sent since it is said: no earlier word can be committed any more."""
+        return self.acked == self.now and self.acked_seq > self._said_seq
 
 
 @dataclass

@@ -2,14 +2,19 @@
 
     NodeGroup says Watchdog --> the watchdog is told a deadline --> a renewal that says *armed* is acknowledged: armed
     acknowledged renewal, completed hold round --> the watchdog is told a later deadline
+    NodeGroup says other times --> it lives by the shorter ones, and is armed all the while, until its new word is
+                                   acknowledged
     NodeGroup says no more  --> a renewal that says *not armed* is acknowledged --> the watchdog is let go
 
 The order matters: the watchdog counts before the world is told that it does, and after the world was told that it does
-not. Where the group is not fenced nothing dies of an API outage, and nothing is promised.
+not. Nothing shorter is promised than the deadline that the watchdog has been told, and nothing longer is lived by than
+what is promised for sure. Where the group is not fenced nothing dies of an API outage, and nothing is promised.
 
 The rule itself is in ``life``; renewals are ``nodelease``'s. The deadline is kept by the watchdog, not here: this task
 may be frozen at any line.
 """
+
+# Long module: what is promised and what is lived by change in one place.
 
 from __future__ import annotations
 
@@ -17,11 +22,11 @@ import asyncio
 import contextlib
 import json
 
-from drover.agent.life import Life, LifeEnded, Round, Vouching
+from drover.agent.life import Life, LifeEnded, Vouching, Word
 from drover.agent.nodelease import NodeLease, Words
-from drover.agent.ports import HypervisorError, Journal, MonitorSilent
+from drover.agent.ports import HostError, HypervisorError, Journal, MonitorSilent
 from drover.agent.remembered import Remembered
-from drover.agent.rounds import Peers, ask_all
+from drover.agent.rounds import Holding, Peers
 from drover.agent.sight import NO_ROSTER, Sight
 from drover.agent.watchdog import Watchdog
 from drover.api.fencing import Armed, Evidence, Timing
@@ -53,24 +58,33 @@ class Survival:
         self._sight = sight
         self._lease = lease
         self._watchdog = watchdog
-        self._peers = peers
         self._journal = journal
         self._clock = clock
         self._log = log
         self._wake = asyncio.Event()
         self._life: Life | None = None
-        self._armed: Armed | None = None  # what the next renewal says
-        self._acked_armed: Armed | None = None  # what the newest acknowledged one said
-        self._acked_seq = self._said_seq = 0
+        # By these times it lives, or by shorter ones; whatever it has promised and may hold still, they keep it.
+        self._times: Timing | None = None
+        self._word = Word()
         self._synced = False  # what the API says is known
         self._remembered: Remembered | None = None  # as the journal has it
         self._let_go = False  # what an earlier agent asked of the watchdog
-        self._told_s = 0.0
-        self._rounds = 0
+        self._told_s = 0.0  # the deadline that the watchdog has been told
+        self._stands_s = 0.0  # the one that it may have been told: an answer may be lost
         self._arm_again_s = 0.0
         self._refused = ""  # why the watchdog could not be armed
         promises = json.loads(journal.get(NODE_KEY, _PROMISES) or "{}")
         self._vouching = Vouching(clock.monotonic(), promises)
+        self._holding = Holding(
+            peers,
+            clock,
+            log,
+            sight.node,
+            lease.incarnation,
+            lambda: self._life,
+            self._roster,
+            self._wake.set,
+        )
         self._usual_period_s = lease.period_s
         lease.words = self._words
         lease.on_acked.append(self._heard)
@@ -81,7 +95,7 @@ class Survival:
     @property
     def armed(self) -> bool:
         """Its deadline counts, and the world was told so."""
-        return self._armed is not None and self._armed == self._acked_armed
+        return self._word.now is not None and self._word.acked is not None
 
     @property
     def may_launch(self) -> bool:
@@ -99,7 +113,10 @@ class Survival:
         """A peer asks for a voucher for itself (P1). Until the open inquests are read only an agent that has its
         predecessor's promises gives one: this may be a new machine (P3)."""
         if self._sight.fences.synced:
-            self._promise()
+            try:
+                self._promise()
+            except HostError:
+                return False
         elif self._remembered is None:
             return False
         timing = self._life.timing if self._life is not None else self._sight.wanted(self._watchdog)
@@ -113,7 +130,7 @@ class Survival:
         now_s = self._clock.monotonic()
         vouching = self._vouching
         return Words(
-            armed=self._armed,
+            armed=self._word.now,
             life_s=vouching.life_s(now_s),
             vouched=vouching.ages_s(now_s),
             promises=vouching.promises,
@@ -121,7 +138,7 @@ class Survival:
         )
 
     def _heard(self, sent_s: float, evidence: Evidence) -> None:
-        self._acked_armed, self._acked_seq = evidence.armed, evidence.seq
+        self._word.heard(evidence)
         if self._life is not None:
             self._life.acked(sent_s)
         self._wake.set()
@@ -133,7 +150,7 @@ class Survival:
         async with TaskScope("survival") as scope:
             await self._go_on()
             scope.guard(self._keep(), "keep")
-            scope.guard(self._hold(), "hold")
+            scope.guard(self._holding.run(), "hold")
             scope.spawn(self._sync(), "sync")
             raise await scope.wait_broken()
 
@@ -152,16 +169,18 @@ class Survival:
         except MonitorSilent:
             return
         if until_s is not None:
-            self._remembered, self._told_s = kept, until_s
+            self._remembered, self._times = kept, kept.timing
+            self._told_s = self._stands_s = until_s
             self._life = Life(kept.timing, until_s - kept.timing.age_s)
             self._lease.period_s = min(self._usual_period_s, kept.timing.renew_s)
-            self._armed = Armed.of(kept.timing, self._watchdog.kind)
+            if self._may_say(kept.timing):
+                self._word.now = Armed.of(kept.timing, self._watchdog.kind)
 
     def _remember(self) -> None:
         """Before anything is promised by it, and again when the roster has changed."""
-        life, now = self._life, None
-        if life is not None:
-            now = Remembered(self._lease.incarnation, life.timing, self._roster())
+        now = None
+        if self._times is not None:
+            now = Remembered(self._lease.incarnation, self._times, self._roster())
         if now == self._remembered:
             return
         if now is None:
@@ -177,6 +196,8 @@ class Survival:
                 await self._step()
             except MonitorSilent as silent:
                 self._log.warn("the watchdog gives no answer", why=str(silent))
+            except HostError as trouble:  # what the disk did not take was not said
+                self._log.warn("a promise cannot be kept on disk yet", why=str(trouble))
             except HypervisorError as refused:
                 raise LifeEnded(str(refused)) from refused
             with contextlib.suppress(TimeoutError):
@@ -193,10 +214,10 @@ class Survival:
         self._remember()
 
     async def _put_off(self, life: Life) -> None:
-        if self._clock.monotonic() >= life.deadline_s:
+        if self._clock.monotonic() >= max(life.deadline_s, self._told_s):
             raise LifeEnded("its deadline has passed")
         if life.deadline_s > self._told_s:
-            deadline_s = life.deadline_s
+            deadline_s = self._stands_s = life.deadline_s
             await self._watchdog.live(self._lease.incarnation, deadline_s)
             self._told_s = deadline_s
 
@@ -206,23 +227,45 @@ class Survival:
         if life is None:
             if wanted is not None:
                 await self._arm(wanted)
-            elif self._acked_seq and not self._let_go:
+            elif self._word.acked_seq and not self._let_go:
                 # A deadline of an earlier agent of this life may count still, and nobody would put it off.
                 await self._watchdog.free(self._lease.incarnation)
                 self._let_go = True
             return
-        if wanted == life.timing:
-            # It was to go, and shall stay after all.
-            if self._armed is None and await self._sight.knows_roster(wanted.renew_s):
-                self._say(Armed.of(life.timing, self._watchdog.kind))
-        elif self._armed is not None:
+        if wanted is not None:
+            await self._live_by(life, wanted)
+        elif self._word.now is not None:
             self._say(None)
-        elif self._acked_armed is None and self._acked_seq > self._said_seq:
-            # Acknowledged, and sent since: no earlier one that says *armed* can be committed any more.
+        elif self._word.stands:
             await self._watchdog.free(self._lease.incarnation)
-            self._life = None
+            self._life = self._times = None
             self._lease.period_s = self._usual_period_s
             self._log.mark("fencing.disarmed")
+
+    async def _live_by(self, life: Life, wanted: Timing) -> None:
+        """Say that it lives by these times, and do so as soon as nothing that was said before stands in the way."""
+        assert self._times is not None
+        word = Armed.of(wanted, self._watchdog.kind)
+        life.timing = min(wanted, self._times, key=lambda timing: timing.age_s)
+        self._lease.period_s = min(self._usual_period_s, life.timing.renew_s)
+        if self._word.now != word:
+            if not self._may_say(wanted):
+                return
+            if self._word.now is None and not await self._sight.knows_roster(wanted.renew_s):
+                return
+            if life.timing == wanted:
+                self._settle(life, wanted)
+            self._say(word)
+        elif self._times != wanted and self._word.stands:
+            self._settle(life, wanted)
+
+    def _may_say(self, timing: Timing) -> bool:
+        """No deadline stands that is later than these times would have it."""
+        return self._stands_s <= self._clock.monotonic() + timing.age_s
+
+    def _settle(self, life: Life, timing: Timing) -> None:
+        self._times = life.timing = timing
+        self._remember()
 
     async def _arm(self, timing: Timing) -> None:
         acked_s = self._lease.acked_at
@@ -231,13 +274,15 @@ class Survival:
         life = Life(timing, acked_s)
         if self._clock.monotonic() >= life.deadline_s:
             return  # it does not renew just now: nothing to build on
-        if not await self._ready() or not await self._sight.knows_roster(timing.renew_s):
+        if not await self._ready():
             return
-        await self._watchdog.live(self._lease.incarnation, life.deadline_s)
-        self._life, self._told_s = life, life.deadline_s
-        self._lease.period_s = min(self._usual_period_s, timing.renew_s)
-        self._say(Armed.of(timing, self._watchdog.kind))
-        self._log.mark("fencing.armed", timeout_s=timing.timeout_s)
+        incarnation = self._lease.incarnation
+        await self._watchdog.live(incarnation, life.deadline_s)
+        # An earlier agent of this life may have told it a later one.
+        until_s = await self._watchdog.until(incarnation)
+        self._told_s = self._stands_s = max(until_s or life.deadline_s, life.deadline_s)
+        self._life, self._times = life, timing
+        await self._live_by(life, timing)
 
     async def _ready(self) -> bool:
         """The watchdog can guard this node. If not, that is told on the Node, and no VM is started here."""
@@ -257,8 +302,9 @@ class Survival:
         return not self._refused
 
     def _say(self, armed: Armed | None) -> None:
-        self._armed = armed
-        self._said_seq = self._lease.seq
+        if armed is not None and self._word.acked is None:
+            self._log.mark("fencing.armed", age_s=armed.age_s)
+        self._word.say(armed, self._lease.seq)
         self._lease.hurry()
 
     def _roster(self) -> Roster:
@@ -275,26 +321,3 @@ class Survival:
             self._vouching.promise(wanted)
             if self._sight.node in self._roster().names:
                 self._lease.hurry()  # nobody waits for the promise of another
-
-    # --- holding ---
-
-    async def _hold(self) -> None:
-        """While our renewals fail: one round after the other (A4)."""
-        while True:
-            life = self._life
-            if life is None or not life.must_ask(self._clock.monotonic()):
-                await self._clock.sleep(_IDLE_S if life is None else life.timing.pause_s)
-                continue
-            await self._round(life)
-            await self._clock.sleep(life.timing.pause_s)
-
-    async def _round(self, life: Life) -> None:
-        self._rounds += 1
-        roster, begun_s = self._roster(), self._clock.monotonic()
-        nonce = f"{self._lease.incarnation}/{self._rounds}"
-        asked = Round(nonce, begun_s, self._sight.node, roster)
-        await ask_all(self._peers, asked, life.timing.renew_s)
-        if asked.complete and self._life is life:
-            life.held(begun_s)
-            self._log.mark("fencing.held", vouchers=sorted(asked.given))
-            self._wake.set()

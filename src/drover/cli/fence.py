@@ -32,13 +32,13 @@ def fence() -> None:
 @click.option("-p", "--profile", type=click.Choice(PROFILES), default=None,
               help="How soon; `timing` explains them. [default: as the group says, else host]")  # fmt: skip
 @click.option("-g", "--group", default="", help="The NodeGroup; not needed where there is but one.")
-@click.option("-t", "--timeout", default="60s", metavar="TIME", help="Until all nodes are armed.")
+@click.option("-t", "--timeout", default="90s", metavar="TIME", help="Until all nodes are armed.")
 @click.pass_obj
 def on(session: Session, profile: str | None, group: str, timeout: str) -> int:
     """Let a group's VMs start elsewhere when their node is lost, and wait until its nodes are armed.
 
     May be given again with another profile while VMs run: what a node promised under the former times holds until it
-    has promised the new ones.
+    has promised the new ones, and it is armed all the while. To shorter times that takes as long as they are shorter.
     """
     from drover.cli.connect import with_api
     from drover.cli.fence_on import switch_on

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drover.api import conditions as cond
 from drover.api import fencing, names
 from drover.api.fencing import Armed
 from drover.api.kinds import nodefence
 from drover.api.kinds.node import evidence
+from drover.api.kinds.nodefence import FenceReason
+from drover.api.kinds.nodegroup import NodeGroupCondition
 from drover.api.profiles import profile
-from drover.api.scheme import LEASE, NODEROSTER
+from drover.api.scheme import LEASE, NODEGROUP, NODEROSTER
 from drover.sim.faults import Faults
 from drover.sim.losses import Losses
 from drover.sim.stories import EvictStory, Pace
@@ -67,12 +70,18 @@ class ColdStandbyStory(EvictStory):
 
 
 def _ready_for_a_loss(scenario: Scenario, timing: Timing) -> bool:
-    """Every node lives by these times: one that has not heard of them yet dies by those that it promised."""
+    """Every node lives by these times, since one that has not heard of them yet dies by those that it promised; and no
+    brake holds."""
     world = scenario.world
     obj = world.find(NODEROSTER, GROUP)
     roster = nodefence.roster(obj) if obj is not None else None
     if roster is None or roster.previous or len(roster.members) < len(world.nodes):
         return False
+    active = cond.get_condition(
+        world.find(NODEGROUP, GROUP, "") or {}, NodeGroupCondition.FENCING_ACTIVE
+    )
+    if (active or {}).get("reason") != FenceReason.WATCHING:
+        return False  # a storm cools down
     survivals = [node.agent.survival if node.agent else None for node in world.nodes.values()]
     if not all(survival is not None and survival.armed for survival in survivals):
         return False
