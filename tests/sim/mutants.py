@@ -25,6 +25,8 @@ RESTORE = "tests/sim/test_scenarios_restore.py"
 REJOIN = "tests/sim/test_scenarios_rejoin.py"
 PROFILES = "tests/sim/test_scenarios_profiles.py"
 LEASE = "tests/sim/test_scenarios_lease.py"
+LEADERS = "tests/sim/test_scenarios_leaders.py"
+ACTS = "tests/controllers/fencing/test_act.py"
 BELONGINGS = "tests/sim/test_scenarios_belongings.py"
 SLOTS = "tests/sim/test_scenarios_slots.py"
 DECIDE = "tests/controllers/fencing/test_decide.py"
@@ -351,6 +353,30 @@ MUTANTS = (
               "            await self._live_by(life, wanted)\n"),),
         "test_a_node_is_armed_all_the_while_",
         PROFILES,
+    ),
+    Mutant(
+        "a leader that stood still takes the Pods of a node that is back",
+        (Edit("controllers/fencing/act.py", "if nodefence.phase(now) is not FencePhase.FENCED:", "if False:"),),
+        "test_the_pods_of_a_node_that_is_back_stay",
+        ACTS,
+    ),
+    Mutant(
+        "a node is cordoned whatever has become of it",
+        (Edit("controllers/fencing/act.py", 'name_of(node), "", patch, version=node)', 'name_of(node), "", patch)'),),
+        "test_a_node_that_has_changed_is_not_cordoned",
+        ACTS,
+    ),
+    Mutant(
+        "one refusal stops all fencing",
+        (Edit("controllers/fencing/controller.py", "except ApiError as error:", "except ZeroDivisionError as error:"),),
+        "test_a_pod_that_cannot_be_deleted_",
+        LEADERS,
+    ),
+    Mutant(
+        "a lost VM waits until its Pod is deleted",
+        (Edit("controllers/vm/act.py", "            if not lost:\n", "            if True:\n"),),
+        "test_a_pod_that_cannot_be_deleted_",
+        LEADERS,
     ),
     Mutant(
         "a VM that is being deleted has no address any more",

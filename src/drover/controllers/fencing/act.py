@@ -8,7 +8,7 @@ from drover.api.kinds import nodefence
 from drover.api.kinds.nodefence import FenceEvidence, FencePhase, FenceReason, Member, Roster
 from drover.api.meta import has_finalizer, name_of, namespace_of, uid_of, without_finalizer
 from drover.api.scheme import LEASE, NODE, NODEFENCE, NODEROSTER, POD
-from drover.api.status import AlreadyExists, Conflict, NotFound
+from drover.api.status import AlreadyExists, ApiError, Conflict, NotFound
 from drover.api.wire import Object
 from drover.base.checks import require
 from drover.base.clock import rfc3339
@@ -159,7 +159,9 @@ class Actor:
         self._event(node, "Warning", "NodeCondemned", f"{node.name} may not come back as it was")
 
     async def _cordon(self, node: Object) -> None:
-        await self._client.patch(NODE, name_of(node), "", {"spec": {"unschedulable": True}})
+        """As it was seen: it may be back by now."""
+        patch = {"spec": {"unschedulable": True}}
+        await self._client.patch(NODE, name_of(node), "", patch, version=node)
 
     async def _advance(
         self,
@@ -182,9 +184,14 @@ class Actor:
         self._log.mark(f"fencing.{_MOMENTS[phase]}", on=nodefence.node(fence))
 
     async def _release(self, node: NodeView) -> None:
-        """Nothing of this life runs: its Pods and its Node object say otherwise and go."""
+        """Nothing of this life runs: its Pods and its Node object say otherwise and go. Pods that were there before the
+        fence was read anew are of this life: as long as it is not released, the node takes no others."""
         assert node.fence is not None
         pods, _ = await self._client.list(POD, fields=f"spec.nodeName={node.name}")
+        now = await self._client.get(NODEFENCE, name_of(node.fence))
+        if nodefence.phase(now) is not FencePhase.FENCED:
+            raise Conflict(f"NodeFence {name_of(now)} is {nodefence.phase(now)} by now")
+        refused: list[ApiError] = []
         for pod in pods:
             try:
                 await self._client.delete(
@@ -192,6 +199,10 @@ class Actor:
                 )
             except (NotFound, Conflict):
                 continue
+            except ApiError as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
         if node.node is not None:
             try:
                 await self._client.delete(NODE, node.name, uid=uid_of(node.node))

@@ -20,8 +20,9 @@ from drover.api.scheme import (
     VML,
     key_of,
 )
-from drover.api.status import Conflict, NotFound
+from drover.api.status import ApiError, Conflict, NotFound
 from drover.api.wire import Object
+from drover.base.backoff import Backoff
 from drover.controllers.fencing.act import Actor
 from drover.controllers.fencing.decide import decide
 from drover.controllers.fencing.intents import Decision, Intent
@@ -33,6 +34,7 @@ from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
 LOOK_S = 0.25  # between two looks at a group that is fenced
+REFUSED = Backoff(first_s=LOOK_S, most_s=10.0)  # until what was refused is tried again
 
 
 class FencingReconciler:
@@ -41,6 +43,9 @@ class FencingReconciler:
     def __init__(self, manager: Manager) -> None:
         self._clock = manager.clock
         self._recorder = manager.recorder
+        self._log = manager.log.bind(controller="fencing")
+        # By intent and what it is about: how often in a row, and until when.
+        self._refused: dict[str, tuple[int, float]] = {}
         self.process = manager.ids.suffix(8)
         self.groups = manager.informer(NODEGROUP)
         self.nodes = manager.informer(NODE)
@@ -101,11 +106,21 @@ class FencingReconciler:
         self._storms[view.name].last_s = now_s
 
     async def _try(self, view: GroupView, intent: Intent) -> None:
-        """An intent whose ground has moved is decided anew at the next look; the others do not wait for it."""
+        """An intent whose ground has moved is decided anew at the next look. One that is refused (a webhook of others
+        fails) is tried again after a while. The others do not wait for it."""
+        what, now_s = _words(intent), self._clock.monotonic()
+        refusals, again_s = self._refused.get(what, (0, now_s))
+        if now_s < again_s:
+            return
         try:
             await self._actor.carry_out(view, intent)
         except (Conflict, NotFound):
             return
+        except ApiError as error:
+            self._refused[what] = refusals + 1, now_s + REFUSED.delay_s(refusals + 1)
+            self._log.warn("refused, and tried again", intent=what, why=str(error))
+        else:
+            self._refused.pop(what, None)
 
     async def _say(self, group: Object, decision: Decision) -> None:
         wanted = cond.condition(
@@ -230,6 +245,13 @@ class FencingReconciler:
             self._ready_since[name] = (life, now_s)
             return 0.0
         return now_s - known[1]
+
+
+def _words(intent: Intent) -> str:
+    """The intent, and what it is about."""
+    about = getattr(intent, "fence", None) or getattr(intent, "node", None)
+    name = about.name if isinstance(about, NodeView) else name_of(about) if about else ""
+    return f"{type(intent).__name__} {name}"
 
 
 def wire(manager: Manager) -> None:

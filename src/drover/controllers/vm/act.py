@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import posixpath
 from dataclasses import dataclass
@@ -242,8 +241,7 @@ class Actor:
         ):
             return
         meta = pod["metadata"]
-        # Otherwise it has changed, which wakes us, or is another one.
-        with contextlib.suppress(NotFound, Conflict):
+        try:
             await self._client.delete(
                 POD,
                 meta["name"],
@@ -251,6 +249,13 @@ class Actor:
                 uid=meta["uid"],
                 resource_version=meta["resourceVersion"],
             )
+        except (NotFound, Conflict):
+            return  # otherwise it has changed, which wakes us, or is another one
+        except ApiError as error:
+            if not lost:
+                raise
+            # Its guest is dead and shall start elsewhere, whatever a webhook of others says of the object.
+            self._log.warn("the Pod of a lost VM stays", pod=meta["name"], why=str(error))
 
     async def _delete_lease(self, released: Object) -> None:
         try:
