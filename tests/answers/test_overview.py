@@ -100,7 +100,7 @@ def test_a_vm_is_told_of_only_when_it_takes_longer_than_usual() -> None:
 
 def test_a_failed_operation_is_told_of_until_it_is_old_or_another_follows() -> None:
     vm = [a_node("n1"), *a_vm("a", "n1")]
-    words = "Evict users/op of a failed: Failed: no room"
+    words = "Evict users/op of a failed: no room"
     assert tells(*vm, operation("Failed")) == [words]
     assert tells(*vm, operation("Completed")) == []
     assert tells(*vm, operation("Failed", RECENT_S + 1)) == []

@@ -127,7 +127,9 @@ def test_what_keeps_a_lost_node_from_being_fenced(
     found = losing.lose(world(*objects, a_vm("a", "n1")), lost)
     assert found.seconds is None
     assert words in found.notes[0], found.notes
-    assert "`drover fence confirm`" in found.notes[1]
+    assert "`drover fence confirm`" in found.notes[-1]
+    switch = "`drover fence on --group worker` lets its nodes be fenced by themselves"
+    assert (switch in found.notes) == ("is not set" in words)
 
 
 def test_a_drain_of_two_nodes_lands_on_neither() -> None:
@@ -136,7 +138,7 @@ def test_a_drain_of_two_nodes_lands_on_neither() -> None:
     assert places(found) == [("users/a", "n3"), ("users/b", "n3")]
     # 1 GiB over a link of 100 MiB/s that nothing is known of, and what is around each move
     assert found.seconds == pytest.approx(2 * (1.5 + 10.24))
-    assert found.notes == ("1 at once leave a node, which the settings allow",)
+    assert found.notes == ("one VM leaves a node at a time, as the settings allow",)
 
 
 def test_the_second_drain_sees_what_the_first_one_took() -> None:

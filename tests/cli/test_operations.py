@@ -224,3 +224,13 @@ def test_the_total_of_a_copy():
     done = source(ramTotalBytes=192 << 20, ramTransferredBytes=81 << 20, downtimeMs=24)
     assert operations.total(done) == "81 MiB copied, guest paused for 24 ms"
     assert operations.total(source()) == ""
+
+
+async def test_the_way_out_names_the_operation_that_is_in_the_way(api: Api) -> None:
+    assert await operations.at_work(api, NS, "linux-vm") == ""
+    spec = {"type": "Evict", "virtualMachineName": "linux-vm"}
+    await api.client.create(
+        scheme.VMOP, {"metadata": {"name": "op", "namespace": NS}, "spec": spec}
+    )
+    assert "k delete vmop op -n default` aborts it" in await operations.at_work(api, NS, "linux-vm")
+    assert await operations.at_work(api, NS, "other-vm") == ""

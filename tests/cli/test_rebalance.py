@@ -71,7 +71,7 @@ def test_the_table_tells_the_move_and_its_reasons() -> None:
 
 
 def test_where_nothing_is_wrong_nothing_is_shown() -> None:
-    assert run(world.write(picture(2))).output.strip() == "no move is to be made"
+    assert run(world.write(picture(2))).output.strip() == "No move is to be made."
 
 
 def test_a_page_has_a_bar_for_each_node_and_needs_nothing_else(tmp_path: Any) -> None:

@@ -184,3 +184,16 @@ def test_the_command_reads_saved_objects(tmp_path: Path) -> None:
     refused = run(tmp_path, "--html", str(tmp_path / "no" / "x"))
     assert refused.exit_code == 1
     assert "cannot write" in refused.output
+
+
+def test_a_reason_that_repeats_the_phase_is_not_told_twice() -> None:
+    failed = move("f", NOW_S - 9, "Failed", 5, reason="Failed", message="QEMU was silent")
+    (one,) = history(World.of([failed], NOW_S), NOW_S - 60).moves
+    assert one.why == "QEMU was silent"
+
+
+def test_without_a_span_it_tells_of_the_last_hour(tmp_path: Path) -> None:
+    file = tmp_path / "objects.json"
+    file.write_text(json.dumps({"kind": "List", "takenAt": rfc3339(NOW_S), "items": OBJECTS}))
+    said = CliRunner().invoke(report.command, ["--from", str(file)])
+    assert said.output.splitlines()[0] == f"{rfc3339(NOW_S - 3600)} to {rfc3339(NOW_S)}"

@@ -35,6 +35,15 @@ def test_what_is_broken_comes_with_its_way_out() -> None:
     assert "nodes" not in seen.as_json()
 
 
+def test_a_lab_that_is_down_is_one_line_and_nothing_is_said_of_vms_that_run_on() -> None:
+    off = [part(name, "Off") for name in ("etcd", "apiserver", "n1", "n2")]
+    seen = Seen(off, silent="apiserver and etcd are off")
+    (one,) = seen.as_json()["attention"]
+    assert one["says"] == "The lab is stopped: nothing of it runs"
+    assert one["wayOut"] == "`drover up` starts what is off"
+    assert not seen.well
+
+
 def test_it_is_told_what_one_may_not_read(capsys: pytest.CaptureFixture[str]) -> None:
     seen = Seen([part("n1")], known(a_node("n1"), *a_vm("a", "n1")), missing=("NodeFence",))
     status._show(seen)
@@ -46,7 +55,7 @@ def test_it_is_told_what_one_may_not_read(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_many_troubles_are_told_in_part(capsys: pytest.CaptureFixture[str]) -> None:
-    status._show(Seen([part(f"n{number}", "Off") for number in range(status.MOST_TOLD + 3)]))
+    status._show(Seen([part(f"n{number}", "Frozen") for number in range(status.MOST_TOLD + 3)]))
     assert "and 3 more: " in capsys.readouterr().out
 
 

@@ -16,6 +16,7 @@ def test_the_sums(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "F = k (A + x) + K = 9.06 s" in said
     assert "W = k (H + x)     = 6.06 s" in said
+    assert "\nProfile lab:\nNAME" in said
 
 
 def test_every_profile_is_shown_with_its_sums(capsys: pytest.CaptureFixture[str]) -> None:

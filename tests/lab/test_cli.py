@@ -83,7 +83,7 @@ def test_without_a_lab_the_error_names_the_way_out(capsys, tmp_path, monkeypatch
     monkeypatch.setenv("DROVER_ENGINE", str(engine))
     code, _, err = run(capsys, "--home", str(tmp_path / "none"), *arguments)
     assert code == 1
-    assert err.startswith("error: ")
+    assert err.startswith("Error: ")
     assert "drover up" in err
     assert not (tmp_path / "none").exists()
 

@@ -344,7 +344,7 @@ def test_a_home_that_takes_no_files_is_an_error_and_leaves_nothing(tmp_path, opt
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith("Error: ")
     assert ("Read-only file system" if options == "ro" else "MiB free, a lab needs") in done.stderr
     assert "Traceback" not in done.stderr
     assert_nothing_left(lab)

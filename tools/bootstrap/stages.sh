@@ -187,7 +187,7 @@ announce() {
     fi
     if [[ $lacking == *" guest "* ]]; then
         announce_line guest "a Debian guest image, by mmdebstrap" \
-            "140 MB to fetch, 500 MB kept, 3 GB meanwhile" "2 min"
+            "140 MB to fetch, 500 MB kept, 3 GB meanwhile" "3 min"
     fi
     say "./drover uninstall takes it all away again"
 }

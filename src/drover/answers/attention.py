@@ -72,7 +72,7 @@ def _of_operation(world: World, vmop: Object) -> list[Because]:
         return []
     name, space = name_of(vmop), namespace_of(vmop)
     words = f"{vmops.type_of(vmop)} {key_of(vmop)} of {vmops.vm_name(vmop)} failed"
-    reason = ": ".join(str(said[key]) for key in ("reason", "message") if said.get(key))
+    reason = str(said.get("message") or said.get("reason") or "")
     words += f": {reason.rstrip('.')}" if reason else ""
     rule = "an operation that failed is tried again only by who asked for it"
     way = f"`drover why {name} -n {space}` tells more"

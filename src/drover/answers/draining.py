@@ -54,7 +54,8 @@ def _notes(world: World, steps: Sequence[Step], stuck: Sequence[Stuck]) -> tuple
     notes = []
     if steps:
         at_once = world.settings.outbound_per_node
-        notes.append(f"{at_once} at once leave a node, which the settings allow")
+        few = "one VM leaves" if at_once == 1 else f"{at_once} VMs leave"
+        notes.append(f"{few} a node at a time, as the settings allow")
     if stuck:
         notes.append("a drain waits until the last VM has found a place, or is stopped")
     return tuple(notes)

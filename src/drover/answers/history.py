@@ -149,7 +149,8 @@ def _born(obj: Object) -> float:
 
 def _move(vmm: Object) -> Move:
     said, report = vmms.status(vmm), vmms.source_report(vmm)
-    reason = [str(said[key]) for key in ("reason", "message") if said.get(key)]
+    words = [said.get("reason"), said.get("message")]
+    reason = [str(word) for word in words if word and word != vmms.phase(vmm)]
     moved = vmms.phase(vmm) == VmmPhase.SUCCEEDED
     return Move(
         vm=vmms.vm_key(vmm),

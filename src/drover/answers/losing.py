@@ -99,6 +99,10 @@ def _fencing(world: World, gone: frozenset[str]) -> tuple[float | None, list[str
         if obstacle:
             longest = None
             notes.append(f"{', '.join(members)} would not be fenced by itself: {obstacle}")
+            if group is not None and nodegroup.mode(group) is None:
+                notes.append(
+                    f"`drover fence on --group {name}` lets its nodes be fenced by themselves"
+                )
             notes.append("`drover fence confirm` of each node that is off starts its VMs")
         elif longest is not None and group is not None:
             longest = max(longest, nodegroup.timing(group).fence_s)

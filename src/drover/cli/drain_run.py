@@ -72,7 +72,7 @@ class Drain:
         choice = plan.choose((await look(self._api, self._node)).pods.values(), self._options)
         if choice.refused:
             for line in choice.refused:
-                click.echo(f"error: {line}", err=True)
+                click.echo(f"Error: {line}", err=True)
             raise click.ClickException(
                 f"nothing was evicted; {self._node} stays cordoned, "
                 f"`{PROGRAM} uncordon {self._node}` ends that"

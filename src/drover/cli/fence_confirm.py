@@ -19,7 +19,7 @@ from drover.api.wire import Object
 from drover.base.words import some_of
 from drover.cli.connect import Api
 from drover.cli.fence_world import World, look
-from drover.cli.session import PROGRAM, say
+from drover.cli.session import PROGRAM, require_yes, say
 
 SILENT_S = UNARMED_SUSPECT_S + 0.5  # a node that lives renews within it
 POLL_S = 0.5
@@ -40,7 +40,7 @@ async def perform(api: Api, node: str, yes: bool, limit_s: float) -> int:
     say(f"Looking for {SILENT_S:g} s whether {node} still gives a sign of life ...")
     await _require_silent(api, node, lease)
     if not yes:
-        click.confirm(_question(world, node), abort=True)
+        require_yes(_question(world, node))
     await _write(api, node, lease)
     say(f"Confirmed: {node} is off.")
     return await _follow(api, node, nodes.incarnation(lease), limit_s)
@@ -80,7 +80,7 @@ async def _perform_absent(
     say(f"Looking for {SILENT_S:g} s whether it still gives a sign of life ...")
     await api.clock.sleep(SILENT_S)
     if not yes:
-        click.confirm(_question(world, node), abort=True)
+        require_yes(_question(world, node))
     try:
         await api.client.create(scheme.LEASE, _stand_in(node, life))
     except AlreadyExists as there:

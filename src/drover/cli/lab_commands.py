@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from drover.cli.session import PROGRAM, Session, builtin_image, examples, say
+from drover.cli.session import PROGRAM, Session, builtin_image, examples, require_yes, say
 from drover.cli.timing import PROFILES
 
 PAGE_LIMIT_S = 3.0
@@ -109,7 +109,7 @@ def reset(session: Session, yes: bool) -> None:
     """Stop the lab and remove its disks and objects."""
     home = session.home.path
     if not yes and home.exists():
-        click.confirm(f"Remove all VMs, disks and settings in {home}?", abort=True)
+        require_yes(f"Remove all VMs, disks and settings in {home}?")
     session.lab.reset(Progress())
     say(f"{home} is removed.")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from drover.cli.session import PROGRAM, Session, examples, say
+from drover.cli.session import PROGRAM, Session, ask, examples, say
 
 CONFIRM_ENV = "D8_VIRTUALIZATION_LIFECYCLE_CONFIRM"
 _GOING = {
@@ -133,7 +133,7 @@ def _run(session: Session, wish: Wish) -> int:
         raise click.UsageError(f"which VM? For example: {PROGRAM} {wish.verb} linux-vm")
     from drover.api.status import ApiError
     from drover.cli.connect import with_api
-    from drover.cli.operations import perform, resolve
+    from drover.cli.operations import at_work, perform, resolve
 
     vms = with_api(session, lambda api: resolve(api, wish.names, wish.namespace, wish.selector))
     if not vms:
@@ -155,7 +155,8 @@ def _run(session: Session, wish: Wish) -> int:
                     await perform(api, wish, namespace, name, several or wish.create_only)
                 )
             except ApiError as refused:  # the others get their operation all the same
-                click.echo(f'error: VirtualMachine "{namespace}/{name}": {refused}', err=True)
+                way = await at_work(api, namespace, name)
+                click.echo(f'Error: VirtualMachine "{namespace}/{name}": {refused}{way}', err=True)
                 results.append(1)
         return max(results)
 
@@ -164,7 +165,7 @@ def _run(session: Session, wish: Wish) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         say()
         say(
-            "Stopped watching; the operation goes on. `k get vmop` shows it, deleting it aborts a migration."
+            f"Stopped watching; the operation goes on. `{PROGRAM} k get vmop` shows it, deleting it aborts a migration."
         )
         raise click.Abort from None
 
@@ -173,7 +174,7 @@ def _confirmed(verb: str, vm: tuple[str, str]) -> bool:
     question = (
         f'Are you sure you want to execute command "{verb}" for virtual machine "{vm[0]}/{vm[1]}"?'
     )
-    return click.confirm(question, default=False)
+    return ask(question)
 
 
 def words(verb: str, done: bool) -> str:

@@ -167,11 +167,11 @@ def _explain(error: Exception, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if _operating(error):
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         return 1
     if not debug:
         click.echo(
-            f"error: {type(error).__name__}: {error}\nThis is a bug of drover; `{PROGRAM} --debug "
+            f"Error: {type(error).__name__}: {error}\nThis is a bug of drover; `{PROGRAM} --debug "
             f"...` shows where.",
             err=True,
         )

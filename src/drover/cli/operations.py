@@ -13,9 +13,10 @@ from drover.api.kinds import vm as vms
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
 from drover.api.kinds.vmop import VmopPhase
+from drover.api.meta import name_of
 from drover.api.wire import Object
 from drover.cli.connect import Api
-from drover.cli.session import colours, say
+from drover.cli.session import PROGRAM, colours, say
 from drover.cli.targets import find, target
 
 if TYPE_CHECKING:
@@ -61,6 +62,19 @@ async def perform(api: Api, wish: Wish, namespace: str, name: str, create_only: 
     return await follower.follow()
 
 
+async def at_work(api: Api, namespace: str, name: str) -> str:
+    """The way out for one who was refused while another operation of that VM is unfinished; empty when none is."""
+    for vmop in (await api.client.list(scheme.VMOP, namespace))[0]:
+        if vmops.vm_name(vmop) == name and not vmops.finished(vmop):
+            operation = name_of(vmop)
+            ends = "aborts it" if vmops.is_migration(vmop) else "takes it back while it is Pending"
+            return (
+                f". `{PROGRAM} why {operation} -n {namespace}` tells what it waits for; "
+                f"`{PROGRAM} k delete vmop {operation} -n {namespace}` {ends}"
+            )
+    return ""
+
+
 def _going(verb: str) -> str:
     from drover.cli.lifecycle import words
 
@@ -91,7 +105,7 @@ async def _check_target(api: Api, namespace: str, name: str, node: str) -> None:
         await api.client.get(scheme.NODE, node)
     except status.NotFound as missing:
         raise click.ClickException(
-            f'there is no node "{node}"; `k get nodes` lists them'
+            f'there is no node "{node}"; `{PROGRAM} k get nodes` lists them'
         ) from missing
 
 
@@ -166,6 +180,9 @@ class Follower:
                 say(
                     f"{self._about()} was not {words(self._wish.verb, done=True)}. {self._op()} failed. "
                     f'type="Completed" reason={condition.get("reason")}, message={condition.get("message")}'
+                )
+                say(
+                    f"`{PROGRAM} why {name_of(self._vmop)} -n {self._namespace}` tells the way out."
                 )
         return 1
 

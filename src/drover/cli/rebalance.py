@@ -67,7 +67,7 @@ async def _switch(api: Api, enabled: bool, settings: dict[str, object]) -> int:
     except NotFound:
         made = {"metadata": {"name": names.REBALANCE_MODULE}, "spec": spec}
         await api.client.create(scheme.MODULECONFIG, made)
-    say(f"rebalancing is {'on' if enabled else 'off'}")
+    say(f"Rebalancing is {'on' if enabled else 'off'}.")
     if enabled:
         say(f"`{PROGRAM} rebalance plan` shows what it would do, `rebalance status` how it goes.")
     return 0
@@ -85,10 +85,10 @@ def status(session: Session, output: str) -> int:
     if output == "json":
         click.echo(json.dumps(told, indent=2))
         return 0
-    say(f"rebalancing is {'on' if told['enabled'] else 'off'}", bold=True)
+    say(f"Rebalancing is {'on' if told['enabled'] else 'off'}.", bold=True)
     for problem in told["problems"]:  # type: ignore[attr-defined]
         say(f"not valid: {problem}")
-    say(f"{told['reason']}: {told['message']}" if told["reason"] else "nothing was told yet")
+    say(f"{told['reason']}: {told['message']}" if told["reason"] else "Nothing was told yet.")
     for line in told["moves"]:  # type: ignore[attr-defined]
         say(f"  {line}")
     return 0

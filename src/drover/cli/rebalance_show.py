@@ -16,7 +16,7 @@ def headline(plan: Shown) -> str:
     spec = plan.spec
     moves, least = int(spec["movesTotal"]), int(spec.get("lowerBound", 0))
     if not moves:
-        return "no move is to be made"
+        return "No move is to be made."
     of = f"plan {spec['hash'][:12]}" + (f" ({plan.name}, {plan.phase})" if plan.name else "")
     optimal = (
         "the fewest possible, proved" if spec.get("proved") else f"at least {least} are needed"

@@ -21,7 +21,7 @@ _WIDEST = 40  # of a name in the table
 
 @click.command(
     epilog=examples(
-        "report --since 1h",
+        "report",
         "report --since 2026-01-31T22:00:00Z --html incident.html",
         "report --since 2d -o json",
         "report --since 1h --from snapshot.json",
@@ -29,7 +29,8 @@ _WIDEST = 40  # of a name in the table
 )
 @click.option(
     "--since",
-    required=True,
+    default="1h",
+    show_default=True,
     metavar="T",
     help="A span until now (90m, 1h30m, 2d), or a time such as 2026-01-31T22:00:00Z.",
 )

@@ -82,6 +82,25 @@ def say(text: str = "", *, bold: bool = False) -> None:
     click.echo(click.style(text, bold=True) if bold and colours() else text)
 
 
+def ask(question: str) -> bool:
+    """Whether a person says yes. Raises click.Abort for Ctrl+C, ClickException when nobody can answer."""
+    try:
+        return click.confirm(question, default=False)
+    except click.Abort as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        click.echo(err=True)
+        raise click.ClickException(
+            "nobody is there to answer, so nothing was done; --yes goes on without asking"
+        ) from None
+
+
+def require_yes(question: str) -> None:
+    """Raises click.Abort unless a person says yes, as ``ask`` does."""
+    if not ask(question):
+        raise click.Abort
+
+
 def say_table(lines: Iterable[str]) -> None:
     """The first line is the head."""
     for number, line in enumerate(lines):

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 PROBE_S = 3.0  # for the first word of the API
 LOOK_S = 30.0  # for all the rest, of a large cluster
 MOST_TOLD = 20  # of moves, and of what needs attention
+_ALL_RUN = "a lab runs all parts of its control plane and its nodes"
+_UP = "`drover up` starts what is off"
 _MEND = {
-    "Off": "`drover up` starts what is off",
+    "Off": _UP,
     "Isolated": "`drover lab rejoin {name}` plugs its cable in",
     "Frozen": "`drover lab thaw {name}` lets its agent go on",
 }
@@ -47,6 +49,8 @@ class Seen:
 
     def attention(self) -> list[dict[str, Any]]:
         """The machine's view first."""
+        if all(part.state == "Off" for part in self.parts):
+            return [_line("lab", "The lab is stopped: nothing of it runs", _ALL_RUN, _UP)]
         found = [_broken(part) for part in self.parts if part.state != "Running"]
         if self.silent:
             words = f"The API does not answer: {self.silent}; VMs run on, and nothing moves"
@@ -77,9 +81,8 @@ def _line(about: str, says: str, rule: str, way_out: str) -> dict[str, Any]:
 
 
 def _broken(part: PartStatus) -> dict[str, Any]:
-    rule = "a lab runs all parts of its control plane and its nodes"
     return _line(
-        "lab", f"{part.name} is {part.state}", rule, _MEND[part.state].format(name=part.name)
+        "lab", f"{part.name} is {part.state}", _ALL_RUN, _MEND[part.state].format(name=part.name)
     )
 
 
@@ -104,7 +107,9 @@ async def look(session: Session) -> Seen:
     parts = session.parts()
     off = {part.name for part in parts if part.state == "Off"} & {"apiserver", "etcd"}
     if off:
-        return Seen(parts, silent=f"{' and '.join(sorted(off))} is off")
+        return Seen(
+            parts, silent=f"{' and '.join(sorted(off))} {'are' if len(off) > 1 else 'is'} off"
+        )
     return await _ask(session, parts)
 
 

@@ -76,7 +76,7 @@ def command(profile: str, timeout: str, device: str, io_text: str, output: str) 
     _tell_profiles(all_, kick_s)
     say()
     if timing.age_s > 0:
-        _tell(timing)
+        _tell(timing, profile, timing == chosen.timing(kick_s))
     for problem in problems:
         say(f"refused: {problem}")
     return 1 if problems else 0
@@ -101,8 +101,10 @@ def _tell_profiles(all_: list[Profile], kick_s: float) -> None:
         say(f"{one.name:<9} {timing.timeout_s:>7.2f} {sums} {within:>8}  {meaning}")
 
 
-def _tell(timing: Timing) -> None:
+def _tell(timing: Timing, profile: str, plain: bool) -> None:
     from drover.api.fencing import RATE_ERROR
+
+    say(f"Profile {profile}{'' if plain else ', with your changes'}:")
 
     rows = (
         ("timeout", timing.timeout_s, "NodeGroup", "from the last acknowledged renewal to the VMs' end"),

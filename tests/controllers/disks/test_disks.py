@@ -87,6 +87,23 @@ def test_a_disk_waits_for_its_image_and_shows_progress() -> None:
     play(story, rig.wire)
 
 
+def test_a_disk_whose_image_failed_says_why() -> None:
+    rig = Rig()
+
+    async def story(world: World) -> None:
+        why = "file://IMAGE names another host"
+        ready = {"type": "Ready", "status": "False", "reason": "ProvisioningFailed", "message": why}
+        await world.create(CVIMAGE, "linux", {})
+        await world.set_status(CVIMAGE, "linux", {"phase": "Failed", "conditions": [ready]})
+        await world.create(VDISK, "root", FROM_IMAGE)
+        await world.settle()
+        assert conditions(await status(world))["DatasourceReady"] == (
+            "ClusterImageNotReady", f'ClusterVirtualImage "linux" is Failed: {why}',
+        )  # fmt: skip
+
+    play(story, rig.wire)
+
+
 def test_a_disk_smaller_than_its_image_fails() -> None:
     rig = Rig()
 

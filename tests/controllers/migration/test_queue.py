@@ -155,6 +155,22 @@ def test_a_target_without_room_keeps_no_slot() -> None:
     play(story, wire)
 
 
+def test_a_copy_whose_qemu_was_silent_says_so_in_words() -> None:
+    async def story(world: World) -> None:
+        await running(world, "n1")
+        await evict(world, "vm0")
+        await prepare(world, "vm0", "n2")
+        report = {"phase": "Failed", "reason": "MonitorSilent", "message": "QEMU says cancelled"}
+        await say(world, await move(world, "vm0"), "n1", {"source": report})
+        await world.settle()
+        assert (await told(world, "vm0"))[3] == (
+            "Migration failed: QEMU on the source did not answer while it was copying,"
+            " and the copy was cancelled; a busy host does that"
+        )
+
+    play(story, wire)
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [

@@ -55,6 +55,14 @@ def ready(image: Obj) -> bool:
     return phase(image) is ImagePhase.READY
 
 
+def why_not_ready(image: Obj) -> str:
+    """What its condition Ready tells; without a message, where to look."""
+    for said in status(image).get("conditions") or ():
+        if said["type"] == ImageCondition.READY and said.get("message"):
+            return str(said["message"])
+    return "see its conditions"
+
+
 def url(image: Obj) -> str:
     """Where it is fetched from; empty when the source is another object."""
     source = (image.get("spec") or {}).get("dataSource") or {}

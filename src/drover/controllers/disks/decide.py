@@ -102,5 +102,7 @@ def _make(view: DiskView) -> Step:
     if not images.ready(view.image):
         reason = DiskReason.CLUSTER_IMAGE_NOT_READY if cluster else DiskReason.IMAGE_NOT_READY
         phase = images.phase(view.image) or "Pending"
-        return Wait(reason, f'{kind} "{name_of(view.image)}" is {phase}: see its conditions')
+        return Wait(
+            reason, f'{kind} "{name_of(view.image)}" is {phase}: {images.why_not_ready(view.image)}'
+        )
     return Provision(images.path(view.image), size)

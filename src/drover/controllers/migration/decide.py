@@ -215,6 +215,7 @@ _GIVEN_UP = {
     "NoProgress": "Live migration stuck for {seconds} seconds and has been aborted",
     "TooLong": "Live migration is not completed after {seconds} seconds and has been aborted",
 }
+_SILENT = "QEMU on the source did not answer while it was copying, and the copy was cancelled; a busy host does that"
 
 
 def _limit_s(view: MigrationView) -> int:
@@ -233,6 +234,8 @@ def _failure(view: MigrationView) -> SetPhase:
         message = _GIVEN_UP[view.source_reason].format(seconds=_limit_s(view))
         return SetPhase(VmmPhase.FAILED, Reason.NOT_CONVERGING, message)
     reason = Reason.TARGET_FAILED if view.target_said == "Failed" else Reason.FAILED
+    if view.source_reason == "MonitorSilent":
+        return SetPhase(VmmPhase.FAILED, reason, _SILENT)
     said = ": ".join(word for word in (view.source_reason, view.source_message) if word)
     return SetPhase(VmmPhase.FAILED, reason, said)
 
