@@ -347,7 +347,10 @@ CASES = {
         s.Kill(LastReason.GUEST_RESET),
     ),
     "after the hand-over the source stands": (
-        view(machine=COPIED, lease=TO_TARGET, move=source(), marks=COPYING), s.Wait(),
+        view(machine=COPIED, lease=TO_TARGET, move=source(), marks=COPYING, ask_s=0.5), s.Wait(0.5),
+    ),
+    "and asks, should it have been handed back": (
+        view(machine=COPIED, lease=TO_TARGET, move=source(), marks=COPYING), s.AskLease(),
     ),
     "until the target runs": (
         view(machine=COPIED, lease=TO_TARGET, move=source(target_phase="Running"), marks=COPYING),
@@ -365,7 +368,11 @@ CASES = {
         view(pod=TARGET_POD, lease=AT_SOURCE, move=target(aborting=True)), s.Wait(),
     ),
     "it waits for the lease": (
-        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(), machine=ARRIVED, marks=STARTED), s.Wait(),
+        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(), machine=ARRIVED, marks=STARTED, ask_s=0.5),
+        s.Wait(0.5),
+    ),
+    "and asks, should its event be late": (
+        view(pod=TARGET_POD, lease=AT_SOURCE, move=target(), machine=ARRIVED, marks=STARTED), s.AskLease(),
     ),
     "and goes when it has it": (
         view(pod=TARGET_POD, move=target(), machine=ARRIVED, marks=STARTED), s.Resume(),
@@ -473,7 +480,7 @@ def test_every_view_has_a_step_that_is_safe() -> None:
                 assert seen.move is not None
                 assert seen.move.handover is HandOverState.UNSENT, (seen, step)
         if seen.lease.state in (LeaseState.OTHER, LeaseState.RELEASED) and alive:
-            assert isinstance(step, s.Kill | s.Wait), (seen, step)
+            assert isinstance(step, s.Kill | s.Wait | s.AskLease), (seen, step)
             if seen.machine is not None and seen.machine.state is RunState.RUNNING:
                 assert isinstance(step, s.Kill), (seen, step)
 

@@ -25,6 +25,7 @@ RESTORE = "tests/sim/test_scenarios_restore.py"
 REJOIN = "tests/sim/test_scenarios_rejoin.py"
 PROFILES = "tests/sim/test_scenarios_profiles.py"
 LEASE = "tests/sim/test_scenarios_lease.py"
+DEAF = "tests/sim/test_scenarios_deaf.py"
 LEADERS = "tests/sim/test_scenarios_leaders.py"
 ACTS = "tests/controllers/fencing/test_act.py"
 BELONGINGS = "tests/sim/test_scenarios_belongings.py"
@@ -377,6 +378,12 @@ MUTANTS = (
         (Edit("controllers/vm/act.py", "            if not lost:\n", "            if True:\n"),),
         "test_a_pod_that_cannot_be_deleted_",
         LEADERS,
+    ),
+    Mutant(
+        "a guest that stands still waits for an event",
+        (Edit("agent/decide.py", "return Wait(view.ask_s) if view.ask_s > 0 else AskLease()", "return Wait()"),),
+        "test_a_target_that_hears_of_no_lease_",
+        DEAF,
     ),
     Mutant(
         "a VM that is being deleted has no address any more",

@@ -40,6 +40,10 @@ async def act(keeper: Keeper, step: steps.Step, view: CopyView) -> bool:
             return await launching.launch_incoming(keeper)
         case steps.Resume():
             return await _resume(keeper, view)
+        case steps.AskLease():
+            keeper.memory.asked_at = keeper.context.clock.monotonic()
+            await keeper.context.leases.fresh(keeper.vm)
+            return True
         case steps.ListenAgain():
             return await _listen_again(keeper)
         case steps.TryDisk():

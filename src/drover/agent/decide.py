@@ -27,6 +27,7 @@ from drover.agent.steps import (
     MOVE_FAILED,
     NO_REASONS,
     AllowDowntime,
+    AskLease,
     CancelCopy,
     Done,
     DropPod,
@@ -46,7 +47,7 @@ from drover.agent.steps import (
     TryDisk,
     Wait,
 )
-from drover.agent.view import CopyView, HandOverState, LeaseState, Role
+from drover.agent.view import CopyView, HandOverState, LeaseState, MachineView, Role
 from drover.api.names import LastReason, VmmPhase
 
 # How often a copy in transfer is looked at; QEMU itself updates its counters every 100 ms.
@@ -329,16 +330,31 @@ def _not_holding(view: CopyView) -> Step:
             return Kill(MOVE_FAILED)
         waits = machine.state is RunState.INMIGRATE
         unreached = waits and machine.migration.state is MigrationState.NONE
-        return ListenAgain() if unreached and not view.hears else Wait()
+        if unreached and not view.hears:
+            return ListenAgain()
+        return _asking(view) if stands_copied(machine) else Wait()
     if view.is_source and move is not None and view.marks.copying == move.uid:
         # Only a source in postmigrate ever gave its lease to the target, so it stands, also when silent.
         still = machine.state in (RunState.POSTMIGRATE, RunState.OTHER)
         if still and view.lease.holder == move.target_copy and move.target_phase != "Running":
-            return Wait()
+            return _asking(view) if stands_copied(machine) else Wait()
         return Kill(MIGRATED)
     if view.marks.copying and machine.state is RunState.POSTMIGRATE:
         return Kill(MIGRATED)  # the migration's object is gone already
     return Kill(LEASE_LOST)
+
+
+def stands_copied(machine: MachineView | None) -> bool:
+    """Its memory is on both sides, and the lease alone says where it goes on."""
+    if machine is None:
+        return False
+    complete = machine.migration.state is MigrationState.COMPLETED
+    return machine.state is RunState.POSTMIGRATE or (machine.state is RunState.PAUSED and complete)
+
+
+def _asking(view: CopyView) -> Step:
+    """For the lease, which others may have given to this copy: its watch may tell nothing for a minute."""
+    return Wait(view.ask_s) if view.ask_s > 0 else AskLease()
 
 
 def _lease_absent(view: CopyView) -> Step:

@@ -282,10 +282,7 @@ class Keeper:
             )
         left = None if memory.stop_at is None else memory.stop_at - now
         refused_s = 0.0 if memory.refused_since is None else now - memory.refused_since
-        if lease.state is not LeaseState.MINE:
-            memory.mine_since = None
-        elif memory.mine_since is None:
-            memory.mine_since = now
+        mine = lease.state is LeaseState.MINE
         return CopyView(
             copy=self.copy,
             vm=self.vm,
@@ -300,7 +297,8 @@ class Keeper:
             hears=memory.hears,
             disk_try_s=memory.disk_try_s(now),
             refused_s=refused_s,
-            mine_for_s=0.0 if memory.mine_since is None else now - memory.mine_since,
+            mine_for_s=memory.mine_for_s(mine, now),
+            ask_s=memory.ask_s(not mine and decide.stands_copied(machine), now),
         )
 
     def limits(self) -> Limits:

@@ -19,6 +19,7 @@ from drover.agent.view import HandOverState, MachineView
 
 PRESS_S = 10.0  # between two presses of the power button: a guest that boots does not hear it
 DISK_TRY_S = 5.0  # between two tries of a disk that failed
+ASK_S = 1.0  # between two questions for the lease, by a guest that stands still and waits for it
 COUNTERS_S = 0.5  # between two reports of a copy's counters
 
 
@@ -29,6 +30,7 @@ class Memory:
     stop_at: float | None = None  # when the grace period ends
     pressed_at: float | None = None
     mine_since: float | None = None
+    asked_at: float | None = None  # for the lease, by a guest that waits for it; None: it does not
     silent_since: float | None = None
     refused_since: float | None = None  # `cont` fails
     last_migration: MigrationInfo = NO_MIGRATION
@@ -77,6 +79,22 @@ class Memory:
             return False
         self.counters_at = now
         return True
+
+    def mine_for_s(self, mine: bool, now: float) -> float:
+        """For how long the lease has named this copy."""
+        if not mine:
+            self.mine_since = None
+        elif self.mine_since is None:
+            self.mine_since = now
+        return 0.0 if self.mine_since is None else now - self.mine_since
+
+    def ask_s(self, waits: bool, now: float) -> float:
+        """How long until the lease is asked for: as a rule its event comes first."""
+        if not waits:
+            self.asked_at = None
+        elif self.asked_at is None:
+            self.asked_at = now
+        return 0.0 if self.asked_at is None else max(0.0, self.asked_at + ASK_S - now)
 
     def handover_of(self, uid: str) -> HandOverState:
         return self.handover if uid == self.handover_uid else HandOverState.NONE

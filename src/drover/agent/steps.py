@@ -45,6 +45,11 @@ class TryDisk(Step):
 
 
 @dataclass(frozen=True)
+class AskLease(Step):
+    """A guest stands still and waits for the lease: read it, since its event may be late or lost."""
+
+
+@dataclass(frozen=True)
 class Resume(Step):
     """Let the guest run: after a start, an arrival, or a lease that provably never left us."""
 

@@ -113,6 +113,7 @@ class CopyView:
     hears: bool = True  # somebody listens for an incoming copy
     disk_try_s: float = 0.0  # when a guest that stands still for a disk may try again; 0: now
     refused_s: float = 0.0  # how long QEMU has refused to let the guest go on
+    ask_s: float = 0.0  # when a guest that stands still may ask for the lease; 0: now
     mine_for_s: float = 0.0  # how long an incoming copy has held the lease without being complete
 
     @property
