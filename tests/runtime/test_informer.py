@@ -10,7 +10,7 @@ import pytest
 from tests.runtime.fake_api import LOST, FakeApi, pod
 
 from drover.api.scheme import POD
-from drover.api.status import Forbidden, ServerError
+from drover.api.status import Forbidden, Gone, ServerError, Unanswered
 from drover.api.wire import Object, Response
 from drover.base.ids import SeededIds
 from drover.base.log import Log
@@ -301,5 +301,28 @@ def test_a_busy_server_is_asked_for_smaller_pages() -> None:
         assert names(informer) == ["a"]
         asked = [int(one.query["limit"]) for one in api.requests if "watch" not in one.query]
         assert asked == [500, 250]
+
+    play(story, start=False)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_of_a_list_that_fails_on_the_way_what_was_read_stays(kept: bool) -> None:
+    """Not when the server says that it is void."""
+    first = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [pod("a", 1)]}
+    rest = {"metadata": {"resourceVersion": "7"}, "items": [pod("b", 2)]}
+    failure = Unanswered("no answer", sent=True) if kept else Gone("expired")
+    again = [Response(200, rest)] if kept else [Response(200, first), Response(200, rest)]
+
+    async def story(api: FakeApi, informer: Informer) -> None:
+        api.answers = [Response(200, first), failure, *again]
+        async with TaskScope("failing") as scope:
+            running = scope.spawn(informer.run(), "informer")
+            await asyncio.wait_for(informer.wait_synced(), 30)
+            running.cancel()
+        assert names(informer) == ["a", "b"]
+        asked = [one.query for one in api.requests if "watch" not in one.query]
+        pages = [(int(query["limit"]), query.get("continue", "")) for query in asked]
+        starts_anew = [] if kept else [(250, "")]
+        assert pages == [(500, ""), (500, "more"), *starts_anew, (250, "more")]
 
     play(story, start=False)

@@ -17,7 +17,6 @@ from drover.base.clock import RealClock
 from drover.base.ids import RealIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
-from drover.runtime import client as client_module
 from drover.runtime.client import Client
 from drover.runtime.controller import Controller, Done, Outcome
 from drover.runtime.election import Elector
@@ -178,12 +177,12 @@ async def test_a_write_for_a_dead_incarnation_never_lands_on_the_next(engine: En
         assert (await b.client.get(CONFIGMAP, name, "default"))["data"] == {"n": "second"}
 
 
-async def test_lists_come_page_by_page(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "PAGE_ITEMS", 2)
+async def test_lists_come_page_by_page(engine: Engine) -> None:
     async with bench(engine) as b:
         for number in range(5):
             await b.create(f"p{number}")
-        items, version = await b.client.list(CONFIGMAP, "default", labels=f"test={b.label}")
+        labels = f"test={b.label}"
+        items, version = await b.client.list(CONFIGMAP, "default", labels, page=2)
         assert [item["metadata"]["name"][:2] for item in items] == ["p0", "p1", "p2", "p3", "p4"]
         assert {item["kind"] for item in items} == {"ConfigMap"}
         assert int(version) >= int(items[-1]["metadata"]["resourceVersion"])

@@ -9,6 +9,7 @@ the version read: without the uid, a write meant for a deleted object lands on i
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from drover.api.meta import name_of, namespace_of
@@ -24,9 +25,38 @@ if TYPE_CHECKING:
 
 PAGE_ITEMS = 500
 PAGE_LEAST = 50  # for a server that is too busy for more
-MOST_PAGES = 1000
+MOST_PAGES = 10_000
 
 Events = AsyncIterator[dict[str, Any]]
+
+
+@dataclass
+class Listing:
+    """A list that is read page by page, all of one version. What was read stays when a page fails: to read on asks for
+    that page again, of any size.
+    """
+
+    kind: Kind
+    namespace: str
+    query: dict[str, str]
+    items: list[Object] = field(default_factory=list)  # each with apiVersion and kind
+    version: str = ""  # the resourceVersion to watch from; empty: nothing was read
+    pages: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.version) and "continue" not in self.query
+
+    def take(self, answer: Object) -> None:
+        """The next page."""
+        for item in answer.get("items") or []:
+            named = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
+            self.items.append({**named, **item})
+        meta = answer["metadata"]
+        self.version, self.pages = str(meta["resourceVersion"]), self.pages + 1
+        self.query.pop("continue", None)
+        if meta.get("continue"):
+            self.query["continue"] = meta["continue"]
 
 
 class Client:
@@ -62,17 +92,23 @@ class Client:
 
         Read page by page, all of one version; Gone when the server forgot that version meanwhile.
         """
-        query = _selection(labels, fields) | {"limit": str(page)}
-        items: list[Object] = []
-        for _ in range(MOST_PAGES):
-            answer = await self._call("GET", kind.path(namespace), query=query)
-            for item in answer.get("items") or []:
-                items.append({"apiVersion": kind.api_version, "kind": kind.kind, **item})
-            meta = answer["metadata"]
-            if not meta.get("continue"):
-                break
-            query["continue"] = meta["continue"]
-        return items, str(meta["resourceVersion"])
+        listing = self.listing(kind, namespace, labels, fields)
+        await self.read(listing, page)
+        return listing.items, listing.version
+
+    def listing(
+        self, kind: Kind, namespace: str = "", labels: str = "", fields: str = ""
+    ) -> Listing:
+        """Of which nothing was read yet."""
+        return Listing(kind, namespace, _selection(labels, fields))
+
+    async def read(self, listing: Listing, page: int = PAGE_ITEMS) -> None:
+        """All that is left of it. After Unanswered and TooManyRequests it can be read on; after Gone it is void."""
+        path = listing.kind.path(listing.namespace)
+        while not listing.complete:
+            require(listing.pages < MOST_PAGES, f"the list of {path} has no end")
+            asked = {**listing.query, "limit": str(page)}
+            listing.take(await self._call("GET", path, query=asked))
 
     def watch(
         self,

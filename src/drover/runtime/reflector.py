@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from drover.base.clock import Clock
     from drover.base.ids import Ids
     from drover.base.log import Log
-    from drover.runtime.client import Client
+    from drover.runtime.client import Client, Listing
 
 WATCH_S = (
     240  # asked of the server; up to half is added by chance, so that watches do not end together
@@ -77,6 +77,7 @@ class Reflector:
         self._selection = selection
         self._sink = sink
         self._version = ""  # resume from here; empty: list first
+        self._listing: Listing | None = None  # one whose last page failed
         self._failures = 0
         self._heard_s = 0.0  # monotonic time of the last sign of life
 
@@ -86,12 +87,12 @@ class Reflector:
             try:
                 await self._once()
             except Gone:
-                self._version = ""
+                self._version, self._listing = "", None
                 self._failures += 1
             except (ApiError, Unanswered) as error:
                 if isinstance(error, ApiError) and not isinstance(error, TooManyRequests):
                     # Not only Gone means it: after a restore our version lies in the future.
-                    self._version = ""
+                    self._version, self._listing = "", None
                 self._failures += 1
                 self._log.warn("watch failed", error=repr(error), failures=self._failures)
             await self._clock.sleep(RETRY.delay_s(self._failures, self._ids.uniform()))
@@ -100,13 +101,7 @@ class Reflector:
         """List if there is no version, then one watch until it ends."""
         chosen = self._selection
         if not self._version:
-            # A busy server may need too long for a page of a large collection: asked the same again and again, it would
-            # never get there, and have the more to do. So pages become smaller, and no answer is waited for longer.
-            page = max(PAGE_LEAST, PAGE_ITEMS >> min(self._failures, 8))
-            items, self._version = await self._client.list(
-                chosen.kind, chosen.namespace, chosen.labels, chosen.fields, page
-            )
-            self._sink.replaced(items, int(self._version))
+            await self._list()
         began_s = self._heard_s = self._clock.monotonic()
         async with TaskScope(f"watch {chosen}") as scope:
             reading = scope.spawn(self._read(), "read")
@@ -118,6 +113,22 @@ class Reflector:
                 self._log.warn("watch was silent", limit_s=SILENT_S)
         lived = self._clock.monotonic() - began_s >= SETTLED_S
         self._failures = 0 if lived else self._failures + 1
+
+    async def _list(self) -> None:
+        """A busy server may need too long for a page of a large collection: asked the same again and again, it would
+        never get there, and have the more to do. So pages become smaller, no answer is waited for longer, and what was
+        read stays.
+        """
+        chosen = self._selection
+        if self._listing is None:
+            self._listing = self._client.listing(
+                chosen.kind, chosen.namespace, chosen.labels, chosen.fields
+            )
+        page = max(PAGE_LEAST, PAGE_ITEMS >> min(self._failures, 8))
+        await self._client.read(self._listing, page)
+        listing, self._listing = self._listing, None
+        self._version = listing.version
+        self._sink.replaced(listing.items, int(self._version))
 
     async def _read(self) -> None:
         chosen = self._selection

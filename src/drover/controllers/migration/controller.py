@@ -30,7 +30,7 @@ from drover.controllers.migration.view import CopyLimits, MigrationView, TargetP
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
-WORKERS = 16
+WORKERS = 12
 REFUSED_AGAIN_S = 5.0  # how soon a refused target Pod is tried again
 MOST_WORDS = 4096  # of status.message; words of others are in it
 

@@ -21,7 +21,7 @@ from drover.controllers.vmop.intents import SetStatus
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
 
-WORKERS = 16
+WORKERS = 12
 PACE_S = 0.4  # between two words on the way of one operation
 
 
