@@ -74,6 +74,14 @@ def test_where_nothing_is_wrong_nothing_is_shown() -> None:
     assert run(world.write(picture(2))).output.strip() == "No move is to be made."
 
 
+def test_a_snapshot_may_be_named_as_a_file(tmp_path: Any) -> None:
+    file = tmp_path / "cluster.json"
+    file.write_text(world.write(picture(2)))
+    assert run("", str(file)).output.strip() == "No move is to be made."
+    missing = run("", str(tmp_path / "none"))
+    assert (missing.exit_code, "none cannot be read" in missing.output) == (1, True)
+
+
 def test_a_page_has_a_bar_for_each_node_and_needs_nothing_else(tmp_path: Any) -> None:
     file = tmp_path / "plan.html"
     assert run(world.write(picture()), "--html", str(file)).exit_code == 0

@@ -99,7 +99,7 @@ def test_without_an_engine_the_error_names_the_way_out(capsys, tmp_path, monkeyp
 def test_down_and_reset_without_a_lab_are_harmless(capsys, tmp_path):
     home = str(tmp_path / "none")
     assert run(capsys, "--home", home, "down")[:2] == (0, "The lab was not running.\n")
-    assert run(capsys, "--home", home, "reset", "--yes")[0] == 0
+    assert run(capsys, "--home", home, "reset", "--yes")[:2] == (0, f"There is no lab in {home}.\n")
     assert not (tmp_path / "none").exists()
 
 

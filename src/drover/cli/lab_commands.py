@@ -110,8 +110,9 @@ def reset(session: Session, yes: bool) -> None:
     home = session.home.path
     if not yes and home.exists():
         require_yes(f"Remove all VMs, disks and settings in {home}?")
+    there = home.exists()
     session.lab.reset(Progress())
-    say(f"{home} is removed.")
+    say(f"{home} is removed." if there else f"There is no lab in {home}.")
 
 
 @click.group(epilog=examples("lab power-off virtlab-pt-2", "lab power-on virtlab-pt-2"))

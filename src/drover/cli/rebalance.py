@@ -139,36 +139,56 @@ def show_plan(session: Session, page: str, output: str) -> int:
     return code
 
 
-@click.command(epilog=examples("snapshot > cluster.json", "plan < cluster.json"))
+@click.command(epilog=examples("snapshot cluster.json", "snapshot > cluster.json"))
+@click.argument("file", default="-")
 @click.pass_obj
-def snapshot(session: Session) -> int:
-    """Write all that a plan depends on as JSON: nodes, Pods, VMs and their rules, no user data."""
+def snapshot(session: Session, file: str) -> int:
+    """Write all that a plan depends on as JSON to FILE, else to standard output: nodes, Pods, VMs and their rules, no
+    user data."""
     from drover.cli.connect import with_api
     from drover.cli.rebalance_world import look, write
 
-    click.echo(write(with_api(session, look)))
+    text = write(with_api(session, look))
+    if file == "-":
+        click.echo(text)
+        return 0
+    _store(file, text + "\n")
+    say(f"{file} is written; `{PROGRAM} plan {file}` shows what would move.")
     return 0
+
+
+def _store(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
 
 
 @click.command(
     epilog="\b\nExamples:\n"
-    f"  {PROGRAM} plan < cluster.json\n"
+    f"  {PROGRAM} plan cluster.json\n"
     f"  {PROGRAM} plan --balance 20 < cluster.json\n"
     f"  kubectl get nodes,pods,namespaces -A -o json | {PROGRAM} plan --html plan.html"
 )
+@click.argument("file", default="-")
 @click.option("--html", "page", metavar="FILE", default="", help="Write it as one page, too.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.option("--balance", type=click.IntRange(0, 2000), default=0, metavar="N",
               help="Up to N more moves that only make the nodes alike. The rebalancer makes none.")  # fmt: skip
-def plan(page: str, output: str, balance: int) -> int:
-    """Show the plan for a snapshot of any cluster, read from standard input; no cluster is asked."""
+def plan(file: str, page: str, output: str, balance: int) -> int:
+    """Show the plan for a snapshot of any cluster, read from FILE, else from standard input; no cluster is asked."""
     from drover.base.clock import RealClock
     from drover.cli.rebalance_world import MOST_BYTES, load, plan_of
 
-    if sys.stdin.isatty():
-        raise click.UsageError("give a snapshot on standard input: drover plan < FILE")
+    if file == "-" and sys.stdin.isatty():
+        raise click.UsageError(
+            f"name a snapshot: {PROGRAM} plan FILE; `{PROGRAM} snapshot` writes one"
+        )
     try:
-        text = sys.stdin.buffer.read(MOST_BYTES + 1).decode()
+        with click.open_file(file, "rb") as source:
+            text = source.read(MOST_BYTES + 1).decode()
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise click.ClickException("this is no snapshot of a cluster: it is no text") from error
     if len(text) > MOST_BYTES:
@@ -182,10 +202,7 @@ def _show(found: Shown, page: str, output: str) -> int:
     from drover.cli import rebalance_show as words
 
     if page:
-        try:
-            Path(page).write_text(words.page(found), encoding="utf-8")
-        except OSError as error:
-            raise click.ClickException(f"{page} cannot be written: {error.strerror}") from error
+        _store(page, words.page(found))
     if output == "json":
         told = {"name": found.name, "phase": found.phase, **found.spec}
         click.echo(json.dumps(told, indent=2))
