@@ -32,6 +32,12 @@ def test_every_command_has_help_and_a_page(path: tuple[str, ...]) -> None:
     assert stray == []
 
 
+@pytest.mark.parametrize("path", [p for p in COMMANDS if isinstance(COMMANDS[p], click.Group)])
+def test_no_command_is_cut_off_in_the_list_of_its_group(path: tuple[str, ...]) -> None:
+    said = CliRunner().invoke(cli, [*path, "--help"], terminal_width=80).output
+    assert [line for line in said.splitlines()[1:] if line.endswith("...")] == []
+
+
 def test_pages_are_written(tmp_path: Path) -> None:
     found = CliRunner().invoke(cli, ["man", str(tmp_path / "man1")])
     assert found.exit_code == 0, found.output

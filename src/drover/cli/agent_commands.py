@@ -35,6 +35,7 @@ def agent() -> None:
 
 @agent.command(
     "join",
+    short_help="Get this host its certificates and configuration.",
     epilog="Example: drover agent join https://10.0.0.1:6443 --token a1b2c3.0123456789abcdef "
     "--ca-hash sha256:... --disks-dir /srv/disks",
 )

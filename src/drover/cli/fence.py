@@ -28,7 +28,11 @@ def fence() -> None:
     """Lost nodes: switch fencing on, what is known, confirm that one is off, pause fencing."""
 
 
-@fence.command("on", epilog=examples("fence on --profile fast", "fence on --group worker"))
+@fence.command(
+    "on",
+    short_help="Let VMs of lost nodes start elsewhere.",
+    epilog=examples("fence on --profile fast", "fence on --group worker"),
+)
 @click.option("-p", "--profile", type=click.Choice(PROFILES), default=None,
               help="How soon; `timing` explains them. [default: as the group says, else host]")  # fmt: skip
 @click.option("-g", "--group", default="", help="The NodeGroup; not needed where there is but one.")
@@ -46,7 +50,11 @@ def on(session: Session, profile: str | None, group: str, timeout: str) -> int:
     return with_api(session, lambda api: switch_on(api, group, profile or "", seconds(timeout)))
 
 
-@fence.command("off", epilog=examples("fence off", "fence off --group worker"))
+@fence.command(
+    "off",
+    short_help="Let VMs of lost nodes stay lost.",
+    epilog=examples("fence off", "fence off --group worker"),
+)
 @click.option("-g", "--group", default="", help="The NodeGroup; not needed where there is but one.")
 @click.pass_obj
 def off(session: Session, group: str) -> int:
@@ -57,7 +65,11 @@ def off(session: Session, group: str) -> int:
     return with_api(session, lambda api: switch_off(api, group))
 
 
-@fence.command("list", epilog=examples("fence list", "fence list -o json"))
+@fence.command(
+    "list",
+    short_help="Show which nodes are armed or lost, and what waits.",
+    epilog=examples("fence list", "fence list -o json"),
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 @click.pass_obj
 def list_nodes(session: Session, output: str) -> int:
@@ -70,7 +82,9 @@ def list_nodes(session: Session, output: str) -> int:
 
 
 @fence.command(
-    "show", epilog=examples("fence show virtlab-pt-1", "fence show virtlab-pt-1 -o json")
+    "show",
+    short_help="Show how and when a node was fenced.",
+    epilog=examples("fence show virtlab-pt-1", "fence show virtlab-pt-1 -o json"),
 )
 @click.argument("node")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
@@ -95,7 +109,9 @@ def show(session: Session, node: str, output: str) -> int:
 
 
 @fence.command(
-    "confirm", epilog=examples("fence confirm virtlab-pt-1", "fence confirm virtlab-pt-1 --yes")
+    "confirm",
+    short_help="Say that a node is switched off.",
+    epilog=examples("fence confirm virtlab-pt-1", "fence confirm virtlab-pt-1 --yes"),
 )
 @click.argument("node")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

@@ -115,7 +115,11 @@ def invite(file: str, directory: str) -> None:
     say("Remove it when all servers have joined.")
 
 
-@server.command("join", epilog=examples("server join /root/invitation --address 10.0.0.2"))
+@server.command(
+    "join",
+    short_help="Make this machine one more server.",
+    epilog=examples("server join /root/invitation --address 10.0.0.2"),
+)
 @click.argument("file")
 @click.option(
     "--address", default="", help="Of this machine; else the one that reaches the others."
@@ -187,7 +191,7 @@ def status_command(directory: str) -> int:
     return 0 if not full and all(time_s is not None for time_s in times) else 1
 
 
-@server.command(epilog=examples("server compact"))
+@server.command(short_help="Make room in a full etcd.", epilog=examples("server compact"))
 @_directory
 def compact(directory: str) -> None:
     """Let etcd let go of old versions and take writes again, when it has reached its limit. Say it on each server."""
@@ -195,7 +199,9 @@ def compact(directory: str) -> None:
     say("etcd of this server holds the present alone, and takes writes.")
 
 
-@server.command(epilog=examples("server remove server-2"))
+@server.command(
+    short_help="Remove a server that is lost or stopped.", epilog=examples("server remove server-2")
+)
 @click.argument("name")
 @_directory
 def remove(name: str, directory: str) -> None:

@@ -41,7 +41,8 @@ def _asked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @command.command(
-    epilog=examples("whatif lose virtlab-pt-1", "whatif lose virtlab-pt-1 virtlab-pt-2 -o json")
+    short_help="Lose nodes at once: which VMs would start again, and where.",
+    epilog=examples("whatif lose virtlab-pt-1", "whatif lose virtlab-pt-1 virtlab-pt-2 -o json"),
 )
 @click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
 @_asked
@@ -53,7 +54,8 @@ def lose(session: Session, nodes: tuple[str, ...], file: str, output: str) -> in
 
 
 @command.command(
-    epilog=examples("whatif drain virtlab-pt-1", "whatif drain virtlab-pt-1 virtlab-pt-2")
+    short_help="Drain nodes one after another: where their VMs would go.",
+    epilog=examples("whatif drain virtlab-pt-1", "whatif drain virtlab-pt-1 virtlab-pt-2"),
 )
 @click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
 @_asked
@@ -64,7 +66,10 @@ def drain(session: Session, nodes: tuple[str, ...], file: str, output: str) -> i
     return _tell(session, file, output, lambda world: ask(world, nodes))
 
 
-@command.command(epilog=examples("whatif add virtlab-pt-4 --like virtlab-pt-1"))
+@command.command(
+    short_help="Add a node: what would start or move then.",
+    epilog=examples("whatif add virtlab-pt-4 --like virtlab-pt-1"),
+)
 @click.argument("node")
 @click.option("--like", required=True, metavar="NODE", help="The node that it resembles.")
 @_asked
@@ -76,7 +81,8 @@ def add(session: Session, node: str, like: str, file: str, output: str) -> int:
 
 
 @command.command(
-    epilog=examples("whatif vm examples/linux-vm.yaml", "whatif vm new.yaml -n staging -o json")
+    short_help="Make the VMs of a file: would they fit, and where.",
+    epilog=examples("whatif vm examples/linux-vm.yaml", "whatif vm new.yaml -n staging -o json"),
 )
 @click.argument("manifest", metavar="FILE")
 @click.option("-n", "--namespace", default="default", show_default=True)
