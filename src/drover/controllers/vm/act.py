@@ -98,9 +98,9 @@ class Actor:
         return True
 
     async def _rebuild(self, view: VmView, above_epoch: int, reason: str) -> bool:
-        if view.deleting and await self._rebuilder.who_runs(view.vm) == []:
+        if view.deleting and not (running := await self._rebuilder.who_runs(view.vm)):
             # A lease that only says "released" is not needed, and a namespace that ends would refuse it for ever.
-            return await self._forget_lease(view.vm)
+            return False if running is None else await self._forget_lease(view.vm)
         held = tuple(name_of(disk) for disk in view.held_disks)
         made = await self._rebuilder.step(view.vm, above_epoch, reason, held)
         if made is not None:
