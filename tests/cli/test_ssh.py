@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from drover.cli import ssh
 from drover.cli.main import main
 from drover.cli.ssh import ssh_argv
+from drover.cli.targets import Target
 
 GIVEN = {"username": "root", "port": "22", "identity_file": ""}
 
@@ -42,3 +45,13 @@ def test_without_ssh_it_says_what_to_install(monkeypatch, capsys, path):
     monkeypatch.setenv("PATH", path)
     assert main(["ssh", "vm"]) == 1
     assert "openssh-client" in capsys.readouterr().err
+
+
+def test_a_guest_that_starts_is_told_from_one_that_refuses_the_key():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert ssh._answers("127.0.0.1", port)
+    assert not ssh._answers("127.0.0.1", port)
+    said = ssh.no_answer(Target("default", "vm"), port)
+    assert f"answers on port {port}" in said
+    assert "`drover console vm -n default`" in said

@@ -1,14 +1,15 @@
 """``drover ssh VM [-- COMMAND]``: the system's ssh, pointed at the VM's address.
 
-Its end is ours. When it could not log in, a line tells where a guest's keys come from. The machine reaches the VM
-addresses of its labs. Host keys are kept in the lab, under the VM's uid, so a new VM at an old address is no alarm, and
-another key of the *same* VM is one.
+Its end is ours. When it could not log in, a line tells whether the guest listens at all, or where its keys come from.
+The machine reaches the VM addresses of its labs. Host keys are kept in the lab, under the VM's uid, so a new VM at an
+old address is no alarm, and another key of the *same* VM is one.
 """
 
 from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from drover.cli.targets import Target
 
 SSH_FAILED = 255  # ssh's own failure; every other status is the command's
+_PROBE_S = 2.0
 
 
 @click.command(
@@ -69,23 +71,43 @@ def command(
     command_words = (given.pop("line"),) if given["line"] else words
     known = session.home.run / "known_hosts"
     argv = ssh_argv(address, str(found["metadata"]["uid"]), known, command_words, **given)
-    sys.exit(_run(program, argv, wanted, given["username"]))
+    code = _run(program, argv)
+    if code == SSH_FAILED:
+        there = _answers(address, int(given["port"]))
+        said = no_login(wanted, given["username"]) if there else no_answer(wanted, given["port"])
+        click.echo(spoken(said), err=True)
+    sys.exit(code)
 
 
-def _run(program: str, argv: list[str], wanted: Target, user: str) -> int:
+def _run(program: str, argv: list[str]) -> int:
     """ssh itself hears Ctrl+C; we wait for its end."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         done = subprocess.run([program, *argv[1:]], check=False, preexec_fn=_hear_interrupts)
     finally:
         signal.signal(signal.SIGINT, before)
-    if done.returncode == SSH_FAILED:
-        click.echo(spoken(no_login(wanted, user)), err=True)
     return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
 def _hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _answers(address: str, port: int) -> bool:
+    """Whether the guest takes connections there: what ssh could not do had another reason then."""
+    try:
+        socket.create_connection((address, port), _PROBE_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def no_answer(wanted: Target, port: object) -> str:
+    """What to look at when nothing listens there, as in a guest that starts."""
+    return (
+        f"Error: nothing in {wanted} answers on port {port}: it may be starting still (minutes without KVM), "
+        f"or has no SSH server. `drover console {wanted.name} -n {wanted.namespace}` shows how far it is."
+    )
 
 
 def no_login(wanted: Target, user: str) -> str:
