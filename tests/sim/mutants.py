@@ -127,6 +127,13 @@ MUTANTS = (
         RESTORE,
     ),
     Mutant(
+        "rule 10: copies that the backup does not know are not waited for",
+        (Edit("controllers/restoring/restorer.py",
+              "waits = waits or dict.fromkeys(await self._unknown(leases))", "pass"),),
+        "test_a_disk_that_another_vm_had_taken_since_",
+        RESTORE,
+    ),
+    Mutant(
         "rule 10: a life that began after the backup ends",
         (Edit("agent/nodelease.py", "if self._epoch is not None and there in self._followed:", "if False:"),),
         "test_a_life_that_began_after_the_backup_",

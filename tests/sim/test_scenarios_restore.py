@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from tests.sim.stage import Stage, large, tell
+from tests.sim.test_scenarios_belongings import change, disks
 from tests.sim.test_scenarios_fencing import annotate_off, apart, fenced_world, is_armed
 
 from drover.api import names
@@ -12,6 +13,7 @@ from drover.api.kinds import node as nodes
 from drover.api.kinds.vml import RESTORE_LEAP
 from drover.api.scheme import LEASE
 from drover.sim.parts import Dice
+from drover.sim.qemu_model import Guest
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
 
@@ -125,6 +127,35 @@ def test_a_vm_that_the_backup_does_not_know_is_ended() -> None:
         await settled(stage)
         await s.until(lambda: not s.running_copies("a"), "it has ended", 10)
         await s.running_vm("a")  # a new one of that name
+
+    tell(story)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_disk_that_another_vm_had_taken_since_is_free_when_that_has_ended(known: bool) -> None:
+    """By what the backup says it is its former VM's, or nobody's; so is the address."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        slow = Guest(powerdown_s=30)
+        if known:
+            await s.running_vm("b", guest=slow, terminationGracePeriodSeconds=60)
+        backup = world.api.store.backup()
+        await s.delete_vm("a")
+        await s.until(lambda: s.vm("a") is None, "a is gone", 60)
+        if known:
+            await change(stage, "b", blockDeviceRefs=disks("a"))
+            await s.finished(await s.operate("Restart", "b"), 200)
+            await s.until(lambda: s.runs("b"), "b runs", 60)
+        else:
+            await s.running_vm("b", blockDeviceRefs=disks("a"))
+        assert s.lease_spec("b")["disks"] == ["a"]
+        stage.f.restore(backup)
+        await stage.pause(15)
+        assert world.settling is known  # its guest takes its time
+        await settled(stage)
+        await s.until(lambda: s.runs("a"), "a runs again", 60)
 
     tell(story)
 

@@ -27,7 +27,7 @@ from drover.server.config import Declared, with_declared
 from drover.server.etcd import Etcd
 
 _STOP_S = 6.0
-_SETTLED_LIMIT_S = 60.0
+_SETTLED_LIMIT_S = 150.0  # a guest that has moved since the backup is shut down first
 _POLL_S = 0.3
 
 
@@ -97,8 +97,8 @@ async def _wait_settled(lab: Lab, restore_id: str, progress: Progress) -> None:
     finally:
         await transport.aclose()
     raise LabError(
-        f"after the restore nothing is decided yet, for want of word from {waits}: bring it back, or say that it is "
-        "off by `drover fence confirm`"
+        f"after the restore nothing is decided yet: the controllers wait for {waits}. Bring a node that is lost "
+        "back, or say that it is off by `drover fence confirm`"
     )
 
 

@@ -12,6 +12,9 @@ declaration says so, or later ``drover fence confirm``; a node that renews all t
 A VM that runs and that the backup does not know has no owner any more, and its disk may be given to another: it gets a
 lease that nobody holds, so that its node ends it. Its disk's file stays.
 
+Copies whose Pods the backup does not know are ended by their nodes, with grace where the VM is known. By what the
+backup says their disks and addresses may be another VM's, so the controllers begin when they have ended.
+
 It rests on: whoever declares knows the names of nodes that joined after the backup was made. One that is in neither
 and cannot be reached is not waited for.
 """
@@ -25,8 +28,8 @@ from drover.api import names
 from drover.api.kinds import node as nodes
 from drover.api.kinds import nodefence
 from drover.api.kinds import vml as vmls
-from drover.api.meta import name_of, version_of, with_finalizer, without_finalizer
-from drover.api.scheme import CONFIGMAP, LEASE, NODE, NODEROSTER, VM, VML, key_of, split_key
+from drover.api.meta import name_of, uid_of, version_of, with_finalizer, without_finalizer
+from drover.api.scheme import CONFIGMAP, LEASE, NODE, NODEROSTER, POD, VM, VML, key_of, split_key
 from drover.api.status import AlreadyExists, ApiError, Conflict, NotFound, Unanswered
 from drover.api.wire import Object
 from drover.base.clock import Clock
@@ -116,6 +119,7 @@ class Restorer:
                 waits.update(dict.fromkeys(silent))
             elif not await self._settle(vm, present.get(vm), owners.get(vm), leases):
                 waits[f"whoever runs {vm}"] = None
+        waits = waits or dict.fromkeys(await self._unknown(leases))
         if waits:
             await self._tell(WAITS, sorted(waits))
             return False
@@ -150,6 +154,17 @@ class Restorer:
     def _reported(self, leases: dict[str, Object]) -> set[str]:
         heard = self._heard(leases).values()
         return {copy.vm for one in heard for copy in nodes.copies(one) or []}
+
+    async def _unknown(self, leases: dict[str, Object]) -> list[str]:
+        """The copies that nodes report and whose Pods are not there."""
+        found, _ = await self._client.list(POD)
+        known = {uid_of(pod) for pod in found}
+        return [
+            f"the end of {copy.vm} on {node}, whose Pod is not in the backup"
+            for node, one in self._heard(leases).items()
+            for copy in nodes.copies(one) or []
+            if copy.pod not in known
+        ]
 
     async def _settle(
         self, vm: str, lease: Object | None, owner: Object | None, leases: dict[str, Object]
