@@ -269,9 +269,9 @@ MUTANTS = (
         PROFILES,
     ),
     Mutant(
-        "a node goes over to other times before its word has arrived",
+        "a node is let go before its word has arrived",
         (Edit("agent/survival.py", "        elif self._word.stands:", "        else:"),),
-        "test_a_node_whose_word_does_not_arrive_lives_by_the_old_times",
+        "test_a_node_that_is_let_go_keeps_its_promise_",
         PROFILES,
     ),
     Mutant(
@@ -417,6 +417,12 @@ MUTANTS = (
         "a rebuilt lease holds no disks",
         (Edit("controllers/vm/lease.py", '                "disks": list(disks),\n', ""),),
         "test_a_rebuilt_lease_holds_the_disks_",
+        BELONGINGS,
+    ),
+    Mutant(
+        "a start looks at its lease alone",
+        (Edit("agent/launching.py", "if not await _is_wanted(keeper):", "if False:"),),
+        "test_a_start_that_was_given_up_",
         BELONGINGS,
     ),
     Mutant(

@@ -8,9 +8,11 @@ import pytest
 from tests.sim.stage import Stage, tell
 from tests.sim.test_scenarios_lease import lose_lease
 
-from drover.api.scheme import VDISK, VM, VMIP, VMIPLEASE
+from drover.api.scheme import POD, VDISK, VM, VMIP, VMIPLEASE
+from drover.sim.faults import lease_write
 from drover.sim.qemu_model import Guest
 from drover.sim.scenario import NAMESPACE
+from drover.sim.world import CONTROLLERS
 
 if TYPE_CHECKING:
     from drover.api.wire import Object
@@ -94,6 +96,12 @@ def test_an_address_whose_claim_was_taken_away_by_force_goes_to_nobody_else() ->
     tell(story)
 
 
+async def a_disk(stage: Stage, name: str) -> None:
+    meta = {"name": name, "namespace": NAMESPACE}
+    blank = {"persistentVolumeClaim": {"size": "1Gi"}}
+    await stage.world.user.create(VDISK, {"metadata": meta, "spec": blank})
+
+
 async def two_for_one_disk(stage: Stage, **options: object) -> None:
     """``a`` runs with the disk of its name, ``b`` waits for it."""
     await stage.s.running_vm("a", **options)
@@ -106,11 +114,9 @@ def test_a_rebuilt_lease_holds_the_disks_that_the_guest_has() -> None:
     """Its spec names others by now, for the next start."""
 
     async def story(stage: Stage) -> None:
-        s, world = stage.s, stage.world
+        s = stage.s
         await two_for_one_disk(stage)
-        spare = {"metadata": {"name": "spare", "namespace": NAMESPACE}}
-        blank = {"spec": {"persistentVolumeClaim": {"size": "1Gi"}}}
-        await world.user.create(VDISK, {**spare, **blank})
+        await a_disk(stage, "spare")
         await change(stage, "a", blockDeviceRefs=disks("spare"))
         await stage.pause(3)
         lose_lease(stage)
@@ -140,5 +146,34 @@ def test_a_vm_that_stops_keeps_its_disks_though_its_lease_is_lost_meanwhile() ->
         await s.at("stop.powerdown")
         lose_lease(stage)
         await s.until(lambda: s.runs("b"), "b has the disk", 90)
+
+    tell(story)
+
+
+def test_a_start_that_was_given_up_does_not_begin_when_its_acquire_lands_at_last() -> None:
+    """Its leader died with the write on the way, its disk has gone to another VM, and its node has not heard that its
+    Pod is deleted."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await a_disk(stage, "spare")
+        held = stage.f.hold(CONTROLLERS, lease_write)
+        await s.create_vm("a")
+        await s.until(lambda: bool(held.requests), "the Acquire is under way", 30)
+        (pod,) = s.pods_of("a")
+        node = pod["spec"]["nodeName"]
+        other = next(name for name in world.nodes if name != node)
+        deaf = stage.do(stage.f.lag(node, POD, 70))
+        world.kill_controllers()
+        await change(stage, "a", blockDeviceRefs=disks("spare"), runPolicy="AlwaysOff")
+        world.start_controllers()
+        at_home = {"kubernetes.io/hostname": other}
+        await s.create_vm("b", blockDeviceRefs=disks("a"), nodeSelector=at_home)
+        await s.until(lambda: s.runs("b"), "b has the disk", 40)
+        held.let_go()
+        await stage.pause(20)
+        await deaf
+        await s.until(lambda: s.phase("a") == "Stopped", "a is off", 30)
+        assert s.runs("b")
 
     tell(story)

@@ -256,6 +256,26 @@ def test_a_node_whose_word_does_not_arrive_lives_by_the_old_times() -> None:
     world_by(FAST, story)
 
 
+def test_a_node_that_is_let_go_keeps_its_promise_until_its_word_arrives() -> None:
+    """Fencing is switched off and on again, and nobody hears that it promises nothing meanwhile."""
+
+    async def story(stage: Stage) -> None:
+        s, world = stage.s, stage.world
+        await s.running_vm("a")
+        node = s.node_of("a")
+        held = stage.f.hold(node, renewal, 10_000)
+        for other in world.nodes:
+            if other != node:
+                stage.do(stage.f.cut_wire(node, other, 60))
+        await world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": None}})
+        await stage.pause(FAST.timeout_s + 2)
+        await change(stage, FAST)
+        await elsewhere(stage, "a", node)
+        held.let_go()
+
+    world_by(FAST, story)
+
+
 @pytest.mark.parametrize("to", [HOST, FAST], ids=["longer", "shorter"])
 @pytest.mark.parametrize("step", ["fencing.suspect", "fencing.condemned"])
 def test_a_profile_that_changes_in_the_middle_of_a_fencing_under_two_leaders(

@@ -1,8 +1,8 @@
 """Starting the QEMU of a copy: fresh, or waiting for its guest.
 
-The order: what it needs (tap, seed), then for a fresh start the last look at the lease, then the mark that a process
-may exist, then the process. An incoming copy listens first, and says so as soon as the migration names it: the control
-plane goes its way, and the source connects, while QEMU starts.
+The order: what it needs (tap, seed), then for a fresh start the last look at the lease, and at the Pod after that, then
+the mark that a process may exist, then the process. An incoming copy listens first, and says so as soon as the
+migration names it: the control plane goes its way, and the source connects, while QEMU starts.
 """
 
 from __future__ import annotations
@@ -132,6 +132,8 @@ async def launch(keeper: Keeper) -> bool:
     lease = context.leases.view(await context.leases.fresh(keeper.vm), keeper.copy)
     if lease.state is not LeaseState.MINE:
         return True  # look again
+    if not await _is_wanted(keeper):
+        return False
     try:
         context.journal.put(keeper.copy, "started")
         keeper.log.mark("start.launch")
@@ -147,6 +149,24 @@ async def launch(keeper: Keeper) -> bool:
     except HypervisorError as error:
         return _start_failed(keeper, told(keeper, error))
     return True
+
+
+async def _is_wanted(keeper: Keeper) -> bool:
+    """By its Pod, read after the lease. The Acquire may have been on its way for long: whoever gave up this start since
+    has deleted the Pod, and may have given its disks to another VM; and our watch may be late."""
+    context, pod = keeper.context, keeper.pod
+    if pod is None:
+        return False
+    try:
+        now = await context.client.get(
+            scheme.POD, pod["metadata"]["name"], pod["metadata"]["namespace"]
+        )
+    except status.NotFound:
+        return False
+    if pods.uid(now) != keeper.copy:
+        return False
+    context.pods.observe(now)
+    return not pods.deleting(now)
 
 
 def _tell_firmware(keeper: Keeper, wished: str, got: str) -> None:
