@@ -309,20 +309,21 @@ def test_a_busy_server_is_asked_for_smaller_pages() -> None:
 def test_of_a_list_that_fails_on_the_way_what_was_read_stays(kept: bool) -> None:
     """Not when the server says that it is void."""
     first = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [pod("a", 1)]}
-    rest = {"metadata": {"resourceVersion": "7"}, "items": [pod("b", 2)]}
+    second = {"metadata": {"resourceVersion": "7", "continue": "last"}, "items": [pod("b", 2)]}
+    last = {"metadata": {"resourceVersion": "7"}, "items": [pod("c", 3)]}
     failure = Unanswered("no answer", sent=True) if kept else Gone("expired")
-    again = [Response(200, rest)] if kept else [Response(200, first), Response(200, rest)]
+    again = [second, last] if kept else [first, second, last]
 
     async def story(api: FakeApi, informer: Informer) -> None:
-        api.answers = [Response(200, first), failure, *again]
+        api.answers = [Response(200, first), failure, *(Response(200, page) for page in again)]
         async with TaskScope("failing") as scope:
             running = scope.spawn(informer.run(), "informer")
             await asyncio.wait_for(informer.wait_synced(), 30)
             running.cancel()
-        assert names(informer) == ["a", "b"]
+        assert names(informer) == ["a", "b", "c"]
         asked = [one.query for one in api.requests if "watch" not in one.query]
         pages = [(int(query["limit"]), query.get("continue", "")) for query in asked]
-        starts_anew = [] if kept else [(250, "")]
-        assert pages == [(500, ""), (500, "more"), *starts_anew, (250, "more")]
+        then = [(250, "more")] if kept else [(250, ""), (500, "more")]
+        assert pages == [(500, ""), (500, "more"), *then, (500, "last")]
 
     play(story, start=False)

@@ -103,12 +103,15 @@ class Client:
         return Listing(kind, namespace, _selection(labels, fields))
 
     async def read(self, listing: Listing, page: int = PAGE_ITEMS) -> None:
-        """All that is left of it. After Unanswered and TooManyRequests it can be read on; after Gone it is void."""
+        """All that is left of it, beginning with a page of that size; twice as many after each that came. After
+        Unanswered and TooManyRequests it can be read on; after Gone it is void.
+        """
         path = listing.kind.path(listing.namespace)
         while not listing.complete:
             require(listing.pages < MOST_PAGES, f"the list of {path} has no end")
             asked = {**listing.query, "limit": str(page)}
             listing.take(await self._call("GET", path, query=asked))
+            page = min(2 * page, PAGE_ITEMS)
 
     def watch(
         self,

@@ -117,7 +117,7 @@ class Reflector:
     async def _list(self) -> None:
         """A busy server may need too long for a page of a large collection: asked the same again and again, it would
         never get there, and have the more to do. So pages become smaller, no answer is waited for longer, and what was
-        read stays.
+        read stays. (They grow again: a server may be slow whatever it is asked for.)
         """
         chosen = self._selection
         if self._listing is None:
