@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.agent.test_decide import TARGET_POD, target, view
 
@@ -28,3 +30,9 @@ def test_a_failed_target_says_why(
     gone = view(pod=TARGET_POD, marks=Marks(started=True, ended=ended), move=target())
     said = target_report(gone, None, "life", failure)
     assert said == {"phase": "Failed", "reason": reason, "message": message}
+
+
+def test_how_a_guest_ended_is_not_told_of_the_move_by_which_it_once_came() -> None:
+    arrived = replace(target(), final=True, target_phase="Running")
+    marks = Marks(started=True, ended=LastReason.NODE_RESTARTED)
+    assert target_report(view(pod=TARGET_POD, marks=marks, move=arrived), None, "life") is None

@@ -218,6 +218,8 @@ def target_report(
     if view.marks.resuming and (running(view) or _arrived_and_silent(view)):
         return {"phase": "Running", "incarnation": incarnation}
     if view.machine is None and (view.marks.started or view.marks.ended):
+        if move.final and move.target_phase == "Running":
+            return None  # it arrived, and that is over: how the guest ended later is no part of it
         if listener is not None and not view.marks.ended:
             return listening(listener, incarnation)
         cause, why = failure if view.marks.ended == LastReason.START_FAILED else ("", "")
