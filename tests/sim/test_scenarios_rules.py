@@ -6,6 +6,8 @@ fail. So each asserts what its own rule promises, and nothing of the others'.
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.sim.stage import Stage, large, tell
 
@@ -286,10 +288,19 @@ def test_rule_19_a_hand_over_that_never_left_lets_the_source_go_on() -> None:
         for attempt in range(2):  # a guest that arrived by a move before can do it too
             copies = s.running_copies("a")
             operation = await s.evict("a")
-            await s.at("evict.completed")
-            away = stage.do(stage.f.restart_api(20))
+            away: list[asyncio.Task[None]] = []
+
+            def strike(
+                name: str, _entry: dict[str, object], away: list[asyncio.Task[None]] = away
+            ) -> None:
+                if name == "evict.completed" and not away:  # at once: the write is about to leave
+                    away.append(stage.do(stage.f.restart_api(20)))
+
+            stage.world.on_mark.append(strike)
+            await s.until(lambda away=away: bool(away), "all is copied", 30)  # type: ignore[misc]
+            stage.world.on_mark.remove(strike)
             await stage.pause(1)
-            assert not away.done()
+            assert not away[0].done()
             assert s.running_copies("a") == copies
             assert await s.finished(operation, 60) == "Failed"
             if not attempt:
