@@ -121,3 +121,11 @@ def test_the_limits_of_a_migration_replace_the_defaults() -> None:
     assert told.bandwidth_bytes_per_second == 2**20
     assert told.downtime_steps == LIMITS.downtime_steps
     assert LIMITS.told({}) == LIMITS
+
+
+@pytest.mark.parametrize(("stands", "limit_s"), [(True, 3.0), (False, 30.0)])
+def test_a_silence_is_borne_for_longer_while_the_guest_runs(stands: bool, limit_s: float) -> None:
+    memory = Memory(may_stand=stands, silent_since=10.0)
+    memory.begin_copy("uid", 0.0, LIMITS)
+    assert memory.overdue(10.0 + limit_s, LIMITS, copying(1), GIB) == ""
+    assert memory.overdue(10.1 + limit_s, LIMITS, copying(1), GIB) == "MonitorSilent"

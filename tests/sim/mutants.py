@@ -393,6 +393,12 @@ MUTANTS = (
         DEAF,
     ),
     Mutant(
+        "a guest that QEMU has stopped counts as running until QEMU says so",
+        (Edit("agent/memory.py", 'case "STOP" | "RECONNECTED":', 'case "RECONNECTED":'),),
+        "test_wire_cut_at_switchover_",
+        FAILURES,
+    ),
+    Mutant(
         "a VM that is being deleted has no address any more",
         (Edit("controllers/addresses/decide.py", "if present in map(name_of, users):",
               "if present in (name_of(vm) for vm in users if not is_deleting(vm)):"),),

@@ -161,6 +161,8 @@ def test_wire_cut_at_switchover_is_freed_by_yank_and_the_source_goes_on() -> Non
         before, source = s.lease_spec("a"), s.source("a")
         await stage.world.until(lambda: source.state == "finish-migrate", "switchover", 5, 0.002)
         stage.do(stage.f.cut_wire(source.node, s.target("a").node, 1000))
+        # Two answers are awaited for 5 s each, then a silence of 3 s is over, and the cancel waits for 1 s.
+        await s.until(lambda: s.running_copies("a") == [source.copy], "the guest goes on", 14)
         await s.finished(operation, 60)
         stays(s, before, operation)
 

@@ -67,6 +67,18 @@ def test_a_silent_monitor_is_shown_and_its_guest_runs_on() -> None:
     tell(story)
 
 
+def test_a_silence_while_a_guest_is_copied_and_runs_ends_no_move() -> None:
+    """A busy host: QEMU attends to nobody for a while."""
+
+    async def story(stage: Stage) -> None:
+        s = stage.s
+        operation = await stage.moving()
+        stage.do(stage.f.hang(s.source("a"), 20))
+        assert await s.finished(operation, 60) == "Completed"
+
+    tell(story)
+
+
 def test_a_target_that_falls_silent_as_it_goes_on_keeps_no_slot() -> None:
     """Nobody hears it say that it runs; its source may not go on any more all the same."""
 

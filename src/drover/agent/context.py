@@ -24,7 +24,10 @@ class Limits:
 
     progress_s: float = 150.0  # no progress for so long: give up
     completion_s_per_gib: float = 800.0
-    silence_s: float = 3.0  # a monitor that says nothing for so long while copying is rescued
+    # A monitor that says nothing for so long while copying is rescued: with a guest that stands still, or may; and with
+    # one that runs, where a busy host is the likely reason and nobody suffers but the copy.
+    silence_s: float = 3.0
+    silence_running_s: float = 30.0
     switchover_s: float = (
         5.0  # the guest has stood still for so long and all is not copied: it goes on here
     )

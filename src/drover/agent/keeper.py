@@ -236,6 +236,7 @@ class Keeper:
 
     def _take(self, event: MachineEvent) -> None:
         """What only an event tells."""
+        self.memory.heard(event.name)
         match event.name:
             case "SHUTDOWN":
                 self.memory.guest_end = str(event.data.get("reason", ""))
@@ -323,6 +324,7 @@ class Keeper:
             return MachineView(RunState.OTHER, memory.last_migration, memory.guest_end, silent_s)
         memory.silent_since = None
         memory.running = state is RunState.RUNNING
+        memory.may_stand = not memory.running
         if memory.running:
             memory.refused_since = None
             memory.disk_error = ""

@@ -32,6 +32,9 @@ class Memory:
     mine_since: float | None = None
     asked_at: float | None = None  # for the lease, by a guest that waits for it; None: it does not
     silent_since: float | None = None
+    may_stand: bool = (
+        True  # the guest: False once QEMU has said that it runs, until it may have said otherwise
+    )
     refused_since: float | None = None  # `cont` fails
     last_migration: MigrationInfo = NO_MIGRATION
     listener: Listener | None = None
@@ -128,6 +131,14 @@ class Memory:
             due = max(due, _due(limits.slowed_downtime_steps, now - self.slowest_since))
         return due if due > self.allowed_ms else 0
 
+    def heard(self, event: str) -> None:
+        """Whether the guest stands, before QEMU is asked the next time."""
+        match event:
+            case "STOP" | "RECONNECTED":  # of the time before it nothing was heard
+                self.may_stand = True
+            case "RESUME":
+                self.may_stand = False
+
     def stalled_s(self, now: float) -> float:
         """For how long the copy has made no progress."""
         return 0.0 if self.least_remaining is None else now - self.progress_at
@@ -147,7 +158,8 @@ class Memory:
         if view.migration.throttle_percent > self.most_throttle_percent:
             self.most_throttle_percent, self.progress_at = view.migration.throttle_percent, now
         gib = max(1.0, machine.spec.memory_bytes / 2**30)
-        if self.silent_since is not None and now - self.silent_since > limits.silence_s:
+        silence_s = limits.silence_s if self.may_stand else limits.silence_running_s
+        if self.silent_since is not None and now - self.silent_since > silence_s:
             return "MonitorSilent"
         if view.state is not RunState.FINISH_MIGRATE:
             self.stands_since = None
