@@ -34,6 +34,8 @@ from drover.sim.world import CONTROLLERS, GROUP, OFF
 if TYPE_CHECKING:
     from tests.sim.test_scenarios_fencing import Story
 
+    from drover.sim.faults import Held
+
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(60)]
 
 each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
@@ -238,17 +240,22 @@ def test_what_was_promised_under_the_old_times_holds(after_s: float, to: Profile
     world_by(HOST, story)
 
 
+async def unheard(stage: Stage) -> tuple[str, Held]:
+    """The node of ``a``, none of whose renewals arrives from now on, nor a word to its peers."""
+    await stage.s.running_vm("a")
+    node = stage.s.node_of("a")
+    held = stage.f.hold(node, renewal, 10_000)
+    for other in stage.world.nodes:
+        if other != node:
+            stage.do(stage.f.cut_wire(node, other, 60))
+    return node, held
+
+
 def test_a_node_whose_word_does_not_arrive_lives_by_the_old_times() -> None:
-    """It hears of longer times; that it promises nothing any more never reaches the API, so the old promise stands."""
+    """It hears of longer times; what it promises now never reaches the API, so the old promise stands."""
 
     async def story(stage: Stage) -> None:
-        s, world = stage.s, stage.world
-        await s.running_vm("a")
-        node = s.node_of("a")
-        held = stage.f.hold(node, renewal, 10_000)
-        for other in world.nodes:
-            if other != node:
-                stage.do(stage.f.cut_wire(node, other, 60))
+        node, held = await unheard(stage)
         await change(stage, HOST)
         await elsewhere(stage, "a", node)
         held.let_go()
@@ -260,14 +267,8 @@ def test_a_node_that_is_let_go_keeps_its_promise_until_its_word_arrives() -> Non
     """Fencing is switched off and on again, and nobody hears that it promises nothing meanwhile."""
 
     async def story(stage: Stage) -> None:
-        s, world = stage.s, stage.world
-        await s.running_vm("a")
-        node = s.node_of("a")
-        held = stage.f.hold(node, renewal, 10_000)
-        for other in world.nodes:
-            if other != node:
-                stage.do(stage.f.cut_wire(node, other, 60))
-        await world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": None}})
+        node, held = await unheard(stage)
+        await stage.world.user.patch(NODEGROUP, GROUP, "", {"spec": {"fencing": None}})
         await stage.pause(FAST.timeout_s + 2)
         await change(stage, FAST)
         await elsewhere(stage, "a", node)
