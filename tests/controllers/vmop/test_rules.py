@@ -283,3 +283,28 @@ def test_a_move_is_over_when_the_vm_was_lost_on_its_target_before_it_was_seen_th
     assert says(holder_pod="d8v-vm-a-srcsr", node="n1") is VmopPhase.IN_PROGRESS  # an old lease
     assert says(holder_pod="", node="n1") is VmopPhase.IN_PROGRESS
     assert says(holder_pod="d8v-vm-a-again", node="n3") is VmopPhase.COMPLETED
+
+
+@pytest.mark.parametrize("kind", ["Start", "Restart"])
+def test_a_start_is_over_when_the_guest_was_off_again_before_it_was_seen_to_run(kind: str) -> None:
+    """Its node was cut off meanwhile, so the Pod never said Running."""
+    words = "The VirtualMachine was off again before it was seen running: GuestShutdown"
+    off = {"phase": "Stopped", "wanted": False, "holder": "", "last_reason": "GuestShutdown"}
+
+    def says(signal: str = "s", **now: object) -> tuple[str, str] | None:
+        known = {"handled": ("s",), **off, **now}
+        asked = op(kind, phase=VmopPhase.IN_PROGRESS, signal=signal, vm=vm(**known))
+        return refusal(decide(asked))
+
+    assert says() == ("OperationFailed", words)
+    assert says(last_reason="") == ("OperationFailed", words.partition(":")[0])
+    assert says(wanted=True) is None  # it crashed, and is started again
+    assert says(phase="Stopping") is None
+    assert says(handled=(), requests=("s",)) is None  # it is off since before
+
+
+def test_a_stop_is_completed_when_the_vm_is_off() -> None:
+    known = vm(phase="Stopped", wanted=False, handled=("s",))
+    (said,) = decide(op("Stop", phase=VmopPhase.IN_PROGRESS, signal="s", vm=known))
+    assert isinstance(said, SetStatus)
+    assert said.phase is VmopPhase.COMPLETED

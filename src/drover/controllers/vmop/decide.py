@@ -25,6 +25,7 @@ from drover.controllers.vmop.view import Other, VmopView, VmView
 
 BLOCKED = "VMOP cannot be executed now. Previously created operation should finish first."
 NOT_MIGRATABLE = "VirtualMachine is not migratable, cannot be processed."
+OFF_AGAIN = "The VirtualMachine was off again before it was seen running"
 POWER_REASON = {
     VmopType.START: VmopReason.START_IN_PROGRESS,
     VmopType.STOP: VmopReason.STOP_IN_PROGRESS,
@@ -141,6 +142,9 @@ def _power(view: VmopView, vm: VmView) -> list[Intent]:
         return [SendSignal()]  # noted, and did not reach the VM
     reason = POWER_REASON[view.type]
     if view.signal not in vm.handled or not _power_done(view, vm):
+        if view.signal in vm.handled and _off_again(view, vm):
+            why = f": {vm.last_reason}" if vm.last_reason else ""
+            return [_failed(VmopReason.OPERATION_FAILED, f"{OFF_AGAIN}{why}")]
         if view.phase is VmopPhase.IN_PROGRESS:
             return []
         waiting = "Waiting for the operation to complete."
@@ -183,6 +187,11 @@ def _power_done(view: VmopView, vm: VmView) -> bool:
         case _:
             anew = vm.holder not in ("", view.signalled_pod)
             return vm.phase == VmPhase.RUNNING and anew and not vm.restarting
+
+
+def _off_again(view: VmopView, vm: VmView) -> bool:
+    """Its guest ended, or a person decided so, before anybody saw it run: it will not run for this operation."""
+    return view.type is not VmopType.STOP and not vm.wanted and vm.phase == VmPhase.STOPPED
 
 
 def _migration(view: VmopView, vm: VmView) -> list[Intent]:

@@ -120,6 +120,8 @@ class Caches:
             handled=tuple((power.get("handled") or {}).values()),
             requests=tuple(annotations_of(vm).get(name, "") for name in REQUESTS.values()),
             restarting=bool(power.get("restart")),
+            wanted=bool(power.get("wanted", True)),
+            last_reason=vmls.last_reason(lease) if lease is not None else "",
             migratable=(get_condition(vm, VmCondition.MIGRATABLE) or {}).get("status") != FALSE,
         )
 

@@ -30,6 +30,8 @@ class VmView:
     handled: tuple[str, ...] = ()  # request texts that the vm controller has taken in
     requests: tuple[str, ...] = ()  # request texts that stand on the VM
     restarting: bool = False
+    wanted: bool = True  # by its runPolicy, and what was asked and has happened since
+    last_reason: str = ""  # why its guest ended when it last did
     migratable: bool = True
 
 
