@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -151,8 +152,12 @@ async def test_a_disk_that_cannot_be_opened_for_long_holds_nothing_of_the_first_
     pid = await spawner.spawn("a", SLEEP, tmp_path / "out", confined=confined(handed))
 
     def held() -> list[str]:
-        fds = Path(f"/proc/{pid}/fd").iterdir()
-        return sorted(os.readlink(fd) for fd in fds if int(fd.name) > 2)
+        found = []
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it closes them just now
+                if int(fd.name) > 2:
+                    found.append(os.readlink(fd))
+        return sorted(found)
 
     async with asyncio.timeout(10):
         while held() != [str(tmp_path / "init.lock")]:  # noqa: ASYNC110
