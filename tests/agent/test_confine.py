@@ -52,6 +52,22 @@ async def become(pid: int, program: str) -> None:
             await asyncio.sleep(0.005)
 
 
+async def holds(pid: int, names: list[str]) -> None:
+    """Beside its three standard ones; soon, for it opens its libraries first, and closes what is looked at."""
+
+    def held() -> list[str]:
+        found = []
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if int(fd.name) > 2:
+                    found.append(os.readlink(fd))
+        return sorted(found)
+
+    async with asyncio.timeout(10):
+        while held() != names:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 async def test_a_confined_child_is_nobody_and_gains_nothing(
     tmp_path: Path, first: subprocess.Popen[bytes]
 ) -> None:
@@ -65,8 +81,7 @@ async def test_a_confined_child_is_nobody_and_gains_nothing(
     assert (is_now["CapEff"], is_now["CapPrm"], is_now["CapAmb"]) == ("0" * 16,) * 3
     assert is_now["NoNewPrivs"] == "1"
     # Of the first process's own descriptors only its lock, which proves that a child of it lives.
-    held = {int(fd.name): os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
-    assert sorted(name for fd, name in held.items() if fd > 2) == [str(tmp_path / "init.lock")]
+    await holds(pid, [str(tmp_path / "init.lock")])
 
 
 async def test_it_dies_with_the_first_process_whoever_it_is(
@@ -151,17 +166,7 @@ async def test_a_disk_that_cannot_be_opened_for_long_holds_nothing_of_the_first_
     handed = (FIRST_FD, "read", str(tmp_path / "hangs"))
     pid = await spawner.spawn("a", SLEEP, tmp_path / "out", confined=confined(handed))
 
-    def held() -> list[str]:
-        found = []
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # it closes them just now
-                if int(fd.name) > 2:
-                    found.append(os.readlink(fd))
-        return sorted(found)
-
-    async with asyncio.timeout(10):
-        while held() != [str(tmp_path / "init.lock")]:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await holds(pid, [str(tmp_path / "init.lock")])
     await spawner.kill("a")
     assert await spawner.wait("a") == -signal.SIGKILL
 
