@@ -332,12 +332,12 @@ def _not_holding(view: CopyView) -> Step:
         unreached = waits and machine.migration.state is MigrationState.NONE
         if unreached and not view.hears:
             return ListenAgain()
-        return _asking(view) if stands_copied(machine) else Wait()
+        return _asking(view)
     if view.is_source and move is not None and view.marks.copying == move.uid:
         # Only a source in postmigrate ever gave its lease to the target, so it stands, also when silent.
         still = machine.state in (RunState.POSTMIGRATE, RunState.OTHER)
         if still and view.lease.holder == move.target_copy and move.target_phase != "Running":
-            return _asking(view) if stands_copied(machine) else Wait()
+            return _asking(view)
         return Kill(MIGRATED)
     if view.marks.copying and machine.state is RunState.POSTMIGRATE:
         return Kill(MIGRATED)  # the migration's object is gone already
@@ -353,7 +353,9 @@ def stands_copied(machine: MachineView | None) -> bool:
 
 
 def _asking(view: CopyView) -> Step:
-    """For the lease, which others may have given to this copy: its watch may tell nothing for a minute."""
+    """For the lease, once others may have given it to this copy: its watch may tell nothing for a minute."""
+    if not stands_copied(view.machine):
+        return Wait()
     return Wait(view.ask_s) if view.ask_s > 0 else AskLease()
 
 

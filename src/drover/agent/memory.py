@@ -32,9 +32,8 @@ class Memory:
     mine_since: float | None = None
     asked_at: float | None = None  # for the lease, by a guest that waits for it; None: it does not
     silent_since: float | None = None
-    may_stand: bool = (
-        True  # the guest: False once QEMU has said that it runs, until it may have said otherwise
-    )
+    # The guest: False once QEMU has said that it runs, until it may have said otherwise.
+    may_stand: bool = True
     refused_since: float | None = None  # `cont` fails
     last_migration: MigrationInfo = NO_MIGRATION
     listener: Listener | None = None

@@ -21,7 +21,16 @@ _CALL_LIMIT_S = 5.0
 _REAP_LIMIT_S = 10.0
 _ANSWER_MAX = 256 * 1024
 
+_OF_COPY = "/"  # in no name of a copy
+
 Confined = Mapping[str, Any] | None
+
+
+def helper(copy: str, what: str) -> str:
+    """The name under which a copy has a further process. It lives and dies as the node's QEMUs do, and is no child to
+    be adopted.
+    """
+    return f"{copy}{_OF_COPY}{what}"
 
 
 class Spawner(Protocol):
@@ -78,7 +87,7 @@ class NodeInitSpawner:
 
     async def children(self) -> dict[str, int]:
         answer = await self._call({"op": "status"}, _CALL_LIMIT_S)
-        return {str(copy): int(pid) for copy, pid in answer["children"].items()}
+        return {name: int(pid) for name, pid in answer["children"].items() if _OF_COPY not in name}
 
     async def of_life(self, life: str) -> list[str]:
         """Copies that live and were started for this life of the node."""

@@ -39,9 +39,8 @@ class WorkQueue:
         self._lane = lane
         self._ready: asyncio.Queue[str] = asyncio.Queue()  # dirty and not being processed
         self._dirty: set[str] = set()  # wants processing
-        self._processing: dict[
-            str, str
-        ] = {}  # taken and not done, with its lane; dirty too if it must come again
+        # Taken and not done, with its lane; dirty too if it must come again.
+        self._processing: dict[str, str] = {}
         self._held: dict[str, list[str]] = {}  # dirty keys by the lane that is not free for them
         self._due_s: dict[str, float] = {}  # delayed keys
         self._timers: dict[str, asyncio.Task[None]] = {}  # exactly one for each of _due_s

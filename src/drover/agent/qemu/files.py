@@ -75,6 +75,11 @@ class CopyFiles:
         return self.run_dir / "qga"
 
     @property
+    def relay(self) -> Path:
+        """Where a relay finds the agent, for a moment."""
+        return self.run_dir / "mig"
+
+    @property
     def serial_log(self) -> Path:
         return self.log_dir / "serial.log"
 
@@ -82,6 +87,11 @@ class CopyFiles:
     def qemu_log(self) -> Path:
         """QEMU's own standard output and error."""
         return self.log_dir / "qemu.log"
+
+    @property
+    def relay_log(self) -> Path:
+        """What the relay of the last migration said."""
+        return self.log_dir / "relay.log"
 
     @property
     def user(self) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from drover.agent import logfiles
@@ -23,6 +24,7 @@ from drover.agent.ports import (
     MachineSpec,
     MigrationInfo,
     MigrationOptions,
+    MigrationState,
     MonitorSilent,
     RunState,
 )
@@ -31,6 +33,7 @@ from drover.agent.qemu.failures import refused, tail
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.guest_agent import GuestAgent
 from drover.agent.qemu.monitor import EXECUTE_LIMIT_S, Monitor
+from drover.agent.qemu.relaying import Relay
 from drover.agent.qemu.settings import QemuSettings
 from drover.agent.qemu.tls import peer_dn
 from drover.agent.spawner import Spawner
@@ -73,6 +76,7 @@ class QemuMachine:
         self._sessions = 0
         self._guest_agent = GuestAgent(files.agent)
         self._monitor = Monitor(files.monitor, self._on_event, self._on_session)
+        self._relay = Relay(copy, files, settings, spawner)
         self._rescue = Monitor(files.rescue, lambda name, data: None, lambda: None)
 
     @property
@@ -155,7 +159,10 @@ class QemuMachine:
         return replies.run_state(await self._ask("query-status"))
 
     async def migration(self) -> MigrationInfo:
-        return replies.migration_info(await self._ask("query-migrate"))
+        info = replies.migration_info(await self._ask("query-migrate"))
+        if info.state is MigrationState.FAILED:  # QEMU knows only that somebody hung up
+            return replace(info, error=self._relay.said() or info.error)
+        return info
 
     async def standing(self) -> tuple[MigrationInfo, RunState]:
         async with TaskScope("standing") as scope:  # QEMU answers in the order it was asked in
@@ -204,7 +211,7 @@ class QemuMachine:
         await self._add_object(
             {"qom-type": "authz-list", "id": "peers0", "policy": "deny", "rules": [rule]}
         )
-        await self._use_tls("server", {"tls-authz": "peers0"})
+        await self._use_tls({"tls-authz": "peers0"})
         # Disks are locked at `cont`, not at arrival: should the last word get lost, the source goes on
         # by itself and needs its locks; without this it would run on with disks it cannot write.
         await self._set_capabilities({"return-path": True, "late-block-activate": True})
@@ -215,15 +222,22 @@ class QemuMachine:
         await self._ask("migrate-incoming", {"uri": "fd:incoming"})
 
     async def migrate(self, options: MigrationOptions) -> None:
-        await self._set_capabilities({"return-path": True, "auto-converge": options.auto_converge})
-        await self._use_tls("client", {"tls-hostname": options.peer, "tls-authz": ""})
-        limits = {
-            "downtime-limit": options.downtime_limit_ms,
-            "max-bandwidth": options.bandwidth_bytes_per_second,
-        }
-        await self._ask("migrate-set-parameters", {**limits, **_THROTTLE})
-        host = f"[{options.address}]" if ":" in options.address else options.address
-        await self._ask("migrate", {"uri": f"tcp:{host}:{options.port}"})
+        async with self._relay.opened(options) as plain:
+            await self._set_capabilities(
+                {"return-path": True, "auto-converge": options.auto_converge}
+            )
+            limits = {
+                "downtime-limit": options.downtime_limit_ms,
+                "max-bandwidth": options.bandwidth_bytes_per_second,
+            }
+            without_tls = {
+                "tls-creds": "",
+                "tls-hostname": "",
+                "tls-authz": "",
+            }  # it may have come by it
+            await self._ask("migrate-set-parameters", {**limits, **_THROTTLE, **without_tls})
+            await self._ask("getfd", {"fdname": "outgoing"}, fd=plain.fileno())
+            await self._ask("migrate", {"uri": "fd:outgoing"})
 
     async def allow_downtime(self, limit_ms: int) -> None:
         await self._ask("migrate-set-parameters", {"downtime-limit": limit_ms})
@@ -234,15 +248,12 @@ class QemuMachine:
         capabilities = [{"capability": name, "state": state} for name, state in wanted.items()]
         await self._ask("migrate-set-capabilities", {"capabilities": capabilities}, limit_s)
 
-    async def _use_tls(self, endpoint: str, parameters: Mapping[str, object]) -> None:
-        """Fresh credentials for each migration: the files may have been renewed since QEMU was
-        started.
-        """
-        name = f"tls-{endpoint}"
-        creds = {"qom-type": "tls-creds-x509", "id": name, "endpoint": endpoint}
+    async def _use_tls(self, parameters: Mapping[str, object]) -> None:
+        """As the receiving end, with keys as they are now."""
+        creds = {"qom-type": "tls-creds-x509", "id": "tls-server", "endpoint": "server"}
         with self._files.lent(self._settings.tls_dir) as directory:
             await self._add_object({**creds, "dir": str(directory), "verify-peer": True})
-        await self._ask("migrate-set-parameters", {"tls-creds": name, **parameters})
+        await self._ask("migrate-set-parameters", {"tls-creds": "tls-server", **parameters})
 
     async def _add_object(self, definition: Mapping[str, object]) -> None:
         with contextlib.suppress(HypervisorError):  # there is none on the first migration

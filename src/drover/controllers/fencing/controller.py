@@ -35,6 +35,7 @@ from drover.runtime.manager import Manager
 
 LOOK_S = 0.25  # between two looks at a group that is fenced
 REFUSED = Backoff(first_s=LOOK_S, most_s=10.0)  # until what was refused is tried again
+_REFUSED_KEPT_S = 60.0  # then it begins anew
 
 
 class FencingReconciler:
@@ -117,6 +118,8 @@ class FencingReconciler:
         except (Conflict, NotFound):
             return
         except ApiError as error:
+            old_s = now_s - _REFUSED_KEPT_S  # of what is no longer intended
+            self._refused = {key: it for key, it in self._refused.items() if it[1] > old_s}
             self._refused[what] = refusals + 1, now_s + REFUSED.delay_s(refusals + 1)
             self._log.warn("refused, and tried again", intent=what, why=str(error))
         else:

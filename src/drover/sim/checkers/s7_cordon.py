@@ -38,9 +38,8 @@ class NothingLands(Checker):
             self._cordoned_s.setdefault(name, self.world.loop.time())
 
     def _landed(self, pod: str, node: str) -> str:
-        self._node(
-            node, self.world.find(NODE, node, "")
-        )  # a restore takes a cordon back without a write
+        # A restore takes a cordon back without a write.
+        self._node(node, self.world.find(NODE, node, ""))
         since_s = self._cordoned_s.get(node)
         known = since_s is not None and self.world.loop.time() - since_s > LAG_S
         return f"{pod} was bound to {node}" if known else ""

@@ -1,0 +1,94 @@
+"""The agent's side of a relay: start it, hand its socket to QEMU, know what it said.
+
+A relay (``relay``) is a child of the node's first process beside the QEMUs, so a copy goes on while its agent is
+replaced. It belongs to one migration of one copy, ends when QEMU hangs up, and dies with the node's life as QEMUs do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from drover.agent.ports import HypervisorError, MigrationOptions, host_errors
+from drover.agent.qemu import relay
+from drover.agent.qemu.files import CopyFiles
+from drover.agent.qemu.settings import QemuSettings
+from drover.agent.spawner import Spawner, helper
+
+_CONNECT_LIMIT_S = 10.0
+_SAID_MAX = 500
+
+
+class Relay:
+    """Of one copy; one migration at a time."""
+
+    def __init__(
+        self, copy: str, files: CopyFiles, settings: QemuSettings, spawner: Spawner
+    ) -> None:
+        self._name = helper(copy, "relay")
+        self._files = files
+        self._settings = settings
+        self._spawner = spawner
+
+    @contextlib.asynccontextmanager
+    async def opened(self, options: MigrationOptions) -> AsyncIterator[socket.socket]:
+        """QEMU's end, ours until the block ends. Raises HypervisorError, HostError."""
+        await self._spawner.kill(self._name)  # of an attempt that failed
+        path = self._files.relay
+        with host_errors("no socket for a relay can be made"):
+            path.unlink(missing_ok=True)
+            self._files.relay_log.unlink(missing_ok=True)
+            listener = _listening(path)
+        with listener:
+            user = self._files.user
+            target = [options.address, str(options.port), options.peer]
+            script = [sys.executable, "-I", "-S", str(Path(relay.__file__)), str(path)]
+            argv = [*script, *target, str(self._settings.tls_dir), str(user)]
+            await self._spawner.spawn(self._name, argv, self._files.relay_log, self._settings.nice)
+            connection = await self._connected(listener)
+        with connection:
+            path.unlink(missing_ok=True)
+            yield connection
+
+    async def _connected(self, listener: socket.socket) -> socket.socket:
+        """Not by an accept with a time limit: what that cancels may have accepted already."""
+        loop, there = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(listener, there.set)
+        try:
+            async with asyncio.timeout(_CONNECT_LIMIT_S):
+                await there.wait()
+        except TimeoutError as error:
+            await self._spawner.kill(self._name)
+            raise HypervisorError(f"no relay came up: {self.said()}") from error
+        finally:
+            loop.remove_reader(listener)
+        return listener.accept()[0]
+
+    def said(self) -> str:
+        """What was wrong with the network, if anything was."""
+        try:
+            lines = self._files.relay_log.read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return lines[-1][:_SAID_MAX] if lines else ""
+
+
+def _listening(path: Path) -> socket.socket:
+    """For root alone, from the first moment on. Raises OSError."""
+    listener = socket.socket(socket.AF_UNIX)
+    previous = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+        listener.listen(1)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(previous)
+    listener.setblocking(False)
+    return listener
