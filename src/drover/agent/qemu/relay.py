@@ -25,11 +25,10 @@ import select
 import socket
 import ssl
 import sys
-import time
 
 _BUFFER_BYTES = 256 * 1024
 _CONNECT_LIMIT_S = 30.0
-_HANDSHAKE_LIMIT_S = 120.0  # the target's QEMU answers, and it may not be up yet
+_HANDSHAKE_LIMIT_S = 120.0  # for each answer; the target's QEMU gives it, and may not be up yet
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _GONE = select.POLLHUP | select.POLLERR
 
@@ -71,7 +70,7 @@ def await_either(network: socket.socket, events: int, plain: socket.socket, limi
     poll = select.poll()
     poll.register(network, events)
     poll.register(plain, 0)
-    ready = dict(poll.poll(max(0.0, limit_s) * 1000))
+    ready = dict(poll.poll(limit_s * 1000))
     if plain.fileno() in ready:
         raise QemuHungUp
     if not ready:
@@ -97,14 +96,13 @@ def shake_hands(
 ) -> ssl.SSLSocket:
     """Raises OSError, NetworkFailed, QemuHungUp."""
     sealed = context.wrap_socket(network, server_hostname=peer, do_handshake_on_connect=False)
-    end = time.monotonic() + _HANDSHAKE_LIMIT_S
     while True:
         try:
             sealed.do_handshake()
         except ssl.SSLWantReadError:
-            await_either(sealed, select.POLLIN, plain, end - time.monotonic())
+            await_either(sealed, select.POLLIN, plain, _HANDSHAKE_LIMIT_S)
         except ssl.SSLWantWriteError:
-            await_either(sealed, select.POLLOUT, plain, end - time.monotonic())
+            await_either(sealed, select.POLLOUT, plain, _HANDSHAKE_LIMIT_S)
         else:
             return sealed
 
@@ -189,7 +187,7 @@ def main(argv: list[str]) -> int:
     except (OSError, NetworkFailed) as error:
         if hung_up(plain):
             return 0
-        print(f"{doing}: {why(error) if isinstance(error, OSError) else error}", flush=True)
+        sys.stdout.write(f"{doing}: {why(error) if isinstance(error, OSError) else error}\n")
     return 1
 
 
