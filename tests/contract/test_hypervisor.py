@@ -381,6 +381,8 @@ async def test_second_attempt_after_a_cancelled_one(rig: Rig) -> None:
     source, target = await copying(rig)
     with pytest.raises(HypervisorError):
         await source.machine.migrate(options(("127.0.0.1", 1)))
+    await asyncio.sleep(0.2)
+    assert (await source.machine.migration()).state is MigrationState.ACTIVE
     await source.machine.cancel()
     await settled(source.machine)
     await target.saw("EXIT")

@@ -233,8 +233,8 @@ class Machine(Protocol):
         ...
 
     async def cancel(self) -> None:
-        """Stop copying; falls back to ``yank`` when the monitor hangs in switchover. Harmless when
-        none runs.
+        """Stop copying, also when the monitor hangs in switchover. Harmless when none runs. Ends as ``cancelled``, or
+        ``failed`` for an agent that came later.
         """
         ...
 

@@ -167,7 +167,7 @@ class Transfer:
         self._give_up(MigrationState.FAILED, error)
 
     def cancel(self) -> None:
-        """``migrate_cancel``, and what ``yank`` comes to. Harmless when all is over."""
+        """What ``yank`` comes to. Harmless when all is over."""
         self._give_up(MigrationState.CANCELLED, "")
 
     def _give_up(self, state: MigrationState, error: str) -> None:

@@ -51,7 +51,7 @@ class CopyFiles:
 
     @property
     def rescue(self) -> Path:
-        """The second monitor, for ``yank`` when the first hangs."""
+        """The second monitor, for ``yank``, also when the first hangs."""
         return self.run_dir / "qmp2"
 
     @property

@@ -11,12 +11,10 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from drover.agent import logfiles
 from drover.agent.ports import (
-    MOST_THROTTLE_PERCENT,
     HostError,
     HypervisorError,
     MachineEvent,
@@ -24,7 +22,6 @@ from drover.agent.ports import (
     MachineSpec,
     MigrationInfo,
     MigrationOptions,
-    MigrationState,
     MonitorSilent,
     RunState,
 )
@@ -33,6 +30,7 @@ from drover.agent.qemu.failures import refused, tail
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.guest_agent import GuestAgent
 from drover.agent.qemu.monitor import EXECUTE_LIMIT_S, Monitor
+from drover.agent.qemu.outgoing import Outgoing
 from drover.agent.qemu.relaying import Relay
 from drover.agent.qemu.settings import QemuSettings
 from drover.agent.qemu.tls import peer_dn
@@ -42,16 +40,9 @@ from drover.base.tasks import TaskScope
 _EVENTS = {"SHUTDOWN", "RESET", "STOP", "RESUME", "GUEST_PANICKED", "BLOCK_IO_ERROR", "MIGRATION"}
 _EVENTS_MAX = 1024
 _START_LIMIT_S = 20.0
-_CANCEL_LIMIT_S = 1.0
 _EXIT_LIMIT_S = 1.0  # from a broken session to the news that the process is reaped
 _FOLLOW_RETRY_S = 0.5
 _BOUND_S = 10.0
-_THROTTLE = {
-    "cpu-throttle-initial": 40,
-    "cpu-throttle-increment": 20,
-    "max-cpu-throttle": MOST_THROTTLE_PERCENT,
-    "throttle-trigger-threshold": 50,
-}
 
 
 class QemuMachine:
@@ -76,8 +67,9 @@ class QemuMachine:
         self._sessions = 0
         self._guest_agent = GuestAgent(files.agent)
         self._monitor = Monitor(files.monitor, self._on_event, self._on_session)
-        self._relay = Relay(copy, files, settings, spawner)
         self._rescue = Monitor(files.rescue, lambda name, data: None, lambda: None)
+        relay = Relay(copy, files, settings, spawner)
+        self._outgoing = Outgoing(self, relay, self._ask, self._rescue)
 
     @property
     def copy(self) -> str:
@@ -159,10 +151,7 @@ class QemuMachine:
         return replies.run_state(await self._ask("query-status"))
 
     async def migration(self) -> MigrationInfo:
-        info = replies.migration_info(await self._ask("query-migrate"))
-        if info.state is MigrationState.FAILED:  # QEMU knows only that somebody hung up
-            return replace(info, error=self._relay.said() or info.error)
-        return info
+        return self._outgoing.seen(replies.migration_info(await self._ask("query-migrate")))
 
     async def standing(self) -> tuple[MigrationInfo, RunState]:
         async with TaskScope("standing") as scope:  # QEMU answers in the order it was asked in
@@ -222,22 +211,7 @@ class QemuMachine:
         await self._ask("migrate-incoming", {"uri": "fd:incoming"})
 
     async def migrate(self, options: MigrationOptions) -> None:
-        async with self._relay.opened(options) as plain:
-            await self._set_capabilities(
-                {"return-path": True, "auto-converge": options.auto_converge}
-            )
-            limits = {
-                "downtime-limit": options.downtime_limit_ms,
-                "max-bandwidth": options.bandwidth_bytes_per_second,
-            }
-            without_tls = {
-                "tls-creds": "",
-                "tls-hostname": "",
-                "tls-authz": "",
-            }  # it may have come by it
-            await self._ask("migrate-set-parameters", {**limits, **_THROTTLE, **without_tls})
-            await self._ask("getfd", {"fdname": "outgoing"}, fd=plain.fileno())
-            await self._ask("migrate", {"uri": "fd:outgoing"})
+        await self._outgoing.begin(options)
 
     async def allow_downtime(self, limit_ms: int) -> None:
         await self._ask("migrate-set-parameters", {"downtime-limit": limit_ms})
@@ -261,13 +235,7 @@ class QemuMachine:
         await self._ask("object-add", definition)
 
     async def cancel(self) -> None:
-        try:
-            await self._ask("migrate_cancel", limit_s=_CANCEL_LIMIT_S)
-        except MonitorSilent:
-            # The main loop hangs in switchover on a dead link. `yank` is run by the monitor's own
-            # thread.
-            migration = {"instances": [{"type": "migration"}]}
-            await self._rescue.execute("yank", migration, oob=True, limit_s=_CANCEL_LIMIT_S)
+        await self._outgoing.cancel()
 
     async def cont(self) -> None:
         await self._ask("cont")
