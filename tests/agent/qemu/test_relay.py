@@ -173,6 +173,24 @@ def test_keys_that_are_not_there(place: Path) -> None:
         assert it.end() == (1, said)
 
 
+def test_it_has_said_why_before_qemu_can_notice(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent reads it as soon as QEMU says that its copy failed."""
+    said = place / "relay.log"
+    with socket.socket(socket.AF_UNIX) as listener, said.open("w") as log:
+        listener.bind(str(place / "mig"))
+        listener.listen(1)
+        monkeypatch.setattr(sys, "stdout", log)
+        argv = [str(place / "mig"), "127.0.0.1", "9", PEER, str(place / "nowhere"), "0"]
+        assert relay.main(argv) == 1
+        qemu, _ = listener.accept()
+        with qemu:
+            qemu.settimeout(LIMIT_S)
+            assert qemu.recv(1) == b""
+        assert said.read_text().startswith("the migration keys cannot be read: ")
+
+
 def test_qemu_gives_up_on_a_target_that_never_answers(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf, wired(place, deaf.getsockname()[1]) as it:
         it.qemu.sendall(b"first")

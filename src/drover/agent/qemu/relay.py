@@ -171,24 +171,25 @@ def hung_up(plain: socket.socket) -> bool:
 def main(argv: list[str]) -> int:
     """Exit code 0 when QEMU hung up first."""
     path, address, port, peer, tls_dir, user = argv
-    plain = socket.socket(socket.AF_UNIX)
-    plain.connect(path)
-    plain.setblocking(False)
-    doing = "the migration keys cannot be read"
-    try:
-        context = keys(tls_dir)
-        become(int(user))
-        doing = f"no connection to {peer} ({address} port {port})"
-        sealed = shake_hands(connect(address, int(port), plain), context, peer, plain)
-        doing = f"the connection to {peer} broke"
-        pass_on(plain, sealed)
-    except QemuHungUp:
-        return 0
-    except (OSError, NetworkFailed) as error:
-        if hung_up(plain):
+    with socket.socket(socket.AF_UNIX) as plain:
+        plain.connect(path)
+        plain.setblocking(False)
+        doing = "the migration keys cannot be read"
+        try:
+            context = keys(tls_dir)
+            become(int(user))
+            doing = f"no connection to {peer} ({address} port {port})"
+            sealed = shake_hands(connect(address, int(port), plain), context, peer, plain)
+            doing = f"the connection to {peer} broke"
+            pass_on(plain, sealed)
+        except QemuHungUp:
             return 0
-        sys.stdout.write(f"{doing}: {why(error) if isinstance(error, OSError) else error}\n")
-    return 1
+        except (OSError, NetworkFailed) as error:
+            if hung_up(plain):
+                return 0
+            sys.stdout.write(f"{doing}: {why(error) if isinstance(error, OSError) else error}\n")
+            sys.stdout.flush()  # before QEMU sees its end close, at which the agent reads this
+        return 1
 
 
 if __name__ == "__main__":
