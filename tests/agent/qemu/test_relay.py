@@ -20,7 +20,7 @@ from tests.agent.qemu.certificates import Certificates
 from tests.agent.qemu.rig import qemu_rig
 
 from drover.agent.config import QEMU_USER
-from drover.agent.ports import MigrationOptions, MigrationState
+from drover.agent.ports import HypervisorError, MigrationOptions, MigrationState
 from drover.agent.qemu import relay
 
 LIMIT_S = 10.0
@@ -271,3 +271,15 @@ async def test_qemu_says_why_its_relay_failed_and_can_try_again() -> None:
                 MigrationState.ACTIVE,
                 MigrationState.DEVICE,
             )
+
+
+async def test_no_relay_is_left_of_a_copy_that_qemu_refuses() -> None:
+    async with qemu_rig() as rig:
+        here, there = rig.nodes
+        listener = await here.hypervisor.listen("node-2")
+        machine = await here.hypervisor.launch("copy-1", rig.spec(), listener)
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
+            port = deaf.getsockname()[1]
+            with pytest.raises(HypervisorError, match="incoming"):  # it waits for one itself
+                await machine.migrate(MigrationOptions("127.0.0.1", port, there.name))
+            assert await here.spawner.of_life(here.spawner.life) == ["copy-1"]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from drover.agent.ports import HypervisorError, MigrationOptions, host_errors
+from drover.agent.ports import HypervisorError, MigrationOptions, MonitorSilent, host_errors
 from drover.agent.qemu import relay
 from drover.agent.qemu.files import CopyFiles
 from drover.agent.qemu.settings import QemuSettings
@@ -53,7 +53,13 @@ class Relay:
             connection = await self._connected(listener)
         with connection:
             path.unlink(missing_ok=True)
-            yield connection
+            try:
+                yield connection
+            except MonitorSilent:
+                raise  # the copy may have begun
+            except HypervisorError:
+                await self._spawner.kill(self._name)  # QEMU keeps its end, and would never hang up
+                raise
 
     async def _connected(self, listener: socket.socket) -> socket.socket:
         """Not by an accept with a time limit: what that cancels may have accepted already."""
