@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -246,6 +247,40 @@ def test_it_has_keys_that_its_user_cannot_get_at(place: Path) -> None:
             other.kill()
             other.wait()
         over.set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_it_dies_with_its_parent_as_another_user_too(place: Path) -> None:
+    """Also when it stands still, so that nobody's hanging up reaches it."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "mig"))
+        listener.listen(1)
+        listener.settimeout(LIMIT_S)
+        port, keys = str(deaf.getsockname()[1]), str(place / "node-1")
+        argv = [relay.__file__, str(place / "mig"), "127.0.0.1", port, PEER, keys, str(QEMU_USER)]
+        script = (
+            "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); input()"
+        )
+        parent = subprocess.Popen(
+            [sys.executable, "-c", script, sys.executable, "-I", "-S", *argv],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        try:
+            with listener.accept()[0], deaf.accept()[0] as network:
+                assert network.recv(1) == b"\x16"  # it is somebody else by now
+                os.kill(child, signal.SIGSTOP)
+                parent.kill()
+                parent.communicate()
+                network.settimeout(LIMIT_S)
+                while network.recv(4096):
+                    pass
+        finally:
+            parent.kill()
+            parent.communicate()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
 
 
 async def test_qemu_says_why_its_relay_failed_and_can_try_again() -> None:

@@ -19,9 +19,11 @@ hangs up.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
+import signal
 import socket
 import ssl
 import sys
@@ -29,6 +31,7 @@ import sys
 _BUFFER_BYTES = 256 * 1024
 _CONNECT_LIMIT_S = 30.0
 _HANDSHAKE_LIMIT_S = 120.0  # for each answer; the target's QEMU gives it, and may not be up yet
+_PR_SET_PDEATHSIG = 1
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _GONE = select.POLLHUP | select.POLLERR
 
@@ -146,11 +149,17 @@ def keys(directory: str) -> ssl.SSLContext:
 
 
 def become(user: int) -> None:
-    """After the keys are read. From then on the kernel lets no other process of that user look into this one."""
+    """After the keys are read. From then on the kernel lets no other process of that user look into this one; and it
+    forgets that this one is to die with its parent.
+    """
+    parent = os.getppid()
     if user:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise QemuHungUp  # its parent is that one too
 
 
 def why(error: OSError) -> str:

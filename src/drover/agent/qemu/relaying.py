@@ -43,9 +43,9 @@ class Relay:
         with host_errors("no socket for a relay can be made"):
             path.unlink(missing_ok=True)
             self._files.relay_log.unlink(missing_ok=True)
+            user = self._files.user
             listener = _listening(path)
         with listener:
-            user = self._files.user
             target = [options.address, str(options.port), options.peer]
             script = [sys.executable, "-I", "-S", str(Path(relay.__file__)), str(path)]
             argv = [*script, *target, str(self._settings.tls_dir), str(user)]
