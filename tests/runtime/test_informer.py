@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -286,6 +287,34 @@ def test_objects_are_kept_without_the_fields_that_nobody_reads() -> None:
         assert answer["metadata"]["managedFields"]  # the caller's own stays as it was
 
     play(story)
+
+
+class Fields(list[Object]):
+    """A list whose end can be seen."""
+
+
+def test_of_a_listed_page_only_what_is_kept_waits_for_the_next() -> None:
+    """Ten thousand whole objects at once would leave a large heap full of holes behind."""
+    made = pod("a", 1)
+    fields = made["metadata"]["managedFields"] = Fields([{"manager": "kubectl"}])
+    seen = weakref.ref(fields)
+    first = {"metadata": {"resourceVersion": "100", "continue": "more"}, "items": [made]}
+    pages = [Response(200, first)]
+    del made, fields, first
+
+    async def story(api: FakeApi, informer: Informer) -> None:
+        api.answers = pages
+        api.list_gate.clear()
+        async with TaskScope("slow") as scope:
+            scope.spawn(informer.run(), "informer")
+            await asyncio.sleep(1)
+            assert len(api.requests) == 2
+            assert seen() is None
+            api.list_gate.set()
+            await informer.wait_synced()
+        assert names(informer) == ["a"]
+
+    play(story, start=False)
 
 
 def test_a_busy_server_is_asked_for_smaller_pages() -> None:

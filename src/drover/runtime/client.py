@@ -8,7 +8,7 @@ the version read: without the uid, a write meant for a deleted object lands on i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Listing:
     kind: Kind
     namespace: str
     query: dict[str, str]
+    keep: Callable[[Object], Object]  # what is held of an item; the rest goes with its page
     items: list[Object] = field(default_factory=list)  # each with apiVersion and kind
     version: str = ""  # the resourceVersion to watch from; empty: nothing was read
     pages: int = 0
@@ -51,12 +52,16 @@ class Listing:
         """The next page."""
         for item in answer.get("items") or []:
             named = {"apiVersion": self.kind.api_version, "kind": self.kind.kind}
-            self.items.append({**named, **item})
+            self.items.append(self.keep({**named, **item}))
         meta = answer["metadata"]
         self.version, self.pages = str(meta["resourceVersion"]), self.pages + 1
         self.query.pop("continue", None)
         if meta.get("continue"):
             self.query["continue"] = meta["continue"]
+
+
+def _whole(item: Object) -> Object:
+    return item
 
 
 class Client:
@@ -97,10 +102,15 @@ class Client:
         return listing.items, listing.version
 
     def listing(
-        self, kind: Kind, namespace: str = "", labels: str = "", fields: str = ""
+        self,
+        kind: Kind,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        keep: Callable[[Object], Object] = _whole,
     ) -> Listing:
-        """Of which nothing was read yet."""
-        return Listing(kind, namespace, _selection(labels, fields))
+        """Of which nothing was read yet. ``keep`` gives what is to be held of each item."""
+        return Listing(kind, namespace, _selection(labels, fields), keep)
 
     async def read(self, listing: Listing, page: int = PAGE_ITEMS) -> None:
         """All that is left of it, beginning with a page of that size; twice as many after each that came. After

@@ -155,10 +155,8 @@ class Informer:
             # What is older than this list and newer than what it says is of another history, too: etcd was restored,
             # and its revision raised.
             other = present is not None and version_of(item) < version_of(present) <= version
-            if other:
-                self._put(key, self._kept(item))
-            else:
-                self._newer(item)
+            if other or present is None or version_of(present) < version_of(item):
+                self._put(key, item)
         self._told = max(self._told, version)
         for informer in (self, *self._parts):
             informer._synced.set()
@@ -178,10 +176,12 @@ class Informer:
         key = key_of(obj)
         present = self._objects.get(key)
         if present is None or version_of(present) < version_of(obj):
-            self._put(key, self._kept(obj))
+            self._put(key, self.kept(obj))
 
-    def _kept(self, obj: Object) -> Object:
-        """As it is kept in memory."""
+    def kept(self, obj: Object) -> Object:
+        """As it is kept in memory. Of a list each page is made so when it comes: several lists of ten thousand whole
+        objects at once would leave a heap behind that is twice as large, and full of holes.
+        """
         meta = obj["metadata"]
         if "managedFields" in meta:
             obj = {**obj, "metadata": {k: v for k, v in meta.items() if k != "managedFields"}}

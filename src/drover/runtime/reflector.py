@@ -39,6 +39,10 @@ SETTLED_S = 1.0  # a watch that lived so long was no failure
 class Sink(Protocol):
     """Who is told. All calls are synchronous and in order."""
 
+    def kept(self, obj: Object) -> Object:
+        """What is to be held of a listed object until the list is complete."""
+        ...
+
     def replaced(self, items: list[Object], version: int) -> None: ...
 
     def changed(self, event: str, obj: Object) -> None:
@@ -122,7 +126,7 @@ class Reflector:
         chosen = self._selection
         if self._listing is None:
             self._listing = self._client.listing(
-                chosen.kind, chosen.namespace, chosen.labels, chosen.fields
+                chosen.kind, chosen.namespace, chosen.labels, chosen.fields, self._sink.kept
             )
         page = max(PAGE_LEAST, PAGE_ITEMS >> min(self._failures, 8))
         await self._client.read(self._listing, page)
