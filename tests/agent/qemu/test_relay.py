@@ -259,7 +259,9 @@ def test_it_dies_with_its_parent_as_another_user_too(place: Path) -> None:
         port, keys = str(deaf.getsockname()[1]), str(place / "node-1")
         argv = [relay.__file__, str(place / "mig"), "127.0.0.1", port, PEER, keys, str(QEMU_USER)]
         script = (
-            "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); input()"
+            "import subprocess, sys\n"
+            "print(subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL).pid, flush=True)\n"
+            "input()"
         )
         parent = subprocess.Popen(
             [sys.executable, "-c", script, sys.executable, "-I", "-S", *argv],
