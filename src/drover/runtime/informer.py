@@ -180,7 +180,7 @@ class Informer:
 
     def kept(self, obj: Object) -> Object:
         """As it is kept in memory. Of a list each page is made so when it comes: several lists of ten thousand whole
-        objects at once would leave a heap behind that is twice as large, and full of holes.
+        objects at once would leave a heap behind that is larger by two thirds, all holes.
         """
         meta = obj["metadata"]
         if "managedFields" in meta:
