@@ -19,7 +19,7 @@ Safety rules carried here (numbers of docs/safety.md): 1 absent is not released,
 
 from __future__ import annotations
 
-from drover.agent.ports import MigrationState, RunState
+from drover.agent.ports import MOVING, MigrationState, RunState
 from drover.agent.steps import (
     HANDED_BACK,
     LEASE_LOST,
@@ -63,12 +63,6 @@ BEGIN_LIMIT_S = 30.0
 # A monitor that says nothing is asked again: that it answers once more is no event.
 SILENT_POLL_S = 1.0
 
-MOVING = (
-    MigrationState.SETUP,
-    MigrationState.ACTIVE,
-    MigrationState.DEVICE,
-    MigrationState.CANCELLING,
-)
 _SHUTDOWN_REASONS = {
     "guest-reset": LastReason.GUEST_RESET,
     "guest-shutdown": LastReason.GUEST_SHUTDOWN,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drover.agent.context import Limits
-from drover.agent.decide import MOVING
 from drover.agent.ports import (
     MOST_THROTTLE_PERCENT,
+    MOVING,
     NO_MIGRATION,
     Listener,
     Machine,

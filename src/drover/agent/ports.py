@@ -129,6 +129,14 @@ class MigrationState(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+MOVING = (
+    MigrationState.SETUP,
+    MigrationState.ACTIVE,
+    MigrationState.DEVICE,
+    MigrationState.CANCELLING,
+)
+
+
 @dataclass(frozen=True)
 class MigrationInfo:
     """One look at a migration (``query-migrate``)."""

@@ -6,8 +6,15 @@ The Pod's status is this agent's alone; of a vmm's status the source's agent wri
 from __future__ import annotations
 
 from drover.agent import steps
-from drover.agent.decide import MOVING, given_up
-from drover.agent.ports import NO_MIGRATION, Listener, MigrationInfo, MigrationState, RunState
+from drover.agent.decide import given_up
+from drover.agent.ports import (
+    MOVING,
+    NO_MIGRATION,
+    Listener,
+    MigrationInfo,
+    MigrationState,
+    RunState,
+)
 from drover.agent.view import CopyView, LeaseState, MachineView, MoveView, Role
 from drover.api import firmware, names
 from drover.api.kinds import pod as pods

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from drover.agent.ports import (
     MOST_THROTTLE_PERCENT,
+    MOVING,
     HypervisorError,
     Machine,
     MachineGone,
@@ -25,12 +26,6 @@ from drover.agent.qemu.monitor import Monitor
 from drover.agent.qemu.relaying import Relay
 
 _CANCEL_LIMIT_S = 1.0
-_UNDER_WAY = {
-    MigrationState.SETUP,
-    MigrationState.ACTIVE,
-    MigrationState.DEVICE,
-    MigrationState.CANCELLING,
-}
 _THROTTLE = {
     "cpu-throttle-initial": 40,
     "cpu-throttle-increment": 20,
@@ -63,9 +58,7 @@ class Outgoing:
         self._cancelled = False  # the last one, by this agent
 
     async def begin(self, options: MigrationOptions) -> None:
-        if (
-            await self._machine.migration()
-        ).state in _UNDER_WAY:  # its relay is not to be taken away
+        if (await self._machine.migration()).state in MOVING:  # its relay is not to be taken away
             raise HypervisorError(f"{self._machine.copy} is being copied already")
         self._cancelled = False
         async with self._relay.opened(options) as plain:
