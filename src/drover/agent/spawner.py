@@ -90,7 +90,7 @@ class NodeInitSpawner:
         return {name: int(pid) for name, pid in answer["children"].items() if _OF_COPY not in name}
 
     async def of_life(self, life: str) -> list[str]:
-        """Copies that live and were started for this life of the node."""
+        """What lives and was started for this life of the node, helpers of copies included."""
         lives = (await self._call({"op": "status"}, _CALL_LIMIT_S))["lives"]
         return [str(copy) for copy, its in lives.items() if its == life]
 

@@ -32,11 +32,8 @@ _THROTTLE = {
     "max-cpu-throttle": MOST_THROTTLE_PERCENT,
     "throttle-trigger-threshold": 50,
 }
-_WITHOUT_TLS = {
-    "tls-creds": "",
-    "tls-hostname": "",
-    "tls-authz": "",
-}  # a guest that came has them set
+# A guest that came has them set.
+_WITHOUT_TLS = {"tls-creds": "", "tls-hostname": "", "tls-authz": ""}
 
 
 class Ask(Protocol):
