@@ -15,6 +15,7 @@ from typing import Any
 
 from drover.agent import logfiles
 from drover.agent.ports import (
+    MOVING,
     HostError,
     HypervisorError,
     MachineEvent,
@@ -68,8 +69,7 @@ class QemuMachine:
         self._guest_agent = GuestAgent(files.agent)
         self._monitor = Monitor(files.monitor, self._on_event, self._on_session)
         self._rescue = Monitor(files.rescue, lambda name, data: None, lambda: None)
-        relay = Relay(copy, files, settings, spawner)
-        self._outgoing = Outgoing(self, relay, self._ask, self._rescue)
+        self._outgoing = Outgoing(Relay(copy, files, settings, spawner), self._ask, self._rescue)
 
     @property
     def copy(self) -> str:
@@ -170,8 +170,7 @@ class QemuMachine:
         fd: int = -1,
     ) -> Any:
         """Execute on the first monitor; MachineGone when the process turns out to have ended."""
-        if not self.alive:
-            raise MachineGone(f"{self._copy} has ended")
+        self._must_live()
         try:
             return await self._monitor.execute(command, arguments, limit_s=limit_s, fd=fd)
         except MonitorSilent as error:
@@ -181,6 +180,10 @@ class QemuMachine:
             if self.alive:
                 raise
             raise MachineGone(f"{self._copy} has ended") from error
+
+    def _must_live(self) -> None:
+        if not self.alive:
+            raise MachineGone(f"{self._copy} has ended")
 
     # --- acts ---
 
@@ -211,6 +214,8 @@ class QemuMachine:
         await self._ask("migrate-incoming", {"uri": "fd:incoming"})
 
     async def migrate(self, options: MigrationOptions) -> None:
+        if (await self.migration()).state in MOVING:  # its relay is not to be taken away
+            raise HypervisorError(f"{self._copy} is being copied already")
         await self._outgoing.begin(options)
 
     async def allow_downtime(self, limit_ms: int) -> None:
@@ -235,6 +240,7 @@ class QemuMachine:
         await self._ask("object-add", definition)
 
     async def cancel(self) -> None:
+        self._must_live()
         await self._outgoing.cancel()
 
     async def cont(self) -> None:

@@ -13,10 +13,7 @@ from typing import Any, Protocol
 
 from drover.agent.ports import (
     MOST_THROTTLE_PERCENT,
-    MOVING,
     HypervisorError,
-    Machine,
-    MachineGone,
     MigrationInfo,
     MigrationOptions,
     MigrationState,
@@ -45,18 +42,15 @@ class Ask(Protocol):
 
 
 class Outgoing:
-    """Of one machine."""
+    """Of one machine, which lives and sends one copy at a time: its callers see to that."""
 
-    def __init__(self, machine: Machine, relay: Relay, ask: Ask, rescue: Monitor) -> None:
-        self._machine = machine
+    def __init__(self, relay: Relay, ask: Ask, rescue: Monitor) -> None:
         self._relay = relay
         self._ask = ask
         self._rescue = rescue
         self._cancelled = False  # the last one, by this agent
 
     async def begin(self, options: MigrationOptions) -> None:
-        if (await self._machine.migration()).state in MOVING:  # its relay is not to be taken away
-            raise HypervisorError(f"{self._machine.copy} is being copied already")
         self._cancelled = False
         async with self._relay.opened(options) as plain:
             capabilities = [
@@ -73,8 +67,6 @@ class Outgoing:
             await self._ask("migrate", {"uri": "fd:outgoing"})
 
     async def cancel(self) -> None:
-        if not self._machine.alive:
-            raise MachineGone(f"{self._machine.copy} has ended")
         self._cancelled = True
         migration = {"instances": [{"type": "migration"}]}
         try:
