@@ -21,10 +21,11 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import socket
 import struct
 from collections.abc import Iterable
 from typing import Any
+
+from drover.agent import sockets
 
 FIRST_FD = 200  # well above what a first process has open
 _TUN = "/dev/net/tun"
@@ -90,11 +91,7 @@ def _taken(kind: str, name: str) -> int:
         case "append":
             return os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         case "socket":
-            bound = socket.socket(socket.AF_UNIX)
-            previous = os.umask(0o177)
-            bound.bind(name)
-            os.umask(previous)
-            return bound.detach()
+            return sockets.bound(name).detach()
         case "tap":
             tap = os.open(_TUN, os.O_RDWR)
             fcntl.ioctl(

@@ -41,7 +41,7 @@ import socket
 import sys
 from typing import Any
 
-from drover.agent import confine, kernel
+from drover.agent import confine, kernel, sockets
 from drover.agent.deadline import Deadline
 from drover.agent.device import Device, DeviceRefused, Driver, LinuxDriver
 from drover.agent.kernel import log, now_s
@@ -128,10 +128,7 @@ class NodeInit:
         part = self._path + ".part"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part)
-        listener = socket.socket(socket.AF_UNIX)
-        previous = os.umask(0o177)
-        listener.bind(part)
-        os.umask(previous)
+        listener = sockets.bound(part)
         listener.listen(128)
         os.rename(part, self._path)  # who sees the socket can connect
         listener.setblocking(False)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from drover.agent import sockets
 from drover.agent.ports import HypervisorError, MigrationOptions, MonitorSilent, host_errors
 from drover.agent.qemu import relay
 from drover.agent.qemu.files import CopyFiles
@@ -44,7 +44,9 @@ class Relay:
             path.unlink(missing_ok=True)
             self._files.relay_log.unlink(missing_ok=True)
             user = self._files.user
-            listener = _listening(path)
+            listener = sockets.bound(str(path))
+            listener.listen(1)
+        listener.setblocking(False)
         with listener:
             target = [options.address, str(options.port), options.peer]
             script = [sys.executable, "-I", "-S", str(Path(relay.__file__)), str(path)]
@@ -82,19 +84,3 @@ class Relay:
         except OSError:
             return ""
         return lines[-1][:_SAID_MAX] if lines else ""
-
-
-def _listening(path: Path) -> socket.socket:
-    """For root alone, from the first moment on. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX)
-    previous = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-        listener.listen(1)
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(previous)
-    listener.setblocking(False)
-    return listener
