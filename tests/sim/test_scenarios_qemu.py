@@ -67,6 +67,30 @@ def test_a_silent_monitor_is_shown_and_its_guest_runs_on() -> None:
     tell(story)
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_a_copy_that_cannot_begin_says_why_and_the_next_one_may(before: bool) -> None:
+    """Also after one that began and failed: what QEMU still says of that one is of no interest."""
+
+    async def story(stage: Stage) -> None:
+        s, site = stage.s, stage.world.site
+        if before:
+            operation = await stage.moving()
+            s.target("a").crash()
+            assert await s.finished(operation) == "Failed"
+        else:
+            await s.running_vm("a")
+        (copy,) = s.running_copies("a")
+        site.refuse_copy[s.node_of("a")] = "no relay came up"
+        operation = await s.evict("a")
+        assert await s.finished(operation, 30) == "Failed"
+        assert s.operation_message(operation) == "Migration failed: no relay came up"
+        assert s.running_copies("a") == [copy]
+        site.refuse_copy.clear()
+        assert await s.finished(await s.evict("a"), 60) == "Completed"
+
+    tell(story)
+
+
 def test_a_silence_while_a_guest_is_copied_and_runs_ends_no_move() -> None:
     """A busy host: QEMU attends to nobody for a while."""
 

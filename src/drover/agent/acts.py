@@ -157,7 +157,11 @@ async def _start_copy(keeper: Keeper) -> bool:
     context.journal.put(keeper.copy, "copying", uid)
     keeper.memory.begin_copy(uid, context.clock.monotonic(), limits)
     keeper.log.mark("evict.copy", target=options.peer)
-    await machine.migrate(options)
+    try:
+        await machine.migrate(options)
+    except (HypervisorError, HostError) as error:
+        keeper.memory.not_begun = str(error)
+        raise
     return True
 
 

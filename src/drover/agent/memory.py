@@ -48,6 +48,7 @@ class Memory:
         0.0,
     )  # uid of the vmm that lets a copy begin, and since when
     copy_began: float | None = None  # when, or when we first saw it
+    not_begun: str = ""  # why `migrate` failed, in words for people
     least_remaining: int | None = None
     most_throttle_percent: int = 0
     progress_at: float = 0.0
@@ -108,6 +109,7 @@ class Memory:
         self.passes_since = self.slowest_since = None
         self.allowed_ms = limits.downtime_limit_ms
         self.counters_at = None
+        self.not_begun = ""
         self.cancelled, self.handover_uid, self.handover = "", uid, HandOverState.NONE
 
     def let_for_s(self, uid: str, now: float) -> float:
@@ -149,6 +151,7 @@ class Memory:
         is slowed down further: what that does shows only after another pass or two."""
         if view.migration.state not in MOVING or machine is None:
             return ""
+        self.not_begun = ""  # it has, although no answer said so
         if self.copy_began is None:  # adopted: count from here
             self.copy_began = self.progress_at = now
         remaining = view.migration.remaining_bytes

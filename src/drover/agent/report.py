@@ -9,7 +9,6 @@ from drover.agent import steps
 from drover.agent.decide import given_up
 from drover.agent.ports import (
     MOVING,
-    NO_MIGRATION,
     Listener,
     MigrationInfo,
     MigrationState,
@@ -138,11 +137,12 @@ def pod_ended(pod: Object, reason: str, message: str, now_s: float) -> Object:
 
 
 def source_report(
-    view: CopyView, incarnation: str, cancelled: str, last: MigrationInfo = NO_MIGRATION
+    view: CopyView, incarnation: str, cancelled: str, not_begun: str, last: MigrationInfo
 ) -> Object | None:
     """The source's part of the vmm's status; None when there is nothing to say.
 
-    ``last`` is what QEMU said last of the copy: the end of a short one is known only when its QEMU is gone.
+    ``not_begun``: why the copy never began, if it did not; then what QEMU says is of another one. ``last``: what QEMU
+    said last of it; the end of a short one is known only when its QEMU is gone.
     """
     move, machine = view.move, view.machine
     if move is None or move.role is not Role.SOURCE:
@@ -171,7 +171,7 @@ def source_report(
         return {
             "phase": "Failed",
             "reason": reason,
-            "message": info.error or _said(info.state),
+            "message": not_begun or info.error or _said(info.state),
             **counters,
         }
     if given_up(view):
@@ -257,7 +257,7 @@ def listening(listener: Listener, incarnation: str) -> Object:
 
 
 def _said(state: MigrationState) -> str:
-    return f"QEMU says {state.value}"
+    return "it did not begin" if state is MigrationState.NONE else f"QEMU says {state.value}"
 
 
 def _container(pod: Object, ready: bool, state: Object, qemu: str = "") -> Object:

@@ -62,7 +62,9 @@ def _tell_move(keeper: Keeper, view: CopyView, vmm: Object) -> None:
 def _of_source(keeper: Keeper, view: CopyView) -> Object | None:
     context, memory = keeper.context, keeper.memory
     incarnation = context.node_lease.incarnation
-    said = report.source_report(view, incarnation, memory.cancelled, memory.last_migration)
+    said = report.source_report(
+        view, incarnation, memory.cancelled, memory.not_begun, memory.last_migration
+    )
     if said is not None and said["phase"] == "Failed" and view.move is not None:
         memory.gave_up = view.move.uid
     if said is not None and said["phase"] == "Copying":

@@ -6,7 +6,7 @@ ledger. It outlives agents: a new ``ModelHypervisor`` on the same node adopts wh
 ``power_off`` ends it all. Its tasks belong to the simulated process ``qemu``, so freezing an agent
 freezes no guest.
 
-Faults: ``site.link(a, b)`` (cut, slow, lost last word), ``site.refuse_launch``, and of each
+Faults: ``site.link(a, b)`` (cut, slow, lost last word), ``site.refuse_launch``, ``site.refuse_copy``, and of each
 ``site.qemu(copy)``: its guest, ``frozen``, ``crash()``, ``guest_reset()`` and so on. It does not
 promise QEMU's timing, only its order.
 """
@@ -76,6 +76,7 @@ class Site:
     locks: ImageLocks = field(default_factory=ImageLocks)
     firmware: tuple[str, ...] = ("",)  # versions that every node offers, its default first
     refuse_launch: dict[str, str] = field(default_factory=dict)  # fault: node -> QEMU's words
+    refuse_copy: dict[str, str] = field(default_factory=dict)  # fault: source's node -> why
     qemus: dict[str, ModelQemu] = field(default_factory=dict)  # copy -> process, dead ones too
     links: dict[tuple[str, str], Link] = field(default_factory=dict)
     doors: dict[tuple[str, int], _Door] = field(default_factory=dict)
@@ -298,6 +299,8 @@ class ModelMachine:
             raise HypervisorError("There's a migration process in progress")
         if self._qemu.state is RunState.INMIGRATE:
             raise HypervisorError("Guest is waiting for an incoming migration")
+        if self._qemu.node in self._site.refuse_copy:
+            raise HypervisorError(self._site.refuse_copy[self._qemu.node])
         door = self._site.doors.get((options.address, options.port))
         other = door.node if door else options.peer
         link = self._site.link(self._qemu.node, other)

@@ -125,11 +125,16 @@ class Scenario:
         return str(vmops.phase(found) or "") if found else "gone"
 
     def operation_reason(self, name: str) -> str:
-        """Of the condition Completed."""
+        return self._of_completed(name, "reason")
+
+    def operation_message(self, name: str) -> str:
+        return self._of_completed(name, "message")
+
+    def _of_completed(self, name: str, field: str) -> str:
         status = (self.operation(name) or {}).get("status") or {}
         for condition in status.get("conditions") or []:
             if condition["type"] == "Completed":
-                return str(condition.get("reason", ""))
+                return str(condition.get(field, ""))
         return ""
 
     def lease(self, vm: str) -> Object | None:

@@ -21,8 +21,11 @@ from tests.agent.qemu.certificates import Certificates
 from tests.agent.qemu.rig import qemu_rig
 
 from drover.agent.config import QEMU_USER
-from drover.agent.ports import HypervisorError, MigrationOptions, MigrationState
-from drover.agent.qemu import relay
+from drover.agent.ports import HypervisorError, MigrationOptions, MigrationState, MonitorSilent
+from drover.agent.qemu import relay, relaying
+from drover.agent.qemu.files import CopyFiles
+from drover.agent.qemu.settings import QemuSettings
+from drover.agent.spawner import Confined
 
 LIMIT_S = 10.0
 PEER = "node-2"
@@ -308,6 +311,60 @@ async def test_qemu_says_why_its_relay_failed_and_can_try_again() -> None:
                 MigrationState.ACTIVE,
                 MigrationState.DEVICE,
             )
+
+
+@dataclass
+class NoRelays:
+    """A node whose relays do not come up; they say why, or nothing."""
+
+    says: str = ""
+    error: HypervisorError | None = None
+
+    async def spawn(
+        self, copy: str, argv: list[str], stdio: Path, nice: int = 0, confined: Confined = None
+    ) -> int:
+        if self.error is not None:
+            raise self.error
+        stdio.write_text(self.says)
+        return 1
+
+    async def confines(self) -> bool:
+        return False
+
+    async def children(self) -> dict[str, int]:
+        return {}
+
+    async def wait(self, copy: str) -> int | None:
+        return None
+
+    async def kill(self, copy: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("node", "why"),
+    [
+        (NoRelays("Traceback\nImportError: ssl\n"), "ImportError: ssl"),
+        (NoRelays(), "it gave no sign within 0 s, as on a host that is too busy"),
+        (NoRelays(error=HypervisorError("256 children run")), "256 children run"),
+        (NoRelays(error=MonitorSilent("nodeinit is silent")), "nodeinit is silent"),
+    ],
+)
+async def test_a_relay_that_does_not_come_up(
+    place: Path, monkeypatch: pytest.MonkeyPatch, node: NoRelays, why: str
+) -> None:
+    monkeypatch.setattr(relaying, "_CONNECT_LIMIT_S", 0.01)
+    files = CopyFiles(place / "run", place / "log")
+    for directory in (files.run_dir, files.log_dir):
+        directory.mkdir()
+    found = relaying.Relay("copy-1", files, QemuSettings(place, place, place, "127.0.0.1"), node)
+    with pytest.raises(HypervisorError) as refused:
+        async with found.opened(MigrationOptions("127.0.0.1", 9, PEER)):
+            pass
+    assert str(refused.value) == (
+        f"no relay came up on the source, so the copy did not begin: {why}"
+    )
+    assert not isinstance(refused.value, MonitorSilent)  # for sure
 
 
 async def test_no_relay_is_left_of_a_copy_that_qemu_refuses() -> None:

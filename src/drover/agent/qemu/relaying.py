@@ -38,6 +38,22 @@ class Relay:
     @contextlib.asynccontextmanager
     async def opened(self, options: MigrationOptions) -> AsyncIterator[socket.socket]:
         """QEMU's end, ours until the block ends. Raises HypervisorError, HostError."""
+        try:
+            connection = await self._begun(options)
+        except HypervisorError as error:  # QEMU was told nothing yet, so this is certain
+            said = "no relay came up on the source, so the copy did not begin"
+            raise HypervisorError(f"{said}: {error}") from error
+        with connection:
+            try:
+                yield connection
+            except MonitorSilent:
+                raise  # the copy may have begun
+            except HypervisorError:
+                await self._spawner.kill(self._name)  # QEMU keeps its end, and would never hang up
+                raise
+
+    async def _begun(self, options: MigrationOptions) -> socket.socket:
+        """Of a relay that has come up. Raises HypervisorError, HostError."""
         await self._spawner.kill(self._name)  # of an attempt that failed
         path = self._files.relay
         with host_errors("no socket for a relay can be made"):
@@ -53,15 +69,8 @@ class Relay:
             argv = [*script, *target, str(self._settings.tls_dir), str(user)]
             await self._spawner.spawn(self._name, argv, self._files.relay_log, self._settings.nice)
             connection = await self._connected(listener)
-        with connection:
-            path.unlink(missing_ok=True)
-            try:
-                yield connection
-            except MonitorSilent:
-                raise  # the copy may have begun
-            except HypervisorError:
-                await self._spawner.kill(self._name)  # QEMU keeps its end, and would never hang up
-                raise
+        path.unlink(missing_ok=True)
+        return connection
 
     async def _connected(self, listener: socket.socket) -> socket.socket:
         """Not by an accept with a time limit: what that cancels may have accepted already."""
@@ -72,13 +81,16 @@ class Relay:
                 await there.wait()
         except TimeoutError as error:
             await self._spawner.kill(self._name)
-            raise HypervisorError(f"no relay came up: {self.said()}") from error
+            quiet = (
+                f"it gave no sign within {_CONNECT_LIMIT_S:.0f} s, as on a host that is too busy"
+            )
+            raise HypervisorError(self.said() or quiet) from error
         finally:
             loop.remove_reader(listener)
         return listener.accept()[0]
 
     def said(self) -> str:
-        """What was wrong with the network, if anything was."""
+        """What was wrong with the network, or with its start, if anything was."""
         try:
             lines = self._files.relay_log.read_text(errors="replace").splitlines()
         except OSError:

@@ -215,6 +215,7 @@ _GIVEN_UP = {
     "NoProgress": "Live migration stuck for {seconds} seconds and has been aborted",
     "TooLong": "Live migration is not completed after {seconds} seconds and has been aborted",
 }
+_NO_KIND = "MigrationFailed"  # says no more than what an operation says anyway
 _SILENT = "QEMU on the source did not answer while it was copying, and the copy was cancelled; a busy host does that"
 
 
@@ -236,7 +237,8 @@ def _failure(view: MigrationView) -> SetPhase:
     reason = Reason.TARGET_FAILED if view.target_said == "Failed" else Reason.FAILED
     if view.source_reason == "MonitorSilent":
         return SetPhase(VmmPhase.FAILED, reason, _SILENT)
-    said = ": ".join(word for word in (view.source_reason, view.source_message) if word)
+    kind = "" if view.source_reason == _NO_KIND and view.source_message else view.source_reason
+    said = ": ".join(word for word in (kind, view.source_message) if word)
     return SetPhase(VmmPhase.FAILED, reason, said)
 
 
