@@ -185,6 +185,20 @@ async def test_which_vms_are_meant(api, names, selector, found):
     assert meant == [(NS, name) for name in found]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("virtlab-pt-2", "migrate linux-vm --target-node-name virtlab-pt-2` moves"),
+        ("nothing", "k get vm -A` lists all"),
+    ],
+)
+async def test_a_name_that_is_no_vm(api, name, words):
+    with pytest.raises(click.ClickException) as refused:
+        await operations.resolve(api, ("linux-vm", name), NS, "")
+    assert f'there is no VirtualMachine "{NS}/{name}"' in refused.value.message
+    assert words in refused.value.message
+
+
 async def test_an_unknown_vm_is_named_with_a_way_out(api):
     with pytest.raises(click.ClickException, match=r'no VirtualMachine "default/nope".*get vm -A'):
         await operations.resolve(api, ("nope",), NS, "")

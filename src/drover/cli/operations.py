@@ -44,9 +44,26 @@ async def resolve(
     chosen = []
     for text in names:
         vm = target(text, namespace)
-        await find(api.client, vm)
+        try:
+            await find(api.client, vm)
+        except click.ClickException as missing:
+            if not await _is_node(api, text):
+                raise
+            moved = next((other for other in names if other != text), "VM")
+            raise click.ClickException(
+                f"there is no {vm}, but a node {text}: "
+                f"`{PROGRAM} migrate {moved} --target-node-name {text}` moves a VM there"
+            ) from missing
         chosen.append((vm.namespace, vm.name))
     return chosen
+
+
+async def _is_node(api: Api, name: str) -> bool:
+    try:
+        await api.client.get(scheme.NODE, name)
+    except status.ApiError:  # also for who may not look at nodes
+        return False
+    return True
 
 
 async def perform(api: Api, wish: Wish, namespace: str, name: str, create_only: bool) -> int:
