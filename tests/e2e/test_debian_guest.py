@@ -31,7 +31,7 @@ LOST_S = 240.0
 
 @dataclass(frozen=True)
 class Debian:
-    """The VM of examples/debian-vm.yaml."""
+    """The VM of examples/templates/debian-vm.yaml."""
 
     vm: Vm
     key: Path
@@ -87,7 +87,7 @@ def guests_lab() -> Iterator[RunningLab]:
 def debian(
     request: pytest.FixtureRequest, guests_lab: RunningLab, image: str, key: Path
 ) -> Iterator[Debian]:
-    text = (CHECKOUT / "examples/debian-vm.yaml").read_text()
+    text = (CHECKOUT / "examples/templates/debian-vm.yaml").read_text()
     public = key.with_suffix(".pub").read_text().strip()
     text = text.replace("IMAGE", image).replace("YOUR-KEY", public)
     documents = list(yaml.safe_load_all(text))

@@ -13,7 +13,7 @@ from tests.support.lab import CHECKOUT, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-EVICT = (CHECKOUT / "examples/evict.yaml").read_text()
+EVICT = (CHECKOUT / "examples/operations/evict.yaml").read_text()
 NOWHERE = """\
 apiVersion: virtualization.deckhouse.io/v1alpha2
 kind: VirtualMachineOperation
