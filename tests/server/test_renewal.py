@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
+import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,38 @@ def test_each_certificate_and_what_is_made_of_it_is_renewed_in_good_time(tmp_pat
     assert Renewal(config, lambda: due + DAY).renew() == []
     (pki / "scheduler.crt").write_bytes(b"half")
     assert Renewal(config, lambda: due + DAY).renew() == ["scheduler"]
+
+
+@pytest.mark.parametrize("writes", range(24))
+def test_a_renewal_that_breaks_off_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    """After so many of its writes: of keys, of certificates, of what is made of them."""
+    config = config_at(tmp_path)
+    main.write_files(config, BORN)
+    due = BORN + 365 * DAY - left_at_renewal(config.name)
+    renewal, left = Renewal(config, lambda: due), writes
+
+    def replace(source: Path, target: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(28, "No space left on device")
+        os.replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OSError, match="No space"):
+        renewal.renew()
+    monkeypatch.undo()
+    made, pki = renewal.renew(), config.plane.pki
+    assert {*made} == {file.stem for file in pki.glob("*.crt")} - {"ca", "etcd-ca", "migration-ca"}
+    for name in made:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(pki / f"{name}.crt", pki / f"{name}.key")  # a pair
+        assert ends(pki / f"{name}.crt") == due + 365 * DAY
+    within = base64.b64encode((pki / "admin.crt").read_bytes()).decode()
+    assert within in config.plane.kubeconfig.read_text()
+    assert renewal.renew() == []
 
 
 def test_servers_renew_on_days_of_their_own() -> None:

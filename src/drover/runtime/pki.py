@@ -2,7 +2,8 @@
 
 The *cluster* authority signs whoever talks to the API server and whoever it talks to; the *migration* authority signs
 the two ends of a migration stream, so that neither kind of certificate opens the other door. ``ensure`` is idempotent:
-it keeps what is there and still good, and makes anew what is missing, nearly expired, or names the wrong addresses.
+it keeps what is there and still good, makes what is missing, and a leaf anew that is nearly expired or names the wrong
+addresses.
 Extensions satisfy the strict checks of Python 3.13 (key usage, key identifiers) and of QEMU (key encipherment).
 
 It does not promise revocation.
@@ -10,6 +11,7 @@ It does not promise revocation.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -49,25 +51,24 @@ class Authority:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace ``path`` at once, readable by its owner alone."""
+    """Replace ``path`` at once, readable by its owner alone. A crash leaves the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(path.name + ".part")
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 
 def ensure_authority(directory: Path, name: str, now: datetime.datetime) -> Authority:
-    """Load ``name``.crt and ``name``.key, or make them when missing, broken or near their end."""
+    """Load ``name``.crt and ``name``.key, or make them where one is missing. What is there is never made anew, whatever
+    it is and whatever this machine's clock says: nobody would trust the new one. Raises OSError, ValueError.
+    """
     cert_file, key_file = directory / f"{name}.crt", directory / f"{name}.key"
-    try:
-        cert = x509.load_pem_x509_certificate(cert_file.read_bytes())
-        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-        if isinstance(key, ec.EllipticCurvePrivateKey) and _fresh(cert, now) and _pair(cert, key):
-            return Authority(cert, key)
-    except (OSError, ValueError):
-        pass
+    with contextlib.suppress(FileNotFoundError):
+        return load_authority(cert_file, key_file)
     authority = new_authority(f"drover {name}", now)
     write_private(key_file, key_pem(authority.key))
     write_private(cert_file, cert_pem(authority.cert))

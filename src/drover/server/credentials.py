@@ -23,8 +23,10 @@ from drover.runtime.pki import (
     ensure_authority,
     ensure_key,
     ensure_leaf,
+    time_fault,
     write_private,
 )
+from drover.server.errors import ControlPlaneError
 from drover.server.parts import SERVICE_ADDRESS
 
 CLUSTER, MIGRATION, ETCD = AUTHORITIES = ("ca", "migration-ca", "etcd-ca")
@@ -35,15 +37,32 @@ SHARED_FILES = (
     f"{ACCOUNTS}.key",
     f"{ACCOUNTS}.pub",
 )
+_PUT_BACK = (
+    "The cluster trusts no others: put them back, from the same place on another server, or from a backup, which is a "
+    "tar with a folder pki"
+)
 SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
 LOOPBACK = "127.0.0.1"
 
 
 def ensure_shared(pki: Path, now: datetime.datetime) -> None:
-    """What the servers of one cluster share; what is there and good stays."""
+    """What the servers of one cluster share; what is there stays. Raises ControlPlaneError."""
     for name in AUTHORITIES:
-        ensure_authority(pki, name, now)
+        try:
+            ensure_authority(pki, name, now)
+        except (OSError, ValueError) as error:
+            raise ControlPlaneError(f"{pki}/{name}.crt, .key: {error}. {_PUT_BACK}") from error
     ensure_key(pki / f"{ACCOUNTS}.key")
+
+
+def require_shared(pki: Path, now: datetime.datetime) -> None:
+    """Of a server that is one: these it never makes anew, also where they are missing. Raises ControlPlaneError."""
+    if missing := [name for name in SHARED_FILES if not (pki / name).exists()]:
+        raise ControlPlaneError(f"{pki} lacks {', '.join(missing)}. {_PUT_BACK}")
+    ensure_shared(pki, now)
+    for name in AUTHORITIES:
+        if fault := time_fault(pki / f"{name}.crt", now):
+            raise ControlPlaneError(f"{pki}/{name}.crt {fault}")
 
 
 def ensure_plane(

@@ -2,7 +2,8 @@
 
     python -m drover.server.main --config /etc/drover/server.toml
 
-Certificates that have less than a month to live are made anew at each start, and while it runs (``renewal``). The
+Certificates that have less than a month to live are made anew at each start, and while it runs (``renewal``). What the
+cluster's servers share, and etcd's data, never are: where they are gone it does not start. The
 directory of its state is locked while it runs, so that nothing else, such as a restore, works on it meanwhile.
 """
 
@@ -19,8 +20,8 @@ from pathlib import Path
 
 from drover.base import config_file
 from drover.server import config as configs
-from drover.server.config import ServerConfig
-from drover.server.credentials import LOOPBACK, ensure_plane
+from drover.server.config import ServerConfig, declared_file
+from drover.server.credentials import LOOPBACK, ensure_plane, require_shared
 from drover.server.errors import ControlPlaneError
 from drover.server.parts import Part, Plane, control_plane_parts, write_configs
 from drover.server.renewal import Renewal
@@ -37,6 +38,20 @@ def locked(plane: Plane, advice: str) -> Iterator[None]:
         except BlockingIOError:
             raise ControlPlaneError(f"the server of {plane.path} is running: {advice}") from None
         yield
+
+
+def require_data(plane: Plane) -> None:
+    """An empty etcd must not take the place of one that is gone: alone it would be a second cluster, of the same hosts,
+    beside the other servers; as a member it would have forgotten what it has acknowledged. Nor may one begin where the
+    past was to be put (``restore``). Raises ControlPlaneError.
+    """
+    begun = plane.begun.exists() or declared_file(plane).exists()
+    if begun and not (plane.etcd / "member").exists():
+        raise ControlPlaneError(
+            f"the data of etcd is gone from {plane.etcd}: put it back. After a restore that broke off, or where all "
+            f"servers are lost: `drover restore FILE`. Where others run: `drover server remove {plane.name}` there, "
+            f"then remove server.toml and {plane.path} here, and join again"
+        )
 
 
 def write_files(config: ServerConfig, now: datetime.datetime) -> None:
@@ -74,6 +89,8 @@ def main() -> int:
         if faults := configs.faults(config):
             raise ControlPlaneError("; ".join(faults))
         with locked(config.plane, "it is run once"):
+            require_shared(config.plane.pki, _now())
+            require_data(config.plane)
             write_files(config, _now())
             renewal = Renewal(config, _now)
             Supervisor(parts_of(config, file), config.plane.logs, renewal.renew).run()

@@ -77,6 +77,11 @@ class Plane:
         return self.path / "controllers.json"
 
     @property
+    def begun(self) -> Path:
+        """There once its etcd holds something: its data is never made anew from then on."""
+        return self.path / "begun"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.path / "kubeconfig"
 

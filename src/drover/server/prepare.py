@@ -36,6 +36,7 @@ async def serve(config: ServerConfig) -> None:
     try:
         client = Client(transport)
         await bootstrap.wait_api(transport, clock, _API_LIMIT_S, lambda: None)
+        plane.begun.touch()
         if await bootstrap.apply_manifests(client, clock):
             await bootstrap.ensure_module_config(client)
             await bootstrap.ensure_node_group(client)

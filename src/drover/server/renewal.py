@@ -41,13 +41,20 @@ class Renewal:
     def __init__(self, config: ServerConfig, now: Callable[[], datetime.datetime]) -> None:
         self._config = config
         self._now = now
+        self._before: dict[Path, bytes] = {}  # those of before a renewal that broke off
 
     def renew(self) -> list[str]:
-        """The certificates that were made, if it was time. Raises OSError, ValueError."""
+        """The certificates that were made, if it was time. Raises OSError, ValueError, ControlPlaneError: to be tried
+        again, however far it got.
+        """
         plane, now = self._config.plane, self._now()
         files = [file for file in plane.pki.glob("*.crt") if file.stem not in AUTHORITIES]
         soon = now + left_at_renewal(self._config.name)
-        if all(_lasts(file, soon) for file in files):
+        if not self._before and all(_lasts(file, soon) for file in files):
             return []
+        self._before = self._before or {file: file.read_bytes() for file in files}
         more = self._config.more_names
-        return ensure_plane(plane.pki, plane.kubeconfig, plane.address, LOOPBACK, now, more)
+        ensure_plane(plane.pki, plane.kubeconfig, plane.address, LOOPBACK, now, more)
+        made = [file.stem for file, was in self._before.items() if file.read_bytes() != was]
+        self._before = {}
+        return made

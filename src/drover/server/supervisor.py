@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from drover.base.backoff import Backoff
+from drover.server.errors import ControlPlaneError
 from drover.server.parts import Part
 
 _RESTART = Backoff(first_s=0.2, most_s=10.0)
@@ -68,8 +69,8 @@ def decode(content: bytes) -> tuple[list[Part], Path]:
 class Supervisor:
     """The loop. ``run`` returns after SIGTERM, when every part has ended.
 
-    ``renew`` gives the names of the certificates that it made; it raises OSError, ValueError. ``good_life_s``: so long
-    every part must have lived before the next stale one is ended.
+    ``renew`` gives the names of the certificates that it made; it raises OSError, ValueError, ControlPlaneError.
+    ``good_life_s``: so long every part must have lived before the next stale one is ended.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class Supervisor:
         """Seconds until the next time."""
         try:
             made = renew()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ControlPlaneError) as error:
             _say(f"certificates were not renewed: {error}")
             return _RENEW_AGAIN_S
         if made:
