@@ -19,6 +19,7 @@ from drover.api.wire import Object
 from drover.base.clock import RealClock
 from drover.base.ids import RealIds, SeededIds
 from drover.base.log import Log
+from drover.controllers.main import PACKED
 from drover.runtime.client import Client
 from drover.runtime.informer import Informer
 from drover.runtime.manager import Manager
@@ -50,7 +51,8 @@ def measure(vms: int) -> tuple[float, float]:
     made, address = template()
     clock = RealClock()
     client = Client(ApiModel(clock, SeededIds(1)).transport())
-    manager = Manager(client, clock, RealIds(), Log(clock, lambda _: None))
+    log = Log(clock, lambda _: None)
+    manager = Manager(client, clock, RealIds(), log, packed=PACKED)
     informers = {kind: manager.informer(kind) for kind in VM_KINDS}
     gc.collect()
     before, took_s, version = cost(os.getpid()).memory_mib, 0.0, 0

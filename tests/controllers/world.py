@@ -30,6 +30,7 @@ from drover.base.clock import rfc3339_micro
 from drover.base.ids import SeededIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope, wait_first
+from drover.controllers.main import PACKED
 from drover.runtime.client import Client
 from drover.runtime.manager import Manager
 from drover.sim.api import ApiModel
@@ -58,7 +59,8 @@ class World:
         self.log: list[dict[str, Any]] = []
         controllers = self.api.transport(CONTROLLERS_USER, [CONTROLLERS_USER])
         log = Log(self.clock, self.log.append)
-        self.manager = Manager(Client(controllers), self.clock, SeededIds(f"m{seed}"), log)
+        client = Client(controllers)
+        self.manager = Manager(client, self.clock, SeededIds(f"m{seed}"), log, packed=PACKED)
 
     def node(self, name: str) -> Client:
         return Client(self.api.transport(names.NODE_USER_PREFIX + name, [names.NODES_GROUP]))

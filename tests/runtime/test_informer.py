@@ -17,6 +17,7 @@ from drover.base.ids import SeededIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
+from drover.runtime.forms import Form, Packed, Plain
 from drover.runtime.informer import Informer
 from drover.runtime.reflector import SILENT_S, Selection
 from drover.sim.clock import SimClock
@@ -25,14 +26,24 @@ from drover.sim.loop import run
 Story = Callable[[FakeApi, Informer], Awaitable[Any]]
 
 
-def play(story: Story, *, start: bool = True, **chosen: str) -> list[dict[str, Any]]:
-    """Run a story with a following informer; returns the log."""
+Play = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(params=[Plain, Packed])
+def play(request: pytest.FixtureRequest) -> Play:
+    """Runs a story with a following informer; returns the log."""
+    made: Callable[[], Form] = request.param
+    return lambda story, **how: _play(story, made(), **how)
+
+
+def _play(story: Story, form: Form, *, start: bool = True, **chosen: str) -> list[dict[str, Any]]:
     logged: list[dict[str, Any]] = []
 
     async def main() -> None:
         api, clock = FakeApi(), SimClock()
         log = Log(clock, logged.append)
-        informer = Informer(Client(api), clock, SeededIds(1), log, Selection(POD, **chosen))
+        selection = Selection(POD, **chosen)
+        informer = Informer(Client(api), clock, SeededIds(1), log, selection, form)
         async with TaskScope("test") as scope:
             if start:
                 scope.guard(informer.run(), "informer")
@@ -55,7 +66,7 @@ def lists(api: FakeApi) -> int:
     return sum("watch" not in request.query for request in api.requests)
 
 
-def test_follows_in_key_order_and_resumes_after_a_break() -> None:
+def test_follows_in_key_order_and_resumes_after_a_break(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         api.emit("ADDED", pod("b", 101))
         api.emit("ADDED", pod("a", 102))
@@ -75,7 +86,7 @@ def test_follows_in_key_order_and_resumes_after_a_break() -> None:
     play(story)
 
 
-def test_bookmarks_move_the_version_to_resume_from() -> None:
+def test_bookmarks_move_the_version_to_resume_from(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         api.emit("BOOKMARK", {"metadata": {"resourceVersion": "150", "name": ""}})
         await asyncio.sleep(1)
@@ -87,7 +98,7 @@ def test_bookmarks_move_the_version_to_resume_from() -> None:
 
 
 @pytest.mark.parametrize("how", ["at entry", "as an event"])
-def test_gone_lists_again_and_tells_handlers_what_vanished(how: str) -> None:
+def test_gone_lists_again_and_tells_handlers_what_vanished(play: Play, how: str) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         api.emit("ADDED", pod("a", 101))
         api.emit("ADDED", pod("b", 102))
@@ -114,7 +125,7 @@ def test_gone_lists_again_and_tells_handlers_what_vanished(how: str) -> None:
     play(story)
 
 
-def test_a_restored_store_replaces_everything_known() -> None:
+def test_a_restored_store_replaces_everything_known(play: Play) -> None:
     """Versions turned back: the watch is refused, and the list is of an older version."""
 
     async def story(api: FakeApi, informer: Informer) -> None:
@@ -125,7 +136,7 @@ def test_a_restored_store_replaces_everything_known() -> None:
         api.answers = [ServerError("Too large resource version")]
         api.end_watches()
         await asyncio.sleep(10)
-        assert informer.all() == [{"apiVersion": "v1", "kind": "Pod", **pod("a", 40, old=True)}]
+        assert [*informer.all()] == [{"apiVersion": "v1", "kind": "Pod", **pod("a", 40, old=True)}]
         informer.observe(pod("a", 51))
         assert version(informer.get("a/a")) == "51"
 
@@ -136,7 +147,7 @@ def version(obj: Object | None) -> str | None:
     return None if obj is None else str(obj["metadata"]["resourceVersion"])
 
 
-def test_a_silent_watch_is_restarted_without_a_list() -> None:
+def test_a_silent_watch_is_restarted_without_a_list(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         await asyncio.sleep(SILENT_S * 2 + 5)
         assert api.watches == 3
@@ -168,7 +179,7 @@ def test_refusals_and_losses_are_waited_out_with_growing_delays() -> None:
     assert ServerError.__name__ in logged[2]["error"]
 
 
-def test_a_server_that_ends_watches_at_once_is_not_hammered() -> None:
+def test_a_server_that_ends_watches_at_once_is_not_hammered(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         for _ in range(200):
             api.end_watches()
@@ -178,7 +189,7 @@ def test_a_server_that_ends_watches_at_once_is_not_hammered() -> None:
     play(story)
 
 
-def test_an_own_write_is_seen_at_once_and_not_overwritten_by_older_events() -> None:
+def test_an_own_write_is_seen_at_once_and_not_overwritten_by_older_events(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         api.emit("ADDED", pod("a", 101))
         await asyncio.sleep(1)
@@ -197,7 +208,7 @@ def test_an_own_write_is_seen_at_once_and_not_overwritten_by_older_events() -> N
     play(story)
 
 
-def test_the_deletion_of_an_older_incarnation_spares_the_newer() -> None:
+def test_the_deletion_of_an_older_incarnation_spares_the_newer(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         api.emit("ADDED", pod("a", 101, uid="first"))
         await asyncio.sleep(1)
@@ -211,7 +222,18 @@ def test_the_deletion_of_an_older_incarnation_spares_the_newer() -> None:
     play(story)
 
 
-def test_an_answer_that_comes_after_the_deletion_does_not_bring_the_object_back() -> None:
+def test_the_end_of_what_was_never_known_is_told_to_nobody(play: Play) -> None:
+    async def story(api: FakeApi, informer: Informer) -> None:
+        heard: list[str | None] = []
+        informer.add_handler(lambda old, new: heard.append(version(old)))
+        api.emit("DELETED", pod("a", 102))
+        await asyncio.sleep(1)
+        assert heard == []
+
+    play(story)
+
+
+def test_an_answer_that_comes_after_the_deletion_does_not_bring_the_object_back(play: Play) -> None:
     """The watch is often faster than the answer of the write that removed the last finalizer."""
 
     async def story(api: FakeApi, informer: Informer) -> None:
@@ -225,7 +247,7 @@ def test_an_answer_that_comes_after_the_deletion_does_not_bring_the_object_back(
     play(story)
 
 
-def test_a_list_taken_before_an_own_write_does_not_undo_it() -> None:
+def test_a_list_taken_before_an_own_write_does_not_undo_it(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         api.objects = {"b": pod("b", 90)}
         api.list_gate.clear()
@@ -242,7 +264,7 @@ def test_a_list_taken_before_an_own_write_does_not_undo_it() -> None:
     play(story, start=False)
 
 
-def test_observe_minds_the_selection() -> None:
+def test_observe_minds_the_selection(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         informer.observe(pod("a", 200, nodeName="n2"))
         informer.observe({**pod("b", 201, nodeName="n1"), "metadata": {
@@ -254,7 +276,7 @@ def test_observe_minds_the_selection() -> None:
     play(story, namespace="a", fields="spec.nodeName=n1")
 
 
-def test_indices_follow_every_change() -> None:
+def test_indices_follow_every_change(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         api.emit("ADDED", pod("b", 101, node="n1"))
         await asyncio.sleep(1)
@@ -272,7 +294,7 @@ def test_indices_follow_every_change() -> None:
     play(story)
 
 
-def test_objects_are_kept_without_the_fields_that_nobody_reads() -> None:
+def test_objects_are_kept_without_the_fields_that_nobody_reads(play: Play) -> None:
     async def story(api: FakeApi, informer: Informer) -> None:
         for name, version in (("a", 101), ("b", 102)):
             made = pod(name, version)
@@ -293,7 +315,7 @@ class Fields(list[Object]):
     """A list whose end can be seen."""
 
 
-def test_of_a_listed_page_only_what_is_kept_waits_for_the_next() -> None:
+def test_of_a_listed_page_only_what_is_kept_waits_for_the_next(play: Play) -> None:
     """Ten thousand whole objects at once would leave a large heap full of holes behind."""
     made = pod("a", 1)
     fields = made["metadata"]["managedFields"] = Fields([{"manager": "kubectl"}])
@@ -317,7 +339,7 @@ def test_of_a_listed_page_only_what_is_kept_waits_for_the_next() -> None:
     play(story, start=False)
 
 
-def test_a_busy_server_is_asked_for_smaller_pages() -> None:
+def test_a_busy_server_is_asked_for_smaller_pages(play: Play) -> None:
     """To give up a page after 10 s and ask for the same again would never get there."""
 
     async def story(api: FakeApi, informer: Informer) -> None:
@@ -335,7 +357,7 @@ def test_a_busy_server_is_asked_for_smaller_pages() -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_of_a_list_that_fails_on_the_way_what_was_read_stays(kept: bool) -> None:
+def test_of_a_list_that_fails_on_the_way_what_was_read_stays(play: Play, kept: bool) -> None:
     """Not when the server says that it is void."""
     first = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [pod("a", 1)]}
     second = {"metadata": {"resourceVersion": "7", "continue": "last"}, "items": [pod("b", 2)]}

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from drover.api import names
+from drover.api import names, scheme
 from drover.api.machine import GuestNetwork
 from drover.base.clock import RealClock
 from drover.base.ids import RealIds
@@ -61,6 +61,10 @@ from drover.runtime.client import Client
 from drover.runtime.election import Elector
 from drover.runtime.kubeconfig import Access, from_files, in_cluster
 from drover.runtime.manager import Manager
+
+# Every VM has them, and they are read a few at a time, when they or their VM change; all of a kind by a scrape alone.
+# Of VMs, Pods and Nodes all are looked at for each picture of the cluster, which would take the longer.
+PACKED = (scheme.VDISK, scheme.VMIP, scheme.VMIPLEASE, scheme.VML)
 
 
 def wire_all(
@@ -136,7 +140,8 @@ async def serve(config: ControllersConfig) -> None:
     async with AsyncExitStack() as stack:
         transport = await access.transport(clock)
         stack.push_async_callback(transport.aclose)
-        manager = Manager(Client(transport), clock, RealIds(), log, component="drover-controllers")
+        client = Client(transport)
+        manager = Manager(client, clock, RealIds(), log, "drover-controllers", PACKED)
         make_directories(config)
         rules = wire_all(manager, config, access.server, await migration_ca(manager, config))
         own = None

@@ -39,8 +39,8 @@ class Listing:
     kind: Kind
     namespace: str
     query: dict[str, str]
-    keep: Callable[[Object], Object]  # what is held of an item; the rest goes with its page
-    items: list[Object] = field(default_factory=list)  # each with apiVersion and kind
+    keep: Callable[[Object], Any]  # what is held of an item; the rest goes with its page
+    items: list[Any] = field(default_factory=list)  # of each that, its apiVersion and kind included
     version: str = ""  # the resourceVersion to watch from; empty: nothing was read
     pages: int = 0
 
@@ -107,7 +107,7 @@ class Client:
         namespace: str = "",
         labels: str = "",
         fields: str = "",
-        keep: Callable[[Object], Object] = _whole,
+        keep: Callable[[Object], Any] = _whole,
     ) -> Listing:
         """Of which nothing was read yet. ``keep`` gives what is to be held of each item."""
         return Listing(kind, namespace, _selection(labels, fields), keep)

@@ -9,14 +9,14 @@ runs its controllers.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
 from drover.base.tasks import TaskScope
 from drover.runtime.events import Recorder
+from drover.runtime.forms import Packed, Plain
 from drover.runtime.informer import Informer
 from drover.runtime.reflector import Selection
-from drover.runtime.sharing import Sharing
 
 if TYPE_CHECKING:
     from drover.api.scheme import Kind
@@ -36,14 +36,22 @@ class Manager:
     """What every controller is handed: the ports, the shared informers, the recorder."""
 
     def __init__(
-        self, client: Client, clock: Clock, ids: Ids, log: Log, component: str = "drover"
+        self,
+        client: Client,
+        clock: Clock,
+        ids: Ids,
+        log: Log,
+        component: str = "drover",
+        packed: Collection[Kind] = (),
     ) -> None:
+        """``packed``: of which kinds the caches hold the objects packed, see ``forms``."""
         self.client = client
         self.clock = clock
         self.ids = ids
         self.log = log
         self.recorder = Recorder(client, clock, ids, component)
-        self._sharing = Sharing()
+        self._plain = Plain()
+        self._packed = packed
         self._informers: dict[tuple[Kind, str, str, str], Informer] = {}
         self._controllers: list[Controller] = []
         self._scope: TaskScope | None = None
@@ -57,9 +65,8 @@ class Manager:
         chosen = (kind, namespace, labels, fields)
         if chosen not in self._informers:
             selection = Selection(kind, namespace, labels, fields)
-            informer = Informer(
-                self.client, self.clock, self.ids, self.log, selection, self._sharing
-            )
+            form = Packed() if kind in self._packed else self._plain
+            informer = Informer(self.client, self.clock, self.ids, self.log, selection, form)
             self._informers[chosen] = informer
             if self._scope is not None:
                 self._follow(self._scope, informer)

@@ -39,11 +39,13 @@ SETTLED_S = 1.0  # a watch that lived so long was no failure
 class Sink(Protocol):
     """Who is told. All calls are synchronous and in order."""
 
-    def kept(self, obj: Object) -> Object:
+    def kept(self, obj: Object) -> Any:
         """What is to be held of a listed object until the list is complete."""
         ...
 
-    def replaced(self, items: list[Object], version: int) -> None: ...
+    def replaced(self, items: list[Any], version: int) -> None:
+        """``items``: what was ``kept`` of each."""
+        ...
 
     def changed(self, event: str, obj: Object) -> None:
         """``event`` is ADDED, MODIFIED or DELETED."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from drover.answers import world as answers
@@ -206,7 +206,7 @@ class Feed:
         key = f"{namespace}/{name}" if namespace else name
         return informer.get(key) if informer is not None else None
 
-    def all(self, kind: Kind) -> list[Object]:
+    def all(self, kind: Kind) -> Sequence[Object]:
         informer = self._informers.get(kind)
         return informer.all() if informer is not None else []
 
