@@ -62,12 +62,22 @@ class Renewal:
         }
         done = []
         for file, request in wanted.items():
-            if due(file.read_bytes(), self._clock.wall()):
+            before = file.read_bytes()
+            if due(before, self._clock.wall()):
                 cert = await certificates.obtain(self._client, self._clock, request, LIMIT_S)
+                if _end(cert) <= _end(
+                    before
+                ):  # a former answer; started anew, the agent would ask again at once
+                    self._log.error("a new certificate is due already: is the clock right?")
+                    continue
                 pki.write_private(file, cert)
                 self._log.info("certificate renewed", file=str(file))
                 done.append(file.name)
         return done
+
+
+def _end(pem: bytes) -> datetime.datetime:
+    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
 
 
 def due(pem: bytes, now_s: float) -> bool:
