@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.server.test_config import config_at
 
-from drover.runtime.pki import ends
+from drover.runtime.pki import ends, time_fault
 from drover.server import main
 from drover.server.parts import Part
 from drover.server.renewal import Renewal, left_at_renewal
@@ -41,6 +41,19 @@ def test_each_certificate_and_what_is_made_of_it_is_renewed_in_good_time(tmp_pat
     assert Renewal(config, lambda: due + DAY).renew() == []
     (pki / "scheduler.crt").write_bytes(b"half")
     assert Renewal(config, lambda: due + DAY).renew() == ["scheduler"]
+
+
+def test_certificates_of_a_clock_that_was_ahead_are_made_anew(tmp_path: Path) -> None:
+    """Hosts take them for not valid yet."""
+    config = config_at(tmp_path)
+    main.write_files(config, BORN)
+    for file in config.plane.pki.glob("*.crt"):
+        if file.stem not in ("ca", "etcd-ca", "migration-ca"):
+            file.unlink()
+    main.write_files(config, BORN + 400 * DAY)
+    assert "apiserver" in Renewal(config, lambda: BORN + DAY).renew()
+    assert time_fault(config.plane.pki / "apiserver.crt", BORN + DAY) == ""
+    assert Renewal(config, lambda: BORN + DAY).renew() == []
 
 
 @pytest.mark.parametrize("writes", range(24))

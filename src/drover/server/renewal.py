@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from drover.runtime.pki import RENEW_DAYS, ends
+from drover.runtime.pki import RENEW_DAYS, ends, time_fault
 from drover.server.config import ServerConfig
-from drover.server.credentials import AUTHORITIES, LOOPBACK, ensure_plane
+from drover.server.credentials import AUTHORITIES, LOOPBACK, ensure_plane, require_shared
 
 _SPREAD_HOURS = 240  # ten days: the last server still has twenty to spare
 
@@ -27,10 +27,10 @@ def left_at_renewal(server: str) -> datetime.timedelta:
     return datetime.timedelta(days=RENEW_DAYS) - datetime.timedelta(hours=earlier)
 
 
-def _lasts(file: Path, until: datetime.datetime) -> bool:
-    """A file that holds no certificate is made anew, too."""
+def _lasts(file: Path, now: datetime.datetime, until: datetime.datetime) -> bool:
+    """A file that holds no certificate is made anew, too; and one that was made while the clock was ahead."""
     try:
-        return ends(file) > until
+        return not time_fault(file, now) and ends(file) > until
     except ValueError:
         return False
 
@@ -50,9 +50,10 @@ class Renewal:
         plane, now = self._config.plane, self._now()
         files = [file for file in plane.pki.glob("*.crt") if file.stem not in AUTHORITIES]
         soon = now + left_at_renewal(self._config.name)
-        if not self._before and all(_lasts(file, soon) for file in files):
+        if not self._before and all(_lasts(file, now, soon) for file in files):
             return []
         self._before = self._before or {file: file.read_bytes() for file in files}
+        require_shared(plane.pki, now)
         more = self._config.more_names
         ensure_plane(plane.pki, plane.kubeconfig, plane.address, LOOPBACK, now, more)
         made = [file.stem for file, was in self._before.items() if file.read_bytes() != was]
