@@ -16,7 +16,7 @@ from tests.controllers.rebalance.objects import node, pod
 from drover.api.wire import Object
 from drover.base.ids import SeededIds
 from drover.base.log import Log
-from drover.controllers.metrics.exposition import VMS_AT_ONCE, Exposition, Objects, families, packed
+from drover.controllers.metrics.exposition import AT_ONCE, Exposition, Objects, families, packed
 from drover.controllers.metrics.moves import Finished
 from drover.runtime.client import Client
 from drover.runtime.controller import Controller, Done, Outcome
@@ -264,21 +264,21 @@ def samples(objects: Objects = ONE_NODE) -> dict[tuple[str, str], float]:
     return found
 
 
-def test_families_of_many_vms_are_whole() -> None:
+@pytest.mark.parametrize(
+    ("kind", "series"),
+    [("vms", "virtualmachine_cpu_cores"), ("disks", "virtualdisk_status_in_use")],
+)
+def test_families_of_many_objects_are_whole(kind: str, series: str) -> None:
     """They are made in parts; a family that comes twice would be refused by who reads it."""
-    (vm, *_) = OBJECTS.vms
+    (one, *_) = getattr(OBJECTS, kind)
     many = tuple(
-        {**vm, "metadata": {**vm["metadata"], "name": f"vm-{n}"}} for n in range(VMS_AT_ONCE + 1)
+        {**one, "metadata": {**one["metadata"], "name": f"one-{n}"}} for n in range(AT_ONCE + 1)
     )
-    text = exposed(replace(OBJECTS, vms=many), Finished(), NOW_S)
+    text = exposed(replace(OBJECTS, **{kind: many}), Finished(), NOW_S)
     found = [family.name for family in text_string_to_metric_families(text)]
     assert len(found) == len(set(found))
-    cores = [
-        line
-        for line in text.splitlines()
-        if line.startswith("d8_virtualization_virtualmachine_cpu_cores{")
-    ]
-    assert len(cores) == len(many)
+    lines = [line for line in text.splitlines() if line.startswith(f"d8_virtualization_{series}{{")]
+    assert len(lines) == len(many)
 
 
 VALUES = [

@@ -23,7 +23,7 @@ from drover.runtime.controller import Controller
 from drover.runtime.manager import Manager
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-VMS_AT_ONCE = 500  # whose samples are held as objects; as text they take a third of that
+AT_ONCE = 500  # VMs, disks, whose samples are held as objects; as text they take a third of that
 _LEVEL = 1  # of packing: the least work
 _GZIP = 31  # zlib's word for the form that HTTP calls gzip
 
@@ -53,13 +53,14 @@ def families(
     now_s: float,
     controllers: Sequence[Controller] = (),
 ) -> Iterator[Metric]:
-    """Of the process that leads, in the order in which they are shown; those of VMs come in parts."""
+    """Of the process that leads, in the order in which they are shown; those of VMs and of disks come in parts."""
     yield from others.leading_families(True)
-    for first in range(0, max(1, len(objects.vms)), VMS_AT_ONCE):
-        yield from vms.families(objects.vms[first : first + VMS_AT_ONCE])
+    for some in _parts(objects.vms):
+        yield from vms.families(some)
     yield from operations.families(objects.vmops)
     yield from others.class_families(objects.classes)
-    yield from others.disk_families(objects.disks)
+    for some in _parts(objects.disks):
+        yield from others.disk_families(some)
     yield from others.image_families(objects.images, objects.cluster_images)
     yield from others.standby_families(objects.groups)
     yield from moves.waiting_families(objects.vmops, now_s)
@@ -69,6 +70,12 @@ def families(
     yield from rebalancing.families(objects.deschedulers, objects.plans, now_s)
     yield from nodes.families(objects.nodes, objects.pods, objects.fences)
     yield from work.families(controllers)
+
+
+def _parts(objects: Sequence[Object]) -> Iterator[Sequence[Object]]:
+    """One at least: a family is shown though there is nothing of it."""
+    for first in range(0, max(1, len(objects)), AT_ONCE):
+        yield objects[first : first + AT_ONCE]
 
 
 class Exposition:
