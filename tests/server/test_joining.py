@@ -85,6 +85,24 @@ def test_name_and_address_of_another_are_refused(tmp_path: Path, there: Member) 
         joining.is_member([there], config)
 
 
+@pytest.mark.parametrize("name", ["one", "10.0.0.1"])
+def test_a_server_does_not_remove_itself_by_whatever_name(tmp_path: Path, name: str) -> None:
+    config, others = config_at(tmp_path), [member(1, "one"), member(2, "two")]
+    with pytest.raises(ControlPlaneError, match="say it on another server"):
+        joining.leaving(others, config, name)
+    with pytest.raises(ControlPlaneError, match="ends with its only server"):
+        joining.leaving(others[:1], config, name)
+
+
+def test_who_is_to_be_removed(tmp_path: Path) -> None:
+    config, new = config_at(tmp_path), member(3)
+    there = [member(1, "one"), member(2, "two"), new]
+    assert joining.leaving(there, config, "two") == there[1]
+    assert joining.leaving(there, config, "10.0.0.3") == new
+    assert joining.leaving(there, config, "server-7") is None
+    assert joining.leaving(there, config, "") is None
+
+
 def test_what_is_no_whole_backup_is_refused(tmp_path: Path) -> None:
     bare = io.BytesIO()
     with tarfile.open(fileobj=bare, mode="w") as tar:
@@ -116,3 +134,11 @@ def test_a_running_server_is_not_worked_on(tmp_path: Path) -> None:
         pass
     with locked(plane, "stop it first"):
         pass
+
+
+def test_who_restores_knows_of_the_other_servers(tmp_path: Path) -> None:
+    """By the backup, and by its own configuration; not of itself under a former name or address."""
+    there = {"one": "10.0.0.1", "two": "10.0.0.2", "three": "10.0.0.3"}
+    plane = config_at(tmp_path, joins=True, servers={**there, "four": "10.0.0.4"}).plane
+    about = msgspec.structs.replace(ABOUT, servers={**there, "uno": "10.0.0.1"})
+    assert {*backup.others(plane, about)} == {"two", "three", "four"}

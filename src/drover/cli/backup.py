@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -22,8 +23,10 @@ from drover.lab.errors import LabDown
 from drover.server import backup as backups
 from drover.server.backup import About, Wanted
 from drover.server.config import CONFIG_FILE, ServerConfig
+from drover.server.errors import ControlPlaneError
 from drover.server.etcd import Etcd
 from drover.server.main import locked
+from drover.server.one_cluster import serves
 from drover.server.parts import find_engine
 
 _API_S = 10.0
@@ -70,7 +73,9 @@ def backup(session: Session, file: Path, directory: str) -> None:
     "--node", "joined", multiple=True, metavar="NODE", help="One that joined after the backup."
 )
 @click.option("--off", multiple=True, metavar="NODE", help="One that is switched off for sure.")
-@click.option("--alone", is_flag=True, help="On this server only; the others join it anew.")
+@click.option(
+    "--alone", is_flag=True, help="On this server only: all others are off, and join it anew."
+)
 @_directory
 @click.pass_obj
 def restore(
@@ -102,6 +107,7 @@ def _restore_server(config: ServerConfig, file: Path, wanted: Wanted) -> None:
         plane.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         unpacked = backups.unpack(file, plane.run)
         try:
+            require_silence(backups.others(plane, unpacked.about), plane.pki)
             declared = backups.restore(plane, Path(config.engine), unpacked, wanted)
         finally:
             unpacked.snapshot.unlink(missing_ok=True)
@@ -116,6 +122,16 @@ def _restore_server(config: ServerConfig, file: Path, wanted: Wanted) -> None:
     say(
         f"`{PROGRAM} k get configmap drover-restore -n {names.SYSTEM_NAMESPACE} -o yaml` shows for whom."
     )
+
+
+def require_silence(servers: Mapping[str, str], pki: Path) -> None:
+    """With one that lives there would be two clusters of the same hosts. Raises ControlPlaneError."""
+    for name, address in servers.items():
+        if serves(address, pki):
+            raise ControlPlaneError(
+                f"{name} at {address} still answers, and a cluster beside this one could run a VM twice: stop every "
+                "server first (systemctl stop drover-server)"
+            )
 
 
 def _servers(config: ServerConfig, file: Path, alone: bool) -> dict[str, str]:

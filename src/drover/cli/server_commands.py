@@ -26,7 +26,7 @@ from drover.server import joining, service
 from drover.server.bootstrap import until
 from drover.server.config import CONFIG_FILE, ServerConfig
 from drover.server.errors import ControlPlaneError
-from drover.server.etcd import Etcd
+from drover.server.etcd import Etcd, Member
 from drover.server.parts import API_PORT, find_engine
 from drover.server.prepare import announce
 
@@ -59,9 +59,7 @@ def server() -> None:
 @click.option("--vm-cidr", required=True, help="The network of the VMs.")
 @click.option("--vm-gateway", default="", help="Of the VMs; else the last address.")
 @click.option("--vm-first", default="", help="First address for VMs; else the tenth.")
-@click.option(
-    "--vm-last", default="", help="Last address for VMs; else the one before the gateway."
-)
+@click.option("--vm-last", default="", help="Last address for VMs; else that before the gateway.")
 @click.option("--also", multiple=True, metavar="NAME", help="Another name of the API server.")
 @click.option("--backup", default="", metavar="FILE", help="Take the keys of a lost cluster.")
 @_name
@@ -167,15 +165,7 @@ def check(directory: str) -> None:
 def status_command(directory: str) -> int:
     """Show the servers of the cluster, as this one sees them. Exits with 1 when one does not serve."""
     config = _configuration(directory)
-    etcd = _etcd(config)
-    try:
-        members, full = etcd.members(_ASK_S), etcd.full()
-    except ControlPlaneError as error:
-        room = configs.room_faults(Path(config.state_dir))
-        raise ControlPlaneError(
-            f"{error}. Does drover-server run here, and on more than half of the servers? Its log is in "
-            f"{config.plane.logs}" + "".join(f". {one}" for one in room)
-        ) from error
+    members, full = _asked(config)
     times = asyncio.run(_times([f"https://{one.address}:{API_PORT}" for one in members]))
     rows = ["SERVER               ADDRESS          ETCD      API"]
     for one, time_s in zip(members, times, strict=True):
@@ -189,6 +179,21 @@ def status_command(directory: str) -> int:
     for fault in faults:
         say(fault)
     return 0 if not full and all(time_s is not None for time_s in times) else 1
+
+
+def _asked(config: ServerConfig) -> tuple[list[Member], bool]:
+    """The members of etcd, and whether it is full. Raises ControlPlaneError."""
+    if config.plane.left.exists():
+        raise ControlPlaneError(config.plane.left.read_text())
+    etcd = _etcd(config)
+    try:
+        return etcd.members(_ASK_S), etcd.full()
+    except ControlPlaneError as error:
+        room = configs.room_faults(Path(config.state_dir))
+        raise ControlPlaneError(
+            f"{error}. Does drover-server run here, and on more than half of the servers? Its log is in "
+            f"{config.plane.logs}" + "".join(f". {one}" for one in room)
+        ) from error
 
 
 @server.command(short_help="Make room in a full etcd.", epilog=examples("server compact"))
@@ -207,15 +212,13 @@ def compact(directory: str) -> None:
 def remove(name: str, directory: str) -> None:
     """Remove a server that is lost for good, or stopped; from another one."""
     config = _configuration(directory)
-    if name == config.name:
-        raise click.ClickException(f"{name} is this machine: say it on another server")
     etcd = _etcd(config)
-    found = [one for one in etcd.members() if name in (one.name, one.address)]
-    if found:
-        etcd.remove(found[0])
-        name = found[0].name
+    found = joining.leaving(etcd.seen().members, config, name)
+    if found is not None:
+        etcd.remove(found)
+        name = found.name or name
     # Also after an attempt that broke off here.
-    if not asyncio.run(_withdraw(config, name)) and not found:
+    if not asyncio.run(_withdraw(config, name)) and found is None:
         raise click.ClickException(
             f"there is no server {name}; `{PROGRAM} server status` shows all"
         )

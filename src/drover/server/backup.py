@@ -35,7 +35,6 @@ from drover.server.parts import Plane
 
 _SNAPSHOT, _ABOUT = "etcd.db", "about.json"
 _ID_DIGITS = 16
-_ASK_S = 5.0  # for the servers that there are
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,7 +69,7 @@ def save(plane: Plane, tool: Etcd, nodes: Sequence[str], now: str, target: Path)
         held = tool.save(snapshot)
         said = About(
             made=now,
-            servers=_servers(plane, tool),
+            servers={one.name: one.address for one in tool.seen().members if one.name},
             nodes=sorted(nodes),
             revision=int(held["revision"]),
             keys=int(held["totalKey"]),
@@ -91,14 +90,6 @@ def save(plane: Plane, tool: Etcd, nodes: Sequence[str], now: str, target: Path)
         snapshot.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
     return said
-
-
-def _servers(plane: Plane, tool: Etcd) -> dict[str, str]:
-    """Where too few servers are left, none can say: then those of when this one began."""
-    try:
-        return {one.name: one.address for one in tool.members(_ASK_S) if one.name}
-    except ControlPlaneError:
-        return dict(plane.peers)
 
 
 @contextlib.contextmanager
@@ -152,6 +143,13 @@ class Wanted:
     off: tuple[str, ...] = ()
 
 
+def others(plane: Plane, about: About) -> dict[str, str]:
+    """All other servers that there were, as far as is known here: address by name."""
+    known = {**plane.peers, **about.servers}
+    own = (plane.name, plane.address)
+    return {name: at for name, at in known.items() if name != own[0] and at != own[1]}
+
+
 def restore(plane: Plane, engine: Path, backup: Backup, wanted: Wanted) -> Declared:
     """Put a new etcd in place of the present one, which stays beside it as ``etcd.before``. The control plane must not
     run. Can be repeated. Raises ControlPlaneError."""
@@ -168,6 +166,7 @@ def restore(plane: Plane, engine: Path, backup: Backup, wanted: Wanted) -> Decla
         id=backup.id,
         nodes=sorted({*backup.about.nodes, *wanted.nodes}),
         off=sorted(wanted.off),
+        servers=others(plane, backup.about),
     )
     # The declaration first: it does no harm to the present etcd, and without it the past must not begin.
     config_file.save(declared_file(plane), declared)
@@ -176,4 +175,5 @@ def restore(plane: Plane, engine: Path, backup: Backup, wanted: Wanted) -> Decla
         shutil.rmtree(before, ignore_errors=True)
         plane.etcd.rename(before)
     fresh.rename(plane.etcd)
+    plane.left.unlink(missing_ok=True)
     return declared

@@ -61,6 +61,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: str
     nodes: list[str] = []
     off: list[str] = []
+    servers: dict[str, str] = {}  # the others that there were: address by name
 
 
 def declared_file(plane: Plane) -> Path:

@@ -22,6 +22,10 @@ from drover.server.parts import ETCD_PORT, Plane, peer_url
 _LIMIT_S = 120.0
 _ASK_LIMIT_S = 20.0
 _REMOVE_LIMIT_S, _REMOVE_AGAIN_S = 30.0, 1.0
+_TOO_FEW = (
+    "A server may go only while more than half of all, and of those that stay, are well: bring a lost one back, or "
+    "remove that one first; where too few are left for that, `drover restore --alone` on one of them"
+)
 # More than can have been written since any backup: versions of the time after it never come back.
 REVISION_BUMP = 1_000_000_000
 
@@ -34,6 +38,14 @@ class Member:
     name: str
     address: str
     learner: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A cluster, as one etcd by itself knows it; perhaps not the newest."""
+
+    cluster: str  # its id: another one after a restore
+    members: list[Member]
 
 
 class Etcd:
@@ -59,6 +71,13 @@ class Etcd:
         found = json.loads(self._ctl(*words, limit_s=limit_s))["members"]
         return [_member(one) for one in found]
 
+    def seen(self, limit_s: float = _ASK_LIMIT_S) -> Seen:
+        """By the one that is asked alone, also where too few are left to agree. Raises ControlPlaneError."""
+        words = ("member", "list", "--consistency=s", "--write-out=json")
+        found = json.loads(self._ctl(*words, limit_s=limit_s))
+        members = [_member(one) for one in found["members"]]
+        return Seen(format(int(found["header"]["cluster_id"]), "x"), members)
+
     def add(self, name: str, address: str) -> None:
         """As a learner."""
         self._ctl("member", "add", name, "--learner", f"--peer-urls={peer_url(address)}")
@@ -75,11 +94,11 @@ class Etcd:
             try:
                 self._ctl("member", "remove", member.id)
                 return
-            except ControlPlaneError:
+            except ControlPlaneError as error:
                 if self._gone(member):
                     return
                 if time.monotonic() > end_s:
-                    raise
+                    raise ControlPlaneError(f"{error}. {_TOO_FEW}") from error
                 time.sleep(_REMOVE_AGAIN_S)
 
     def _gone(self, member: Member) -> bool:

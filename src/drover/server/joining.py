@@ -148,6 +148,15 @@ def join(
     config_file.save(directory / CONFIG_FILE, config)
 
 
+def leaving(members: list[Member], config: ServerConfig, name: str) -> Member | None:
+    """Whom ``name``, a name or an address, means; None: nobody. Raises ControlPlaneError for this server itself."""
+    if name in (config.name, config.address):
+        alone = all(one.address == config.address for one in members)
+        way = "the cluster ends with its only server" if alone else "say it on another server"
+        raise ControlPlaneError(f"{name} is this machine: {way}")
+    return next((one for one in members if name and name in (one.name, one.address)), None)
+
+
 def is_member(members: list[Member], config: ServerConfig) -> bool:
     """Whether a join that broke off has added it. Raises ControlPlaneError for a name or address of another."""
     for one in members:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from drover.base import config_file
 from drover.server import config as configs
@@ -62,7 +63,8 @@ def write_files(config: ServerConfig, now: datetime.datetime) -> None:
     ensure_plane(plane.pki, plane.kubeconfig, plane.address, LOOPBACK, now, config.more_names)
     write_configs(plane)
     config_file.save(plane.controllers_file, configs.controllers_config(config, LOOPBACK))
-    plane.manifests_applied.unlink(missing_ok=True)
+    for file in (plane.one_cluster, plane.manifests_applied):
+        file.unlink(missing_ok=True)
 
 
 def parts_of(config: ServerConfig, file: Path) -> list[Part]:
@@ -70,10 +72,12 @@ def parts_of(config: ServerConfig, file: Path) -> list[Part]:
         return (sys.executable, "-m", f"drover.server.{module}", "--config", str(file))
 
     prepare = Part("prepare", own("prepare"), once=True)
-    parts = control_plane_parts(config.plane, Path(config.engine), prepare)
-    if not config.joins:
-        return parts
-    return [replace(one, argv=own("member")) if one.name == "etcd" else one for one in parts]
+    look = Part("one-cluster", own("one_cluster"), once=True)
+    parts = control_plane_parts(config.plane, Path(config.engine), look, prepare)
+    changes: dict[str, dict[str, Any]] = {"apiserver": {"after": str(config.plane.one_cluster)}}
+    if config.joins:
+        changes["etcd"] = {"argv": own("member")}
+    return [replace(one, **changes.get(one.name, {})) for one in parts]
 
 
 def _now() -> datetime.datetime:

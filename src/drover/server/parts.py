@@ -77,6 +77,16 @@ class Plane:
         return self.path / "controllers.json"
 
     @property
+    def one_cluster(self) -> Path:
+        """There once no other cluster of the same hosts was found; the API server is started after it."""
+        return self.run / "one-cluster"
+
+    @property
+    def left(self) -> Path:
+        """There once this server was found to be left by a restore on another one; says so."""
+        return self.path / "left"
+
+    @property
     def begun(self) -> Path:
         """There once its etcd holds something: its data is never made anew from then on."""
         return self.path / "begun"

@@ -2,7 +2,7 @@
 
     1. a new server among others: from learner to member of etcd, when it has caught up
     2. kinds, policies and settings, when they are newer than those that are there
-    3. the word that the controllers may begin, and that hosts may ask this server too
+    3. the word that the controllers may begin, and that hosts may ask this server too, and none that a restore has left
 
 All of it can be repeated, and several servers may be at it at once.
 """
@@ -17,7 +17,7 @@ from drover.api.status import AlreadyExists
 from drover.base.clock import Clock, RealClock
 from drover.runtime import kubeconfig, process
 from drover.runtime.client import Client
-from drover.server import bootstrap
+from drover.server import bootstrap, one_cluster
 from drover.server.config import ServerConfig
 from drover.server.errors import ControlPlaneError
 from drover.server.etcd import Etcd
@@ -43,6 +43,8 @@ async def serve(config: ServerConfig) -> None:
         await ensure_webhooks(client, plane.controllers_file)
         await bootstrap.wait_service_account(client, clock, _API_LIMIT_S)
         plane.manifests_applied.touch()
+        for name in one_cluster.left(config, Etcd(Path(config.engine), plane).seen().members):
+            await announce(client, name, None)
         await announce(client, config.name, plane.api_server)
     finally:
         await transport.aclose()
