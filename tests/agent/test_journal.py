@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from drover.agent.journal import DiskJournal
+from drover.agent.ports import HostError
 from drover.base.checks import InvariantBroken
 
 COPY = "6f6f6b1e-4f0e-4a57-9a5b-0d6c2d1f0a11"
@@ -42,6 +43,34 @@ def test_file_and_directories_are_synced(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "fsync", watch)
     journal.put(COPY, "resuming")
     assert synced == ["journal", "resuming.part", COPY]
+
+
+def test_a_mark_is_read_once_from_the_disk(tmp_path: Path) -> None:
+    DiskJournal(tmp_path / "journal").put(COPY, "started", "7")
+    journal = DiskJournal(tmp_path / "journal")
+    assert (journal.get(COPY, "started"), journal.get(COPY, "ended")) == ("7", None)
+    os.rename(tmp_path / "journal" / COPY, tmp_path / "away")
+    assert (journal.get(COPY, "started"), journal.get(COPY, "ended")) == ("7", None)
+    os.rename(tmp_path / "away", tmp_path / "journal" / COPY)
+    journal.put(COPY, "ended", "Stopped")
+    journal.drop(COPY, "started")
+    assert (journal.get(COPY, "started"), journal.get(COPY, "ended")) == (None, "Stopped")
+
+
+def test_after_a_write_that_failed_the_disk_is_asked(tmp_path: Path) -> None:
+    journal = DiskJournal(tmp_path / "journal")
+    journal.put(COPY, "copying", "a")
+    (tmp_path / "journal" / COPY / "copying.part").mkdir()  # where the new content would go
+    with pytest.raises(HostError):
+        journal.put(COPY, "copying", "b")
+    assert journal.get(COPY, "copying") == "a"
+
+
+def test_nothing_is_kept_of_a_copy_without_marks(tmp_path: Path) -> None:
+    journal = DiskJournal(tmp_path / "journal")
+    assert journal.get(COPY, "started") is None
+    DiskJournal(tmp_path / "journal").put(COPY, "started", "7")
+    assert journal.get(COPY, "started") == "7"
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "A", "-x"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,6 +125,40 @@ def test_an_event_whose_answer_was_lost_is_written_once() -> None:
         assert recorder.dropped == 0
 
     recording(story)
+
+
+class Slow(Refusing):
+    """Each Event takes so long, and when it was asked for."""
+
+    took_s = 0.05
+
+    async def create(self, kind: Any, obj: Object) -> Object:
+        if kind is EVENT:
+            self.begun.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(self.took_s)
+        return await super().create(kind, obj)
+
+    begun: list[float]
+
+
+@pytest.mark.parametrize(("count", "least_s", "most_s"), [(4, 0.15, 0.15), (400, 0.05, 0.15)])
+def test_events_stand_back_unless_many_wait(count: int, least_s: float, most_s: float) -> None:
+    async def main() -> None:
+        client = Slow(ApiModel(SimClock(), SeededIds(0)).transport())
+        client.begun = []
+        recorder = events.Recorder(client, SimClock(), SeededIds(2), "test")
+        about = await client.create(CONFIGMAP, config("a"))
+        for number in range(count):
+            recorder.event(about, "Normal", "Done", f"{number}")
+        async with TaskScope("test") as scope:
+            scope.guard(recorder.run(), "recorder")
+            await asyncio.sleep(100)
+        gaps = [b - a for a, b in pairwise(client.begun)]
+        assert len(client.begun) == count
+        assert min(gaps) == pytest.approx(least_s)
+        assert max(gaps) == pytest.approx(most_s)
+
+    run(main())
 
 
 def test_the_queue_of_events_is_bounded() -> None:

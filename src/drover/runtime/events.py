@@ -3,7 +3,8 @@
 ``event`` never blocks and never fails: it queues. An event that repeats is counted in one Event
 object (``count``, ``lastTimestamp``). The queue holds at most ``MOST_PENDING`` different events,
 and what does not fit, or what the API refuses, is dropped and counted in ``dropped``. Nothing may
-ever be decided from an Event.
+ever be decided from an Event, so they stand back: after each one the writer rests for twice as long
+as the API took for it, unless many wait. A drain begins with six for each VM.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 MOST_PENDING = 1000
 MOST_REMEMBERED = 4096
+MANY = 200  # so many that wait are written without a rest
+# Between two writes: by how much longer than the first one took, and at most.
+REST, MOST_REST_S = 2.0, 0.2
 MOST_MESSAGE = 1024  # Kubernetes' own limit
 TRIES = 4
 RETRY = Backoff(first_s=0.2, most_s=2.0, jitter=0.5)
@@ -97,7 +101,11 @@ class Recorder:
             self._wake.clear()
             while self._pending:
                 story, pending = self._pending.popitem(last=False)
+                began_s = self._clock.monotonic()
                 await self._write(story, pending)
+                took_s = self._clock.monotonic() - began_s
+                if 0 < len(self._pending) < MANY:
+                    await self._clock.sleep(min(REST * took_s, MOST_REST_S))
 
     async def _write(self, story: Story, pending: _Pending) -> None:
         for failures in range(1, TRIES + 1):

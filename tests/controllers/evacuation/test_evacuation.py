@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from tests.controllers.world import NS, World, play
@@ -137,6 +138,31 @@ def test_an_eviction_is_held_until_the_vm_has_moved_and_then_allowed() -> None:
         assert condition(vm, "EvictionRequired") is None
         living = await world.living_pod(VM_NAME)
         assert mark_of(living) is None
+
+    play(story, stage.wire)
+
+
+def test_what_a_vm_of_a_drain_costs() -> None:
+    """In versions of each object: every write more takes time from the copies of all."""
+    stage = Stage()
+
+    async def story(world: World) -> None:
+        await stage.begin(world)
+        await cordon(world, "n1")
+        await world.settle(1)
+        begun = world.api.store.revision
+        async with TaskScope("kubectl") as scope:
+            review = scope.spawn(stage.evict(), "evict")
+            await arrive(world, stage)
+            assert await review is None
+        await world.settle(2)
+        counts = Counter(change.kind.kind for change in world.api.store.since(begun))
+        # Asked to leave; scheduling and preparing, told since they take seconds here; Migrating; Running.
+        assert counts["VirtualMachine"] == 5
+        assert counts["VirtualMachineOperation"] <= 8
+        [vmop] = await operations(world)
+        vm_uid = (await world.get(VM, VM_NAME))["metadata"]["uid"]
+        assert vmop["metadata"]["labels"] == {names.VM_UID_LABEL: vm_uid}
 
     play(story, stage.wire)
 

@@ -105,6 +105,67 @@ def test_a_move_as_its_user_sees_it() -> None:
     tell(story)
 
 
+async def version(world: World) -> str:
+    return str((await world.get(VM, "linux-vm"))["metadata"]["resourceVersion"])
+
+
+async def copying(world: World) -> tuple[Object, Object]:
+    """Source and target of a move that copies."""
+    source = await running(world)
+    move = await world.start_move("linux-vm", source, "n1")
+    pod = await target(world, source, move)
+    await vmm(world, "Ready")
+    await vmm(world, "Copying")
+    return source, pod
+
+
+def test_hand_over_and_arrival_are_told_in_one_write() -> None:
+    async def story(world: World) -> None:
+        source, pod = await copying(world)
+        before = await version(world)
+        await world.hand_over("linux-vm", pod, "n2", "n1")
+        await world.settle(0.5)
+        assert await version(world) == before
+        await world.pod_status(pod, "n2", {"phase": "Running"})
+        await world.settle(0.1)
+        seen = await status(world)
+        assert (seen["phase"], seen["nodeName"]) == ("Running", "n2")
+        active = {p["name"]: p["active"] for p in seen["virtualMachinePods"]}
+        assert active == {source["metadata"]["name"]: False, pod["metadata"]["name"]: True}
+
+    tell(story)
+
+
+def test_a_target_that_says_nothing_is_told_all_the_same() -> None:
+    async def story(world: World) -> None:
+        source, pod = await copying(world)
+        await world.hand_over("linux-vm", pod, "n2", "n1")
+        await world.settle(1.5)
+        active = {p["name"]: p["active"] for p in (await status(world))["virtualMachinePods"]}
+        assert active == {source["metadata"]["name"]: False, pod["metadata"]["name"]: True}
+
+    tell(story)
+
+
+def test_a_move_that_has_waited_for_its_slot_is_not_told_step_by_step_either() -> None:
+    async def story(world: World) -> None:
+        source = await running(world)
+        move = await world.start_move("linux-vm", source, "n1")
+        await vmm(world, "Pending")
+        await world.settle(4)
+        told = {c["type"]: c for c in (await status(world))["conditions"]}["Migrating"]
+        assert told["reason"] == "Pending"
+        before = await version(world)
+        await target(world, source, move)
+        await world.settle(0.5)
+        assert await version(world) == before
+        await world.settle(3)
+        told = {c["type"]: c for c in (await status(world))["conditions"]}["Migrating"]
+        assert "preparing" in told["message"]
+
+    tell(story)
+
+
 def test_a_move_that_fails_while_copying() -> None:
     async def story(world: World) -> None:
         source = await running(world)

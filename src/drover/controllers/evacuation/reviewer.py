@@ -44,6 +44,7 @@ class Reviewer:
         self._doing = doing  # message of the evacuation under way, by key of the VM
         self._pods = manager.informer(scheme.POD, labels=names.VM_NAME_LABEL)
         self._leases = manager.informer(scheme.VML)
+        self._nodes = manager.informer(scheme.NODE)
         self._held: dict[int, tuple[str, asyncio.Event]] = {}
         self._pods.add_handler(self._changed)
 
@@ -114,9 +115,9 @@ class Reviewer:
         return pod
 
     async def _mark(self, key: str, uid: str) -> None:
-        """On the Pod as read; another writer in between: once more."""
-        for _ in range(TRIES):
-            pod = await self._read(key)
+        """On the Pod as it is known, by compare-and-swap; another writer in between: once more, on the Pod as read."""
+        for number in range(TRIES):
+            pod = await (self._pod(key) if number == 0 else self._read(key))
             if self._judge(pod, uid) is not Next.MARK or pod is None:
                 return
             node = await self._cordoned(pods.node_name(pod))
@@ -133,7 +134,12 @@ class Reviewer:
             return
 
     async def _cordoned(self, node: str) -> bool:
-        """Read live: kubectl drain cordons a moment before its first eviction."""
+        """Read live unless it is known: kubectl drain cordons a moment before its first eviction."""
+        cached = self._nodes.get(node)
+        if cached is not None and nodes.cordoned(cached):
+            return (
+                True  # uncordoned this very moment: then the mark is taken back, after a live read
+            )
         try:
             return nodes.cordoned(await self._manager.client.get(scheme.NODE, node))
         except NotFound:

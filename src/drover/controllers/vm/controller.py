@@ -51,6 +51,7 @@ class VmReconciler:
         self._actor = Actor(manager, caches, settings)
         self._cluster = CurrentSettings(manager)
         self._recovery = Recovery(manager, caches)
+        self._arriving: dict[str, tuple[str, float]] = {}  # VM: Pod it arrives in, first seen so
         self.wake: Callable[[str], None] = lambda key: None
         self._writer = Writer(manager.client, manager.clock, caches.vms)
 
@@ -58,6 +59,7 @@ class VmReconciler:
         vm = self._caches.vms.get(key)
         if vm is None:
             self._actor.lease_found(key)  # or not needed any more
+            self._arriving.pop(key, None)
             return Done()
         if not is_deleting(vm) and not has_finalizer(vm, names.VM_FINALIZER):
             await self._writer.add_finalizer(vm, names.VM_FINALIZER)
@@ -72,6 +74,9 @@ class VmReconciler:
         ahead, ahead_s = self._recovery.ahead(vm)
         view = replace(view, ahead=ahead, ahead_s=ahead_s, missing_room=self._missing_room(view))
         decision = decide(view)
+        unsaid_s = self._unsaid_s(key, view)
+        if unsaid_s > 0 and not decision.acts and not decision.notes:
+            return After(min(unsaid_s, decision.again_s or unsaid_s))
         view = replace(view, vm=await self._write_status(view, decision))
         for note in decision.notes:
             self._manager.recorder.event(
@@ -84,6 +89,18 @@ class VmReconciler:
                 self.wake(self._recovery.first())
         waits = [wait_s for wait_s in (decision.again_s, moves.quiet_s(view) or None) if wait_s]
         return After(min(waits)) if waits else Done()
+
+    def _unsaid_s(self, key: str, view: VmView) -> float:
+        """How much longer a hand-over waits for the target's first word before it is told without it; 0: no longer."""
+        target, now_s = moves.arriving(view), self._manager.clock.monotonic()
+        if not target:
+            self._arriving.pop(key, None)
+            return 0.0
+        seen, since_s = self._arriving.get(key, ("", 0.0))
+        if seen != target:
+            since_s = now_s
+            self._arriving[key] = (target, now_s)
+        return max(0.0, since_s + moves.ARRIVAL_S - now_s)
 
     def _missing_room(self, view: VmView) -> str:
         lease = view.own_lease

@@ -25,6 +25,9 @@ from drover.controllers.vm.view import VmView
 # A move that is made ready within this time leaves no trace on the VM before its transfer: who watches a VM sees
 # Running, Migrating, Running, and not every step of the preparation. One that hangs shows why.
 QUIET_S = 3.0
+# From the hand-over to the target's first word the guest stands still, and a write that tells of the one would take
+# time from the other: it waits so long, and then is one with it.
+ARRIVAL_S = 1.0
 _TRANSFER = (VmmPhase.READY, VmmPhase.COPYING)
 _REFUSED = "QuotaExceeded"  # vmm.status.reason: a quota keeps its target Pod from being made
 _STORY = {
@@ -99,30 +102,48 @@ def _source(move: Object) -> dict[str, str]:
 
 
 def quiet_s(view: VmView) -> float:
-    """How much longer the preparation of the present move stays unmentioned; 0: it is to be told."""
+    """How much longer the present step before the transfer stays unmentioned, the wait for a slot or the preparation;
+    0: it is to be told."""
     move = view.move
     if move is None or vmms.phase(move) in _TRANSFER:
         return 0.0
-    return max(0.0, QUIET_S - (view.now_s - parse_rfc3339(move["metadata"]["creationTimestamp"])))
+    targets = [pod for pod in view.pods if pods.migration_name(pod) == name_of(move)]
+    since = parse_rfc3339([move, *targets][-1]["metadata"]["creationTimestamp"])
+    return max(0.0, QUIET_S - (view.now_s - since))
+
+
+def arriving(view: VmView) -> str:
+    """The Pod (uid) to which the lease was handed over, and which has not said yet that the guest runs; empty: none."""
+    pod = view.active_pod
+    if pod is None or not pods.migration_name(pod) or not copying(view):
+        return ""
+    return view.holder if pods.phase(pod) is PodPhase.PENDING else ""
 
 
 def shown_pods(view: VmView) -> list[Object]:
-    """All Pods of the VM, but for the target of a move that is not told yet."""
-    move = view.move if quiet_s(view) > 0 else None
+    """All Pods of the VM, but for the target of a move that is not told yet, and for one that was asked to leave its
+    node when its guest has left it: that goes at once, and would be one more thing to tell."""
+    hidden = view.move is not None and quiet_s(view) > 0
     return [
-        pod for pod in view.pods if move is None or not pods.migration_name(pod) or _ran(view, pod)
+        pod
+        for pod in view.pods
+        if uid_of(pod) == view.holder
+        or not (_left(view, pod) or (hidden and pods.migration_name(pod) and not pods.ended(pod)))
     ]
 
 
-def _ran(view: VmView, pod: Object) -> bool:
-    return uid_of(pod) == view.holder or pods.ended(pod)
+def _left(view: VmView, pod: Object) -> bool:
+    active = view.active_pod
+    return mark_of(pod) is not None and active is not None and bool(pods.migration_name(active))
 
 
 def condition(view: VmView) -> Object | None:
     """Present only while a migration goes on."""
     move = view.move
-    if move is None or not view.holder or quiet_s(view) > 0:
+    if move is None or not view.holder:
         return None
+    if quiet_s(view) > 0:
+        return _still_queued(view)
     if vmms.phase(move) in _TRANSFER and not copying(view):
         return None  # it has arrived; that goes with the phase, in one write
     holds, reason, message = _STORY.get(vmms.phase(move), _COPY)
@@ -130,6 +151,12 @@ def condition(view: VmView) -> Object | None:
     if vmms.phase(move) == VmmPhase.PENDING and said.get("reason") == _REFUSED:
         message = f"Migration is pending: {said.get('message', '')}."
     return cond.condition(VmCondition.MIGRATING, holds, reason, message)
+
+
+def _still_queued(view: VmView) -> Object | None:
+    """What was said while the move waited for its slot."""
+    before = cond.get_condition(view.vm, VmCondition.MIGRATING)
+    return before if before is not None and before["reason"] == VmReason.PENDING else None
 
 
 def eviction(view: VmView) -> list[Object]:

@@ -13,7 +13,10 @@ from drover.api.kinds.vmop import VmopCondition, VmopEvent, VmopPhase, VmopReaso
 from drover.api.meta import (
     annotations_of,
     generation_of,
+    has_finalizer,
+    labels_of,
     owner_reference,
+    uid_of,
     with_finalizer,
     without_finalizer,
 )
@@ -68,7 +71,9 @@ class Actor:
 
     async def _accept(self, vmop: Object) -> Object:
         vm = self._caches.vms.get(vmops.vm_key(vmop))
-        labels = {names.VM_UID_LABEL: vm["metadata"]["uid"]} if vm is not None else {}
+        labels = {names.VM_UID_LABEL: uid_of(vm)} if vm is not None else {}
+        if has_finalizer(vmop, names.VMOP_FINALIZER) and labels.items() <= labels_of(vmop).items():
+            return vmop  # made so, by another of our controllers
         finalizers = with_finalizer(vmop, names.VMOP_FINALIZER)
         return await self._patch_meta(vmop, {"finalizers": finalizers, "labels": labels})
 
