@@ -139,7 +139,7 @@ class Keeper:
             while True:
                 self._wake.clear()
                 try:
-                    done = await self._turn(again=failures > 0)
+                    done = await self._turn()
                 except HostError as error:
                     self.troubled(names.HOST_TROUBLE, str(error))
                     done = False
@@ -156,15 +156,14 @@ class Keeper:
                 if failures:
                     await self._pause(_RETRY.delay_s(failures))
 
-    async def _turn(self, again: bool) -> bool | None:
-        """Look, decide, act. False: to be tried again after a pause; None: nothing is left. Raises HostError.
-        ``again``: the turn before failed."""
+    async def _turn(self) -> bool | None:
+        """Look, decide, act. False: to be tried again after a pause; None: nothing is left. Raises HostError."""
         if not self._begun:
             await launching.begin(self)
             self._begun = True
         view = await self.look()
         step = decide.decide(view)
-        if again or not telling.can_wait(self, step, view):
+        if not self._urgent(step):
             telling.tell(self, view)
         if isinstance(step, steps.Done):
             await acts.forget(self)
@@ -173,6 +172,11 @@ class Keeper:
             await self._pause(step.after_s)
             return True
         return await self._acted(step, view)
+
+    def _urgent(self, step: steps.Step) -> bool:
+        """The guest stands still until this is done: what there is to tell waits for the next look."""
+        arrives = isinstance(step, steps.Resume) and self.incoming
+        return isinstance(step, steps.HandOver) or (arrives and self.memory.refused_since is None)
 
     async def _acted(self, step: steps.Step, view: CopyView) -> bool:
         """Carry out one step; False when it must be tried again after a pause. Raises HostError."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drover.agent import launching, report, steps
-from drover.agent.ports import RunState
+from drover.agent import launching, report
 from drover.agent.publisher import Subject
 from drover.agent.view import CopyView, Role
 from drover.api import names, scheme
@@ -17,22 +16,6 @@ from drover.api.wire import Object
 
 if TYPE_CHECKING:
     from drover.agent.keeper import Keeper
-
-
-def can_wait(keeper: Keeper, step: steps.Step, view: CopyView) -> bool:
-    """Whether what there is to tell waits for a later look: the guest stands still until this step is done, or until
-    its target, which wants the processor now, has let it go on. A source that has handed over tells that with the end
-    of its QEMU, or when it asks for its lease because the target says nothing for a second."""
-    match step:
-        case steps.HandOver() | steps.Kill(ended=steps.MIGRATED):
-            return True
-        case steps.Resume():
-            return keeper.incoming and keeper.memory.refused_since is None
-        case steps.Wait():
-            move, machine = view.move, view.machine
-            gave = view.is_source and move is not None and view.lease.holder == move.target_copy
-            return gave and machine is not None and machine.state is RunState.POSTMIGRATE
-    return False
 
 
 def tell(keeper: Keeper, view: CopyView) -> None:
