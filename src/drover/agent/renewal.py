@@ -65,9 +65,7 @@ class Renewal:
             before = file.read_bytes()
             if due(before, self._clock.wall()):
                 cert = await certificates.obtain(self._client, self._clock, request, LIMIT_S)
-                if _end(cert) <= _end(
-                    before
-                ):  # a former answer; started anew, the agent would ask again at once
+                if _former(cert, before):  # started anew, the agent would ask again at once
                     self._log.error("a new certificate is due already: is the clock right?")
                     continue
                 pki.write_private(file, cert)
@@ -76,8 +74,11 @@ class Renewal:
         return done
 
 
-def _end(pem: bytes) -> datetime.datetime:
-    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+def _former(answer: bytes, present: bytes) -> bool:
+    """Whether the answer is the one that is there, or older: of a request that was made before."""
+    new, old = (x509.load_pem_x509_certificate(pem) for pem in (answer, present))
+    same = new.serial_number == old.serial_number
+    return same or new.not_valid_after_utc < old.not_valid_after_utc
 
 
 def due(pem: bytes, now_s: float) -> bool:
