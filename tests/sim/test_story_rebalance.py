@@ -37,10 +37,11 @@ def test_no_more_operations_than_needed_while_moves_fail_and_a_node_is_lost() ->
 def test_in_fair_weather_plans_are_carried_out() -> None:
     """And the world has cases of every kind: a plan that is done, one that is superseded."""
     marks: dict[str, int] = {}
-    for seed in (5, 9):
+    for seed in (1, 5):
         result = play(seed, Plan(story="rebalance", weather=False, seconds=300))
         assert result.broken is None, f"seed {seed}: {result.broken}"
         for mark, number in result.marks.items():
             marks[mark] = marks.get(mark, 0) + number
     assert marks["rebalance.done"] >= 3
     assert marks["rebalance.plan-done"] >= 3
+    assert marks["rebalance.plan-superseded"] >= 1

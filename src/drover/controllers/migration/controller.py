@@ -25,7 +25,7 @@ from drover.controllers.current import CurrentSettings
 from drover.controllers.holding import may_run
 from drover.controllers.migration import decide as story
 from drover.controllers.migration.queue import SlotQueue
-from drover.controllers.migration.target import Targets, bound_soon
+from drover.controllers.migration.target import Targets
 from drover.controllers.migration.view import CopyLimits, MigrationView, TargetPod
 from drover.runtime.controller import After, Controller, Done, Outcome
 from drover.runtime.manager import Manager
@@ -255,13 +255,9 @@ class MigrationController:
             said = story.SetPhase(VmmPhase.FAILED, story.Reason.TARGET_FAILED, wrong.message)
             return await self._set_phase(vmm, said)
         self.pods.observe(pod)
-        node = await bound_soon(self._manager.clock, self.pods, pod)
-        phase = VmmPhase.PREPARING if node else VmmPhase.SCHEDULING
-        begun: Object = {"phase": phase, "reason": "", "message": ""}
-        begun["targetPod"] = {"name": name, "uid": pods.uid(pod)}
-        if node:
-            begun["targetNode"] = node
-        self._manager.log.mark(f"migration.{phase.lower()}", vmm=vmm["metadata"]["name"])
+        named = {"name": name, "uid": pods.uid(pod)}
+        self._manager.log.mark("migration.scheduling", vmm=vmm["metadata"]["name"])
+        begun = {"phase": VmmPhase.SCHEDULING, "targetPod": named, "reason": "", "message": ""}
         return await self._write(vmm, {"status": begun}, "status")
 
     async def _delete_target(self, vmm: Object) -> Object:

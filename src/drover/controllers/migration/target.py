@@ -1,5 +1,4 @@
-"""What a target Pod takes from the present: where the VM may run now, and the firmware that is wanted now. Its node
-too, where the scheduler names one at once.
+"""What a target Pod takes from the present: where the VM may run now, and the firmware that is wanted now.
 
 A firmware update goes only to nodes that have the wanted version for the VM's machine type. Any other move may go
 anywhere and gets the wanted version where its node has it.
@@ -16,14 +15,8 @@ from drover.api.kinds import vmm as vmms
 from drover.api.kinds.vmop import Origin
 from drover.api.meta import name_of
 from drover.api.wire import Object
-from drover.base.clock import Clock
 from drover.controllers.current import CurrentSettings
-from drover.runtime.informer import Informer
 from drover.runtime.manager import Manager
-
-# A scheduler that has nothing else to do binds a Pod within some 10 ms; then its node is told in the same write as the
-# Pod itself.
-BOUND_POLL_S, BOUND_POLLS = 0.01, 5
 
 
 class Targets:
@@ -55,15 +48,3 @@ class Targets:
                 if not firmware.can_run(node, version, machine_type)
             )
         )
-
-
-async def bound_soon(clock: Clock, pods_seen: Informer, pod: Object) -> str:
-    """The node to which a Pod just made is bound within a moment; empty: not yet, or it is gone."""
-    for _ in range(BOUND_POLLS):
-        await clock.sleep(BOUND_POLL_S)
-        seen = pods_seen.get(scheme.key_of(pod))
-        if seen is None or pods.uid(seen) != pods.uid(pod):
-            return ""
-        if pods.node_name(seen):
-            return pods.node_name(seen)
-    return ""
