@@ -159,8 +159,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _only_one(self) -> list[asyncio.Handle]:
         """The commonest batch by far: there is nothing to shuffle."""
-        batch = [handle for handle in self._ready if not self._held(handle)]
-        self._ready.clear()
+        batch = []
+        while self._ready:  # the collector may add to it at any moment: a generator that is over is closed by a call
+            handle = self._ready.popleft()
+            if not self._held(handle):
+                batch.append(handle)
         return batch
 
     def _shuffled_batch(self) -> list[asyncio.Handle]:
