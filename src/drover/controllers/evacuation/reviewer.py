@@ -137,9 +137,7 @@ class Reviewer:
         """Read live unless it is known: kubectl drain cordons a moment before its first eviction."""
         cached = self._nodes.get(node)
         if cached is not None and nodes.cordoned(cached):
-            return (
-                True  # uncordoned this very moment: then the mark is taken back, after a live read
-            )
+            return True  # if that is over this very moment, the mark is taken back, after a live read
         try:
             return nodes.cordoned(await self._manager.client.get(scheme.NODE, node))
         except NotFound:

@@ -123,7 +123,7 @@ def arriving(view: VmView) -> str:
 def shown_pods(view: VmView) -> list[Object]:
     """All Pods of the VM, but for the target of a move that is not told yet, and for one that was asked to leave its
     node when its guest has left it: that goes at once, and would be one more thing to tell."""
-    hidden = view.move is not None and quiet_s(view) > 0
+    hidden = quiet_s(view) > 0
     return [
         pod
         for pod in view.pods
