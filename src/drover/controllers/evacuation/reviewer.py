@@ -137,7 +137,8 @@ class Reviewer:
         """Read live unless it is known: kubectl drain cordons a moment before its first eviction."""
         cached = self._nodes.get(node)
         if cached is not None and nodes.cordoned(cached):
-            return True  # if that is over this very moment, the mark is taken back, after a live read
+            # If that is over this very moment, the mark is taken back, after a live read.
+            return True
         try:
             return nodes.cordoned(await self._manager.client.get(scheme.NODE, node))
         except NotFound:
