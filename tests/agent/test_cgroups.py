@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,26 @@ def test_a_parent_that_was_swept_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "drover-n").rmdir()
     assert groups.make("a", SHARE) == [f"{tmp_path}/drover-n/vm-a/cgroup.procs"]
     assert (tmp_path / "drover-n/cpu.shares").read_text() == "768"
+
+
+@pytest.mark.parametrize(
+    ("unified", "file", "usual", "favoured"),
+    [(False, "cpu.shares", "768", "8192"), (True, "cpu.weight", "75", "800")],
+)
+async def test_a_guest_that_is_let_go_on_comes_first_and_only_for_a_while(
+    tmp_path: Path, unified: bool, file: str, usual: str, favoured: str
+) -> None:
+    groups = Groups([Place(tmp_path, frozenset((CPU,)), unified)], "drover-n", free=True)
+    groups.open(())
+    weight = tmp_path / "drover-n" / file
+    assert weight.read_text() == usual
+    groups.favour()
+    await asyncio.sleep(0.3)
+    groups.favour()  # the next one: half a second from now on
+    await asyncio.sleep(0.3)
+    assert weight.read_text() == favoured
+    await asyncio.sleep(0.5)
+    assert weight.read_text() == usual
+    shutil.rmtree(weight.parent)
+    groups.favour()  # swept: no trouble
+    await asyncio.sleep(0.6)

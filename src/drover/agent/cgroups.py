@@ -7,18 +7,20 @@ in it; the agent and the first process move into ``<base>/host`` beside the VMs,
 processes or groups. *Free* agents (of a lab) have no service: their groups of version 2 are below the root.
 
 Version 2 is taken where it has both controllers, else version 1 for those it lacks. The VMs of a node together weigh
-three quarters of what others do, so that busy guests starve neither the agent nor a control plane beside it; among each
-other they weigh what their Pods ask for. A VM may use its cores and one more, for what QEMU does besides (copying a
-guest); and as much memory as its Pod asks for: a QEMU that wants more is killed by the kernel, and only it.
+three quarters of what others do, so that busy guests starve neither the agent nor a control plane beside it, and a
+multiple of it for the half second after one of them is let go on (``favour``). Among each other they weigh what their
+Pods ask for. A VM may use its cores and one more, for what QEMU does besides (copying a guest); and as much memory as
+its Pod asks for: a QEMU that wants more is killed by the kernel, and only it.
 
 Errors are HostErrors. Not promised: a QEMU that an agent without groups started stays where it is until it ends.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,8 @@ CPU, MEMORY = "cpu", "memory"
 _PERIOD_US = 100_000
 _EMULATOR_CORES = 1
 _OF_ALL_VMS = {"cpu.shares": "768", "cpu.weight": "75"}  # of 1024, of 100
+_FAVOURED = {"cpu.shares": "8192", "cpu.weight": "800"}
+_FAVOURED_S = 0.5
 _PREFIX = "vm-"
 _HOST = "host"
 _TASKS = "cgroup.procs"
@@ -130,6 +134,7 @@ class Groups:
         self._places = places
         self._name = name
         self._free = free
+        self._settling: asyncio.TimerHandle | None = None
         self.trouble = ""
 
     @classmethod
@@ -177,9 +182,28 @@ class Groups:
                 (directory / "cgroup.subtree_control").write_text(wanted)
         else:
             parent.mkdir(exist_ok=True)
+        self._weigh(place, _OF_ALL_VMS)
+
+    def favour(self) -> None:
+        """For a guest that is let go on: it stood still, and its peers wait for it; just then a control plane on the
+        same host is busy telling so (docs/figures.md has what it is worth). An agent that dies meanwhile weighs anew
+        when it opens.
+        """
+        if self._settling is not None:
+            self._settling.cancel()
+        self._weigh_all(_FAVOURED)
+        loop = asyncio.get_running_loop()
+        self._settling = loop.call_later(_FAVOURED_S, self._weigh_all, _OF_ALL_VMS)
+
+    def _weigh_all(self, weights: Mapping[str, str]) -> None:
+        with contextlib.suppress(OSError):  # swept by one who did not see our processes
+            for place in self._places:
+                self._weigh(place, weights)
+
+    def _weigh(self, place: Place, weights: Mapping[str, str]) -> None:
         if CPU in place.controllers:
             file = "cpu.weight" if place.unified else "cpu.shares"
-            (parent / file).write_text(_OF_ALL_VMS[file])
+            (self._parent(place) / file).write_text(weights[file])
 
     def make(self, copy: str, share: Share) -> list[str]:
         """The group of one copy; the files by which a process joins it. Raises HostError."""

@@ -24,6 +24,7 @@ from drover.agent.config import QEMU_USER
 from drover.agent.ports import HypervisorError, MigrationOptions, MigrationState, MonitorSilent
 from drover.agent.qemu import relay, relaying
 from drover.agent.qemu.files import CopyFiles
+from drover.agent.qemu.hypervisor import bound_backlog
 from drover.agent.qemu.settings import QemuSettings
 from drover.agent.spawner import Confined
 
@@ -85,6 +86,7 @@ def target(place: Path, keys: str, talk: Callable[[ssl.SSLSocket], None]) -> Ite
     context.load_cert_chain(place / keys / "server-cert.pem", place / keys / "server-key.pem")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(LIMIT_S)
+        bound_backlog(listener)
 
         def serve() -> None:
             with contextlib.suppress(OSError), listener.accept()[0] as connection:
@@ -125,6 +127,35 @@ def test_what_goes_in_comes_out_both_ways_at_once(place: Path) -> None:
         it.qemu.close()
         assert it.end() == (0, "")
     assert seen == [memory, b""]
+
+
+def test_little_waits_for_a_target_that_was_quick_and_is_slow_now(place: Path) -> None:
+    """What QEMU got rid of counts as sent, and its guest stands still until the target has all of it."""
+    read, leave = threading.Event(), threading.Event()
+
+    def talk(sealed: ssl.SSLSocket) -> None:
+        left = 32 << 20
+        while left:  # for which a kernel lets more and more wait on our side
+            left -= len(sealed.recv(left))
+        read.set()
+        leave.wait(LIMIT_S)
+
+    with target(place, PEER, talk) as port, wired(place, port) as it:
+        it.qemu.sendall(bytes(32 << 20))
+        assert read.wait(LIMIT_S)
+        waiting = 0
+        it.qemu.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while waiting < 64 << 20:
+                waiting += it.qemu.send(bytes(65536))
+        leave.set()
+    assert waiting < 3 << 20
+
+
+def test_little_waits_on_the_targets_side() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bound_backlog(listener)
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * (512 << 10)
 
 
 def test_the_targets_last_word_arrives_before_it_hangs_up(place: Path) -> None:

@@ -244,6 +244,8 @@ class QemuMachine:
         await self._outgoing.cancel()
 
     async def cont(self) -> None:
+        if self._settings.groups is not None:
+            self._settings.groups.favour()
         await self._ask("cont")
 
     async def announce(self) -> None:
