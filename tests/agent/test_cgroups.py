@@ -125,19 +125,43 @@ def test_a_parent_that_was_swept_is_made_again(tmp_path: Path) -> None:
     [(False, "cpu.shares", "768", "8192"), (True, "cpu.weight", "75", "800")],
 )
 async def test_a_guest_that_is_let_go_on_comes_first_and_only_for_a_while(
-    tmp_path: Path, unified: bool, file: str, usual: str, favoured: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unified: bool,
+    file: str,
+    usual: str,
+    favoured: str,
 ) -> None:
+    def lasts(seconds: float) -> None:
+        monkeypatch.setattr(cgroups, "_FAVOURED_S", seconds)
+
+    async def settled() -> bool:
+        for _ in range(200):
+            if weight.is_file() and weight.read_text() == usual:
+                return True
+            await asyncio.sleep(0.02)
+        return False
+
     groups = Groups([Place(tmp_path, frozenset((CPU,)), unified)], "drover-n", free=True)
     groups.open(())
     weight = tmp_path / "drover-n" / file
     assert weight.read_text() == usual
+    lasts(0.05)
     groups.favour()
-    await asyncio.sleep(0.3)
-    groups.favour()  # the next one: half a second from now on
-    await asyncio.sleep(0.3)
+    lasts(60)
+    groups.favour()  # the next one: from now on
+    await asyncio.sleep(0.2)
     assert weight.read_text() == favoured
-    await asyncio.sleep(0.5)
-    assert weight.read_text() == usual
+    lasts(0.05)
+    groups.favour()
+    assert await settled()
+    groups.favour()
+    weight.unlink()
+    weight.mkdir()  # it cannot be written just then
+    await asyncio.sleep(0.2)
+    weight.rmdir()
+    weight.touch()
+    assert await settled()
     shutil.rmtree(weight.parent)
     groups.favour()  # swept: no trouble
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.2)

@@ -189,16 +189,28 @@ class Groups:
         same host is busy telling so (docs/figures.md has what it is worth). An agent that dies meanwhile weighs anew
         when it opens.
         """
+        self._weigh_all(_FAVOURED)
+        self._settle_later()
+
+    def _settle_later(self) -> None:
         if self._settling is not None:
             self._settling.cancel()
-        self._weigh_all(_FAVOURED)
-        loop = asyncio.get_running_loop()
-        self._settling = loop.call_later(_FAVOURED_S, self._weigh_all, _OF_ALL_VMS)
+        self._settling = asyncio.get_running_loop().call_later(_FAVOURED_S, self._settle)
 
-    def _weigh_all(self, weights: Mapping[str, str]) -> None:
-        with contextlib.suppress(OSError):  # swept by one who did not see our processes
+    def _settle(self) -> None:
+        if not self._weigh_all(_OF_ALL_VMS):
+            self._settle_later()
+
+    def _weigh_all(self, weights: Mapping[str, str]) -> bool:
+        """Whether it is so now; also where a parent was swept by one who did not see our processes."""
+        try:
             for place in self._places:
                 self._weigh(place, weights)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def _weigh(self, place: Place, weights: Mapping[str, str]) -> None:
         if CPU in place.controllers:

@@ -11,6 +11,7 @@ any time; it waits in the backlog until QEMU can take the connection as a descri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from dataclasses import replace
@@ -213,7 +214,9 @@ def bound_backlog(listener: socket.socket) -> None:
     A kernel that is left alone lets up to 32 MiB wait (``net.ipv4.tcp_rmem``). This much is on its way when an answer
     takes half a millisecond at 1 GiB a second.
     """
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WINDOW_BYTES)
-    except PermissionError:  # not root
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW_BYTES)
+    for option in (
+        socket.SO_RCVBUF,
+        _SO_RCVBUFFORCE,
+    ):  # the first one gives less, and is for everybody
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, option, _WINDOW_BYTES)
