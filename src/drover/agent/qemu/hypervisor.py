@@ -214,9 +214,7 @@ def bound_backlog(listener: socket.socket) -> None:
     A kernel that is left alone lets up to 32 MiB wait (``net.ipv4.tcp_rmem``). This much is on its way when an answer
     takes half a millisecond at 1 GiB a second.
     """
-    for option in (
-        socket.SO_RCVBUF,
-        _SO_RCVBUFFORCE,
-    ):  # the first one gives less, and is for everybody
+    # Everybody may set the first one, up to the host's rmem_max.
+    for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
         with contextlib.suppress(OSError):
             listener.setsockopt(socket.SOL_SOCKET, option, _WINDOW_BYTES)

@@ -204,6 +204,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(
-        main(sys.argv[1:])
-    )  # nobody waits for an interpreter to tidy up: a guest is let go on just then
+    # Not by an interpreter that tidies up: just then a guest is let go on.
+    os._exit(main(sys.argv[1:]))
