@@ -176,15 +176,15 @@ async def test_a_deadline_that_is_not_put_off_kills_every_child_and_shuts_the_do
 ) -> None:
     node.spawner.life = "life-1"
     pids = [await node.spawner.spawn(name, SLEEP, node.stdio) for name in ("a", "b")]
-    await node.spawner.judge("live", "life-1", boottime(0.4))
-    await node.spawner.judge("live", "life-1", boottime(0.8))
-    until = boottime(0.4)
+    until = boottime(2.5)
+    await node.spawner.judge("live", "life-1", until - 1.5)
+    await node.spawner.judge("live", "life-1", until)
     await node.spawner.judge("live", "life-1", boottime(0.1))  # never shortened
-    await asyncio.sleep(until - boottime() - 0.1)
+    await asyncio.sleep(until - boottime() - 1.0)
     assert all(map(running, pids))
     for pid in pids:
         await gone(pid)
-    assert boottime() - until < 2
+    assert 0 <= boottime() - until < 2
     assert await node.spawner.ended() == ["life-1"]
     # An agent that was frozen meanwhile cannot start anything, nor put the deadline off.
     with pytest.raises(HypervisorError, match="is over"):
@@ -220,10 +220,10 @@ async def test_a_life_that_is_ended_by_word_ends_at_once(node: Node) -> None:
 
 async def test_a_life_that_is_freed_has_no_deadline(node: Node) -> None:
     node.spawner.life = "life-1"
-    await node.spawner.judge("live", "life-1", boottime(0.3))
+    await node.spawner.judge("live", "life-1", boottime(1.0))
     pid = await node.spawner.spawn("a", SLEEP, node.stdio)
     await node.spawner.judge("free", "life-1")
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.3)
     assert running(pid)
 
 

@@ -68,10 +68,16 @@ async def test_a_command_that_hangs_is_ended_and_fails():
     assert time.monotonic() - began < 10
 
 
-async def test_a_background_command_gives_lines_as_they_come_and_is_ended():
+async def test_a_background_command_gives_lines_as_they_come_and_is_ended(tmp_path):
+    go_on = tmp_path / "go-on"
+    command = f"echo one; until [ -e {go_on} ]; do sleep 0.02; done; echo two; sleep 60"
     async with Stage.open(RealClock()) as stage:
-        async with stage.background("echo one; sleep 0.3; echo two; sleep 60") as running:
+        async with stage.background(command) as running:
             async with asyncio.timeout(10):
+                while not running.lines:
+                    await running.news(1.0)
+                await stage.clock.sleep(0.2)
+                go_on.touch()  # however slow we are, it says no more before we have read the first
                 while len(running.lines) < 2:
                     await running.news(1.0)
             assert running.code is None

@@ -148,10 +148,10 @@ async def test_a_deadline_that_is_not_put_off_kills_and_shuts_the_door(bench: Be
     watchdog, now_s = guarding(bench).watchdog, bench.clock.monotonic
     await watchdog.arm()
     alive = await bench.start("a", "life-1")
-    until_s = now_s() + 0.6
+    until_s = now_s() + 2.0
     await watchdog.live("life-1", until_s)
-    await watchdog.live("life-1", until_s - 0.4)  # never shortened
-    await bench.watch(max(0.0, until_s - now_s() - 0.1))
+    await watchdog.live("life-1", until_s - 1.5)  # never shortened
+    await bench.watch(max(0.0, until_s - now_s() - 1.0))
     assert alive()
     standing_s = await watchdog.until("life-1")  # what an agent that is started anew goes on with
     assert standing_s == pytest.approx(until_s, abs=0.01)
@@ -172,9 +172,9 @@ async def test_a_life_that_is_freed_has_no_deadline(bench: Bench) -> None:
     watchdog = guarding(bench).watchdog
     await watchdog.arm()
     alive = await bench.start("a", "life-1")
-    await watchdog.live("life-1", bench.clock.monotonic() + 0.3)
+    await watchdog.live("life-1", bench.clock.monotonic() + 1.0)
     await watchdog.free("life-1")
-    await bench.watch(0.6)
+    await bench.watch(1.3)
     assert alive()
     assert await watchdog.ended() == []
 
@@ -209,7 +209,7 @@ async def test_a_device_is_fed_while_there_is_life_and_closed_when_the_node_is_d
     await device.watchdog.arm()
     await device.watchdog.live("life-1", device.clock.monotonic() + 60)
     await device.watch(2.5 * T_S)
-    assert len(device.model.fed_s) >= 8
+    assert len(device.model.fed_s) >= 5  # twice in its time, though we may read two at once
     assert not device.model.fired
     await device.watchdog.free("life-1")
     await device.until(lambda: device.model.closed)
