@@ -70,6 +70,13 @@ def link(rig: Rig) -> str:
     return f"{rig.base}/#login={rig.codes[-1]}"
 
 
+async def shows(part: Any, text: str) -> None:
+    """Soon: each kind of object is heard of by a watch of its own."""
+    from playwright.async_api import expect
+
+    await expect(part).to_contain_text(text, timeout=15_000)
+
+
 async def log_in(page: Any, token: str) -> None:
     await page.get_by_label("Token").fill(token)
     await page.get_by_role("button", name="Log in").click()
@@ -82,7 +89,7 @@ async def test_what_a_person_sees_and_does() -> None:
         bar = page.get_by_role("article", name="n1, ready")
         await bar.get_by_role("link", name="default/one: Running").wait_for()
         assert "login" not in page.url
-        assert "88 %" in await bar.inner_text()
+        await shows(bar, "88 %")
         # The keyboard alone: find a VM, and decide about a question.
         await page.keyboard.press("/")
         await page.keyboard.type("one")
@@ -197,7 +204,7 @@ async def test_many_nodes_are_a_heat_map_with_what_wants_attention() -> None:
                 has=page.get_by_role("link", name="n7", exact=True)
             )
             await row.wait_for()
-            assert "88 %" in await row.inner_text()
+            await shows(row, "88 %")
             assert await page.locator("canvas").count() == 1
             await row.get_by_role("link").click()
             await page.get_by_role("heading", name="n7", exact=True).wait_for()

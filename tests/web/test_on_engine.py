@@ -39,9 +39,27 @@ async def viewer_token(client: Client) -> str:
             "subjects": [{"kind": "ServiceAccount", **meta}],
         },
     )
+    await rights_hold(client)
     path = scheme.SERVICEACCOUNT.path("default", "web-viewer", "token")
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     return str((await client.post(path, asked))["status"]["token"])
+
+
+async def rights_hold(client: Client) -> None:
+    """A binding holds a moment after it was made, and our kinds are in `view` a moment after they are there; a page
+    asks once, when somebody logs in."""
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    listing = {"verb": "list", "group": scheme.VM.group, "resource": scheme.VM.plural}
+    groups = ["system:serviceaccounts", "system:authenticated"]
+    who = {"user": "system:serviceaccount:default:web-viewer", "groups": groups}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {**who, "resourceAttributes": listing},
+    }
+    async with asyncio.timeout(30):
+        while not (await client.post(path, review))["status"]["allowed"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def test_rights_are_those_of_whoever_logs_in(engine: Engine) -> None:
