@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,14 +24,18 @@ KINDS = [kind for kind in scheme.ALL if kind.kind in CRDS]
 DISKS = scheme.VDISK.path("default")
 
 
-def lines(api: client.ApiClient, path: str, accept: str, **query: str) -> Iterator[Any]:
-    """The documents of one answer: one, or those of a watch until it ends."""
+def lines(api: client.ApiClient, path: str, accept: str, **query: str) -> Generator[Any]:
+    """The documents of one answer: one, or those of a watch as they come, until it ends or nobody wants more."""
     url = f"{api.configuration.host}{path}?{urlencode(query)}"
     pool = api.rest_client.pool_manager
-    answer = pool.request("GET", url, headers={"Accept": accept}, timeout=20)
-    assert answer.status == 200, answer.data
-    for line in answer.data.decode().splitlines():
-        yield json.loads(line)
+    headers = {"Accept": accept}
+    answer = pool.request("GET", url, headers=headers, timeout=20, preload_content=False)
+    try:
+        assert answer.status == 200, answer.data
+        for line in answer:
+            yield json.loads(line)
+    finally:
+        answer.close()
 
 
 def ask(api: client.ApiClient, path: str, accept: str = "application/json", **query: str) -> Any:
@@ -78,15 +84,14 @@ def test_a_watch_that_begins_with_a_list_marks_its_end(
     api: client.ApiClient, disk: str, accept: str
 ) -> None:
     """How informers of today begin: no list, one stream, a bookmark once all is told."""
-    events = list(
-        lines(
-            api, DISKS, accept,
-            watch="true", sendInitialEvents="true", resourceVersionMatch="NotOlderThan",
-            allowWatchBookmarks="true", labelSelector="read=yes", timeoutSeconds="1",
-        )
+    told = lines(
+        api, DISKS, accept,
+        watch="true", sendInitialEvents="true", resourceVersionMatch="NotOlderThan",
+        allowWatchBookmarks="true", labelSelector="read=yes", timeoutSeconds="20",
     )  # fmt: skip
-    kinds = [event["type"] for event in events]
-    assert kinds[:2] == ["ADDED", "BOOKMARK"]
+    with contextlib.closing(told):
+        events = list(itertools.islice(told, 2))
+    assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
     if accept == TABLE:
         assert events[0]["object"]["rows"][0]["cells"][0] == disk
     else:

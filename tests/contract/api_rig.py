@@ -8,6 +8,8 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from tests.support.engine import connections_closed
+
 from drover.api import scheme
 from drover.api.names import CONTROLLERS_USER, NODE_USER_PREFIX, NODES_GROUP
 from drover.api.status import ApiError, error_from
@@ -127,9 +129,7 @@ class EngineRig(Rig):
 
     async def end(self) -> None:
         await super().end()
-        # TLS connections say good-bye first; a loop that closes before leaves them to the collector.
-        selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
-        await eventually(lambda: len(selector.get_map()) <= 1, "all connections closed")
+        await connections_closed()
 
     async def _door(self, user: str, groups: tuple[str, ...]) -> Transport:
         return await self._engine.access(user, groups).transport(RealClock())

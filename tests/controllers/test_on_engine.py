@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from tests.support.engine import connections_closed
 
 from drover.api import names
 from drover.api.scheme import CVIMAGE, LEASE, NODE, POD, VDISK, VM, VMCLASS, VMIP, VML, Kind
@@ -148,7 +149,7 @@ async def hands(engine: Engine, tmp_path: Path) -> AsyncIterator[Hands]:
     )  # fmt: skip
     clock = RealClock()
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(asyncio.sleep, 0.1)  # TLS connections close a turn later
+        stack.push_async_callback(connections_closed)
         clients = {}
         for who, groups in (
             ("drover-admin", ("system:masters",)),

@@ -147,7 +147,10 @@ async def test_a_lost_answer_is_open_and_a_refused_connection_is_not(engine: Eng
             await b.impatient.replace(CONFIGMAP, {**read, "data": {"n": "2"}})
         assert caught.value.sent is True
         b.link.mute = False
-        landed = await b.client.get(CONFIGMAP, f"a-{b.label}", "default")
+        landed = read
+        async with asyncio.timeout(15):  # it is on its way, and may land after the first look
+            while landed["data"] == {"n": "1"}:
+                landed = await b.client.get(CONFIGMAP, f"a-{b.label}", "default")
         assert landed["data"] == {"n": "2"}
         with pytest.raises(Conflict):
             await b.client.replace(CONFIGMAP, {**read, "data": {"n": "3"}})
