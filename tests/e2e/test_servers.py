@@ -23,7 +23,7 @@ from tests.support.lab import CHECKOUT, Said, command, eventually, require_engin
 
 from drover.base.clock import parse_rfc3339
 from drover.cli.session import builtin_image
-from drover.lab import links, processes
+from drover.lab import cgroups, links, processes
 from drover.lab.processes import SWITCH, Program
 from drover.lab.topology import Topology
 from drover.server.parts import find_engine
@@ -148,9 +148,9 @@ def site() -> Iterator[Site]:
     finally:
         for part in (*NUMBER, SWITCH):
             processes.kill_part(made.lab_id, part)
-        left = processes.find(made.lab_id)
+        left, groups = processes.find(made.lab_id), cgroups.remove(f"drover-{HOST}")
         shutil.rmtree(directory, ignore_errors=True)
-    assert left == {}
+    assert (left, groups) == ({}, [])
 
 
 def test_one_of_three_servers_is_lost_and_no_vm_is_touched(site: Site) -> None:

@@ -42,7 +42,7 @@ class NodeFacts:
 
 
 class NodeKeeper:
-    """Keeps the Node object; ``lease`` must have been acknowledged once before the node says Ready."""
+    """Keeps the Node object, and writes it only while renewals of ``lease`` are acknowledged."""
 
     def __init__(
         self,
@@ -77,10 +77,12 @@ class NodeKeeper:
             try:
                 node = self._informer.get(self._facts.name)
                 now = self._clock.monotonic()
-                if node is None:
-                    # A node whose own evidence is stale may have been fenced: it must not come back as it was.
-                    if self._lease.fresh:
-                        await self._register()
+                if not self._lease.fresh:
+                    # It may have been fenced, and must not come back as it was. An agent that only starts anew must
+                    # not take its node out of service either: the Lease tells the controllers how it is.
+                    pass
+                elif node is None:
+                    await self._register()
                 elif not self._says_ready(node) or now - written > STATUS_PERIOD_S:
                     await self._write_status(node)
                     written = now
@@ -97,13 +99,11 @@ class NodeKeeper:
                 pass
 
     def _settled(self) -> bool:
-        """The lease may have become fresh while we wrote that it is not: then there is more to write."""
+        """Nothing is to be written before the period is over, unless something happens that wakes us."""
         node = self._informer.get(self._facts.name)
         return self._lease.fresh and node is not None and self._says_ready(node)
 
     def _says_ready(self, node: Object) -> bool:
-        if not self._lease.fresh:
-            return True  # say nothing while our evidence of life is stale
         conditions = (node.get("status") or {}).get("conditions") or []
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
         return ready and not self._unmet(node)
@@ -177,7 +177,6 @@ class NodeKeeper:
             "pods": str(facts.pods),
             "ephemeral-storage": "100Gi",
         }
-        ready = self._lease.fresh
         return {
             "capacity": room,
             "allocatable": room,
@@ -202,8 +201,8 @@ class NodeKeeper:
             "conditions": [
                 {
                     "type": "Ready",
-                    "status": "True" if ready else "False",
-                    "reason": "AgentReady" if ready else "AgentStarting",
+                    "status": "True",
+                    "reason": "AgentReady",
                     "message": "the agent renews its Lease and runs VMs",
                     "lastHeartbeatTime": now,
                     "lastTransitionTime": now,
