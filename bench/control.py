@@ -43,7 +43,7 @@ from drover.server.bootstrap import NODE_GROUP
 
 LIFE = "template-life"
 START_LIMIT_S = 60.0
-SYNC_LIMIT_S = 600.0
+SYNC_LIMIT_S = 900.0  # of 10,000 VMs and fewer
 Costs = dict[str, Cost]
 
 
@@ -74,6 +74,7 @@ class Run:
         self._manager = self._new_manager()
         self._agents = Agents(self._manager, plane.engine.server, tls, plan.renew_s)
         self._load = Load(client, self._manager, plan.vms)
+        self._sync_limit_s = SYNC_LIMIT_S * max(1.0, plan.vms / 10_000)
 
     def _new_manager(self) -> Manager:
         clock = RealClock()
@@ -153,7 +154,7 @@ class Run:
 
     async def _until_cloned(self) -> None:
         """The API server has told us of every Pod."""
-        end = time.monotonic() + SYNC_LIMIT_S
+        end = time.monotonic() + self._sync_limit_s
         while len(self._agents.pods.all()) < self._plan.vms + 1:
             if time.monotonic() > end:
                 raise SystemExit(f"the API server knows {len(self._agents.pods.all())} Pods")
@@ -163,10 +164,10 @@ class Run:
         """Until the controllers have looked at everything and are at rest."""
         began = time.monotonic()
         while counts.passes(await self._plane.metrics(), "vm") < self._plan.vms:
-            if time.monotonic() - began > SYNC_LIMIT_S:
+            if time.monotonic() - began > self._sync_limit_s:
                 raise SystemExit("the controllers have not looked at every VM")
             await asyncio.sleep(5.0)
-        await self._plane.quiet(SYNC_LIMIT_S)
+        await self._plane.quiet(self._sync_limit_s)
         return time.monotonic() - began
 
     async def _idle(self) -> None:

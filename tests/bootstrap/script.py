@@ -81,7 +81,9 @@ class Script:
         checkout = self.cache.parent / "checkout"
         for name in ("engine", "tools"):
             shutil.copytree(ROOT / name, checkout / name)
-        shutil.copy(ROOT / "requirements.txt", checkout)
+        (checkout / "deploy").mkdir()
+        for name in ("requirements.txt", "requirements.in", "deploy/Dockerfile"):
+            shutil.copy(ROOT / name, checkout / name)
         return checkout
 
     def set_up_by_hand(self) -> None:
@@ -89,14 +91,9 @@ class Script:
         self.environment["DROVER_ENGINE"] = self.environment["DROVER_CHART"] = "/bin/true"
         venv, image, firmware = self.told('locate; echo "$venv $image $firmware"').split()
         Path(image).mkdir(parents=True)
-        Path(firmware).mkdir(parents=True)
-        prometheus, browser = (
-            Path(self.told("prometheus_folder")),
-            Path(self.told("browser_folder")),
-        )
-        prometheus.mkdir(parents=True)
-        browser.mkdir(parents=True)
-        for folder in (Path(firmware), prometheus, browser):
+        optional = [f"{stage}_folder" for stage in ("prometheus", "browser", "container")]
+        for folder in (Path(firmware), *(Path(self.told(one)) for one in optional)):
+            folder.mkdir(parents=True)
             (folder / "why").write_text("there is none here\n")
         python = Path(venv) / "bin/python"
         python.parent.mkdir(parents=True)

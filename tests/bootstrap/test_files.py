@@ -23,6 +23,7 @@ SHELL = [
     "tools/bootstrap/chart.sh",
     "engine/versions/build",
     "tools/bootstrap/clients.sh",
+    "tools/bootstrap/container.sh",
     "tools/bootstrap/guest.sh",
     *("tools/debian/image", "tools/debian/prepare", "tools/debian/customize"),
     *(

@@ -7,6 +7,8 @@ and are two, of which one leads.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 from tests.e2e.vms import Vm, make, operate
 from tests.support import helm
+from tests.support.container import the_image
 from tests.support.foreign import NAME, SPACE, Pod, a_foreign_cluster, deployed
 from tests.support.hosts import a_host, token_of, wait_ready
 from tests.support.lab import RunningLab, eventually
@@ -22,9 +25,11 @@ from tests.support.lab import RunningLab, eventually
 from drover.agent.strangers import REASON
 from drover.api import manifest_files
 from drover.cli.session import builtin_image
+from drover.lab.home import Home
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 HOSTS = ("host-a", "host-b")
+USER = 65532  # as whom the chart lets the controllers run
 DAEMON = {
     "apiVersion": "apps/v1",
     "kind": "DaemonSet",
@@ -89,7 +94,8 @@ def test_chart_hosts_moves_and_a_drain(cluster: RunningLab, tmp_path: Path) -> N
     said = helm.install(cluster, values(cluster))
     assert said.code == 0, said.err
     with ExitStack() as stack:
-        pods = stack.enter_context(deployed(cluster, tmp_path / "pods"))
+        belong_to(cluster.home, USER)
+        pods = stack.enter_context(deployed(cluster, the_image(), tmp_path / "pods"))
         first = leading(cluster, pods)
         eventually(lambda: trusted(cluster), 40)
         for number, name in enumerate(HOSTS, start=1):
@@ -172,10 +178,19 @@ def what_is_left_without_the_chart(cluster: RunningLab) -> None:
     assert cluster.get("validatingwebhookconfiguration", NAME) is None
 
 
+def belong_to(home: Home, user: int) -> None:
+    """The directory of disks and images, as a volume for the controllers."""
+    home.path.chmod(0o711)
+    for directory in (home.disks, home.images):
+        os.chown(directory, user, user)
+
+
 def vm_of_an_image(cluster: RunningLab) -> Vm:
+    """The image lies where the controllers see it."""
     image = builtin_image()
     assert image is not None
-    source = {"dataSource": {"type": "HTTP", "http": {"url": image.as_uri()}}}
+    seen = shutil.copy(image, cluster.home.images)
+    source = {"dataSource": {"type": "HTTP", "http": {"url": Path(seen).as_uri()}}}
     kind = "ClusterVirtualImage"
     api = "virtualization.deckhouse.io/v1alpha2"
     meta = {"name": "drover-linux"}

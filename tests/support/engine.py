@@ -28,7 +28,7 @@ from drover.runtime.client import Client
 from drover.runtime.pki import Leaf, ensure_authority, ensure_key, ensure_leaf
 from drover.server.bootstrap import apply_manifests, wait_api, wait_service_account
 from drover.server.credentials import write_kubeconfig
-from drover.server.parts import SERVICE_RANGE
+from drover.server.parts import SERVICE_RANGE, concurrency_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -233,6 +233,7 @@ class Engine:
             f"--service-account-signing-key-file={pki}/service-accounts.key",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             "--profiling=false",
+            *concurrency_flags(),
         ]
 
     def _manager_flags(self) -> list[str]:

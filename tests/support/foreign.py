@@ -1,7 +1,7 @@
 """A cluster that is not ours: etcd, API server, controller manager and scheduler as an administrator would have set
 them up, without a thing of drover's. What a container node and kube-proxy would do is done here, since there is none:
-the Pods of the controllers' Deployment become processes with that Pod's command, arguments, environment, mounts and
-ServiceAccount token, and their addresses the endpoints of its Service.
+the Pods of the controllers' Deployment become processes in the file system of their image, with that Pod's user,
+command, arguments, environment, mounts and ServiceAccount token, and their addresses the endpoints of its Service.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import datetime
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.lab import CHECKOUT, RunningLab, a_home, eventually, require_engine
+from tests.support.container import Image
+from tests.support.lab import RunningLab, a_home, eventually, require_engine
 
 from drover.lab import credentials, links, processes, start
 from drover.lab.home import Home, Settings, claim_index
@@ -83,7 +83,7 @@ class Pod:
 
 
 @contextlib.contextmanager
-def deployed(cluster: RunningLab, directory: Path) -> Iterator[list[Pod]]:
+def deployed(cluster: RunningLab, image: Image, directory: Path) -> Iterator[list[Pod]]:
     """The Pods of the controllers' Deployment, as many as it says, and the endpoints of their Service."""
     said = cluster.k("get", "deployment", NAME, "-n", SPACE, "-o", "json")
     assert said.code == 0, said.err
@@ -92,7 +92,8 @@ def deployed(cluster: RunningLab, directory: Path) -> Iterator[list[Pod]]:
     pods: list[Pod] = []
     try:
         for number in range(deployment["spec"]["replicas"]):
-            pods.append(_run(cluster, deployment["spec"]["template"]["spec"], number, directory))
+            spec = deployment["spec"]["template"]["spec"]
+            pods.append(_run(cluster, image, spec, number, directory))
         cluster.apply(_endpoints([pod.address for pod in pods]))
         yield pods
     finally:
@@ -119,24 +120,29 @@ def _publish_volumes(cluster: RunningLab, spec: dict[str, Any], directory: Path)
         (directory / "account" / file).write_text(text)
 
 
-def _run(cluster: RunningLab, spec: dict[str, Any], number: int, directory: Path) -> Pod:
+def _run(
+    cluster: RunningLab, image: Image, spec: dict[str, Any], number: int, directory: Path
+) -> Pod:
     (container,) = spec["containers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    python, *arguments = container["command"] + container["args"]
-    assert python == "python3"
     topology = cluster.lab.settings().topology
-    volumes = f'cp "$0"/config/* {mounts["config"]}/ && cp "$0"/account/* {ACCOUNT}/'
-    shell = ["/bin/sh", "-c", f'{volumes} && exec "$@"', str(directory), sys.executable, *arguments]
     name = f"controllers-{number}"
+    argv = image.argv(
+        spec["securityContext"]["runAsUser"],
+        container["command"] + container["args"],
+        ["/run", mounts["storage"]],
+        mounts["keys"],
+    )
     program = Program(
         name,
-        tuple(shell),
+        tuple(argv),
         directory / f"{name}.log",
         hostname=name,
         tmpfs=("/run",),
-        directories=(mounts["config"], mounts["keys"], ACCOUNT),
+        directories=(mounts["keys"],),
+        binds=((f"{directory}/config", mounts["config"]), (f"{directory}/account", ACCOUNT)),
         env={
-            "PYTHONPATH": str(CHECKOUT / "src"),  # of the image
+            **image.environment,
             "KUBERNETES_SERVICE_HOST": topology.control_plane,
             "KUBERNETES_SERVICE_PORT": "6443",
             **{entry["name"]: entry["value"] for entry in container["env"]},

@@ -37,7 +37,7 @@ newer_qemu() {
         echo "the QEMU of $(system_version) is the newest that is offered" >&3
         return 1
     fi
-    if ! backports_sources >"$work/apt/sources.list"; then
+    if ! bookworm_sources bookworm bookworm-backports >"$work/apt/sources.list"; then
         echo "apt has no source of bookworm main, whose mirror would have its backports" >&3
         return 1
     fi
@@ -62,9 +62,9 @@ newer_qemu() {
     fi
 }
 
-# The mirrors of bookworm that apt has, and the same with its backports.
-backports_sources() {
-    local uri keys
+# bookworm_sources SUITE...: lines of sources.list, by the mirrors of bookworm that apt has.
+bookworm_sources() {
+    local uri keys suite
     # An unset field is printed as its own name by old versions of apt.
     # shellcheck disable=SC2016
     apt-get indextargets --format '$(REPO_URI) $(SIGNED_BY)' \
@@ -72,7 +72,7 @@ backports_sources() {
         found=1
         while read -r uri keys; do
             [[ $keys == /* ]] || keys=/usr/share/keyrings/debian-archive-keyring.gpg
-            printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$uri" bookworm "$keys" "$uri" bookworm-backports
+            for suite in "$@"; do printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$uri" "$suite"; done
             found=0
         done
         return $found

@@ -22,7 +22,7 @@ build_prometheus() {
     folder=$(prometheus_folder)
     rm -rf "$work"
     mkdir -p "$work/root" "$work/made" "$(dirname "$folder")"
-    if fetch_prometheus "$work" && dpkg-deb -x "$work"/prometheus_*.deb "$work/root" &&
+    if fetch_packages "$work" prometheus && dpkg-deb -x "$work"/prometheus_*.deb "$work/root" &&
         "$work/root/usr/bin/promtool" --version; then
         mv "$work/root/usr/bin/prometheus" "$work/root/usr/bin/promtool" "$work/made"
     else
@@ -32,11 +32,3 @@ build_prometheus() {
     mv "$work/made" "$folder"
     rm -rf "$work"
 }
-
-# A machine may come without package lists, as container images do.
-fetch_prometheus() (
-    cd "$1" || return
-    apt=(env http_proxy="${http_proxy:-${HTTP_PROXY:-}}" https_proxy="${https_proxy:-${HTTPS_PROXY:-}}"
-        apt-get -q -o APT::Sandbox::User=root)
-    "${apt[@]}" download prometheus || { "${apt[@]}" update && "${apt[@]}" download prometheus; }
-)

@@ -10,6 +10,7 @@
 #   browser    to test the web page               browser.sh; optional, of ./test alone
 #   chart      to test deploy/helm                chart.sh; of ./test alone
 #   clients    libraries to test the API with     clients.sh; of ./test alone
+#   container  the image of the controllers       container.sh; optional, of ./test alone
 #   guest      a Debian guest, to try and test    guest.sh; of tools/debian/image alone
 #
 # set_up decides what is missing; when nothing is, it costs some ten milliseconds and no network.
@@ -19,6 +20,7 @@
 . "$root/tools/bootstrap/browser.sh"
 . "$root/tools/bootstrap/chart.sh"
 . "$root/tools/bootstrap/clients.sh"
+. "$root/tools/bootstrap/container.sh"
 . "$root/tools/bootstrap/guest.sh"
 
 # Relative names, so that every checkout finds the same builds.
@@ -68,6 +70,16 @@ apt_install() {
     rm -f "$before"
     return $code
 }
+
+# fetch_packages FOLDER PACKAGE...: as files, to be unpacked. A machine may come without package lists, as container
+# images do.
+fetch_packages() (
+    cd "$1" || return
+    shift
+    apt=(env http_proxy="${http_proxy:-${HTTP_PROXY:-}}" https_proxy="${https_proxy:-${HTTPS_PROXY:-}}"
+        apt-get -q -o APT::Sandbox::User=root)
+    "${apt[@]}" download "$@" || { "${apt[@]}" update && "${apt[@]}" download "$@"; }
+)
 
 # ---- python
 
@@ -185,6 +197,10 @@ announce() {
         announce_line clients "client libraries of Kubernetes, to test the API with" \
             "12 MB to fetch, 120 MB kept" "20 s"
     fi
+    if [[ $lacking == *" container "* ]]; then
+        announce_line container "the image of the controllers, to test the chart with; optional" \
+            "180 MB to fetch, 520 MB kept, 3 GB meanwhile" "2 min"
+    fi
     if [[ $lacking == *" guest "* ]]; then
         announce_line guest "a Debian guest image, by mmdebstrap" \
             "140 MB to fetch, 500 MB kept, 3 GB meanwhile" "3 min"
@@ -271,6 +287,7 @@ build_stages() {
     [[ $lacking != *" browser "* ]] || run_step browser "looking for Chromium" build_browser
     [[ $lacking != *" chart "* ]] || run_step chart "building what renders the chart" build_chart
     [[ $lacking != *" clients "* ]] || run_step clients "installing client libraries" build_clients
+    [[ $lacking != *" container "* ]] || run_step container "building the image of the controllers" build_container
     [[ $lacking != *" guest "* ]] || run_step guest "building a Debian guest" build_guest
     [[ -z $engine_pid ]] || wait_step engine "$engine_pid" "building the engine"
 }
@@ -279,5 +296,6 @@ export_paths() {
     export DROVER_CACHE=$cache DROVER_ENGINE=$engine DROVER_IMAGE=$image DROVER_FIRMWARE=$firmware
     DROVER_PROMETHEUS=$(prometheus_folder) && export DROVER_PROMETHEUS
     DROVER_CHART=$(chart_program) && export DROVER_CHART
+    DROVER_CONTAINER=$(container_folder) && export DROVER_CONTAINER
     export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH} PYTHONPYCACHEPREFIX=$cache/pycache
 }
