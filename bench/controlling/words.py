@@ -52,11 +52,10 @@ class SimulatedNode:
             "leaseDurationSeconds": 6,
             "renewTime": rfc3339_micro(time.time()),
         }
-        return {
-            **lease,
-            "metadata": {**lease["metadata"], "annotations": annotations},
-            "spec": spec,
-        }
+        meta = {**lease["metadata"], "annotations": annotations}
+        if "managedFields" in meta:
+            meta["managedFields"] = [{}]
+        return {**lease, "metadata": meta, "spec": spec}
 
 
 def counters(node: SimulatedNode, share: float) -> Object:
