@@ -217,9 +217,11 @@ async def _completed(events: EventListener) -> None:
 
 
 async def _quit(monitor: QMPClient, process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(QMPError, OSError, EOFError):  # QEMU may be faster, and hang up
+    gone = (QMPError, OSError, EOFError)  # QEMU may be faster, and hang up
+    with contextlib.suppress(*gone):
         await monitor.execute("quit")
-        await monitor.disconnect()
+    with contextlib.suppress(*gone):
+        await monitor.disconnect()  # however that ended: the client's tasks hold what they died of
     try:
         process.wait(timeout=QUIT_LIMIT_S)
     except subprocess.TimeoutExpired:

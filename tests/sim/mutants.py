@@ -151,9 +151,9 @@ MUTANTS = (
         13,
         "a Node that was deleted is not registered again",
         Edit("agent/node.py",
-             "                    if self._lease.fresh:\n                        await self._register()",
-             "                    if self._lease.fresh and written < 0:\n"
-             "                        await self._register()"),
+             "                        await self._register()",
+             "                        if written < 0:\n"
+             "                            await self._register()"),
     ),
     _rule(
         14,

@@ -77,15 +77,14 @@ class NodeKeeper:
             try:
                 node = self._informer.get(self._facts.name)
                 now = self._clock.monotonic()
-                if not self._lease.fresh:
-                    # It may have been fenced, and must not come back as it was. An agent that only starts anew must
-                    # not take its node out of service either: the Lease tells the controllers how it is.
-                    pass
-                elif node is None:
-                    await self._register()
-                elif not self._says_ready(node) or now - written > STATUS_PERIOD_S:
-                    await self._write_status(node)
-                    written = now
+                # While its evidence is stale it may have been fenced, and must not come back as it was. An agent that
+                # only starts anew must not take its node out of service either: the Lease tells how it is.
+                if self._lease.fresh:
+                    if node is None:
+                        await self._register()
+                    elif not self._says_ready(node) or now - written > STATUS_PERIOD_S:
+                        await self._write_status(node)
+                        written = now
                 failures = 0
             except (status.ApiError, status.Unanswered) as error:
                 failures += 1
