@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -110,8 +111,17 @@ def test_prometheus_scrapes_a_lab_and_every_chart_has_data(lab: RunningLab, tmp_
                 'drover_migration_duration_seconds_count{result="Succeeded"} > 0'
             )
         )
-        empty = {where: query for where, query in queries().items() if not prometheus.series(query)}
-        assert empty == {}
+        # What was born by the last scrape is there for a query that looks at two of them by the next.
+        missing = dict(queries())
+
+        def all_have_data() -> bool:
+            for where in [where for where, query in missing.items() if prometheus.series(query)]:
+                del missing[where]
+            return not missing
+
+        with contextlib.suppress(AssertionError):
+            eventually(all_have_data, 20)
+        assert missing == {}
         assert prometheus.series('ALERTS{alertstate="firing"}') == []
     finally:
         vm.delete(wait=True)

@@ -34,13 +34,19 @@ def test_agents_are_replaced_under_a_running_guest(lab: RunningLab) -> None:
             eventually(partial(_others, lab_id, node, pids), 30)
         assert [copy.pid for copy in vm.guest.copies()] == [qemu.pid]
         assert vm.boot_id() == boot
-        operate(lab, "upgraded-moves", vm.name, "Evict")  # the new agent has adopted it
+        status = operate(lab, "upgraded-moves", vm.name, "Evict")  # the new agent has adopted it
+        assert status["phase"] == "Completed", status
         assert vm.wait("Running")["nodeName"] != qemu.node
         assert vm.boot_id() == boot
         vm.assert_runs_once()
     finally:
         vm.delete(wait=True)
-    eventually(lambda: not list(Path("/sys/fs/cgroup").rglob(f"vm-{qemu.copy}")), 30)
+    eventually(lambda: not _has_group(f"vm-{qemu.copy}"), 30)
+
+
+def _has_group(name: str) -> bool:
+    """Groups come and go while we look: ``rglob`` fails at one that has gone, ``walk`` goes on."""
+    return any(name in names for _, names, _ in os.walk("/sys/fs/cgroup"))
 
 
 def _others(lab_id: str, node: str, before: list[int]) -> bool:

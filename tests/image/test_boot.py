@@ -48,7 +48,7 @@ def test_script_once_per_instance_and_clean_end(tmp_path: Path, disk: Path) -> N
         ledger = json.loads(guest.shell("guest-tool check /root/ledger"))
         assert (len(ledger["boots"]), ledger["first"], ledger["last"]) == (2, 1, 150)
         assert (ledger["duplicates"], ledger["gaps"], ledger["torn"]) == (0, 0, 0)
-        guest.shell("reboot")
+        guest.shell("(sh -c 'sleep 1; reboot' &)")  # when the shell has answered
         assert guest.wait_ended() == 0
     run("qemu-img", "check", disk)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 
 import pytest
 from tests.kubectl.conftest import LINUX_VM, NAMESPACE, Kubectl
@@ -70,22 +69,27 @@ def test_a_migration_as_the_manual_shows_it(k: Kubectl):
         command, cwd=CHECKOUT, env=k.lab.environment, stdout=subprocess.PIPE, text=True
     ) as watch:
         assert watch.stdout is not None
-        rows = [watch.stdout.readline(), watch.stdout.readline()]
-        said = k("create", "-f", "-", stdin=EVICT)
-        name = created(said)
-        done = k(
-            "wait", f"vmop/{name}", "--for=jsonpath={.status.phase}=Completed", "--timeout=180s"
-        )
-        time.sleep(0.5)
-        watch.terminate()
+        try:
+            rows = [watch.stdout.readline(), watch.stdout.readline()]
+            said = k("create", "-f", "-", stdin=EVICT)
+            name = created(said)
+            completed = ("--for=jsonpath={.status.phase}=Completed", "--timeout=180s")
+            done = k("wait", f"vmop/{name}", *completed)
+            target = k.value("vm/linux-vm", "{.status.nodeName}")
+            while target not in rows[-1]:  # the watch may be behind
+                rows.append(watch.stdout.readline())
+                assert rows[-1], rows
+        finally:
+            watch.terminate()
         rows += watch.stdout.readlines()
-    target = k.value("vm/linux-vm", "{.status.nodeName}")
     story = [tuple(row.split()[1:4]) for row in rows[1:]]
     story = [now for before, now in zip([None, *story], story, strict=False) if now != before]
     assert story == [
         ("Running", source, address), ("Migrating", source, address), ("Running", target, address),
     ]  # fmt: skip
     assert target != source
+    # The source ends by itself, a moment after the move.
+    eventually(lambda: k.value("pods", "{.items[?(@.status.phase=='Succeeded')].metadata.name}"))
     pods = sorted(k("get", "pods", "--no-headers").splitlines()[1:], key=lambda row: row.split()[2])
     assert_golden("evict", said, done, rows[0], k("get", "vmop"), *pods)
     told = {line.split()[1].removeprefix("VirtualMachineOperation") for line in _events(k, name)}
@@ -97,7 +101,7 @@ def _events(k: Kubectl, operation: str) -> list[str]:
     """The table of Events that `describe` ends with, once it is complete."""
 
     def complete() -> list[str]:
-        told = k("describe", "vmop", operation).split("Events:\n", 1)[1]
+        told = k("describe", "vmop", operation).partition("Events:\n")[2]  # `<none>` at first
         lines = [line for line in told.splitlines()[2:] if line.strip()]
         return lines if "VirtualMachineOperationSucceeded" in told else []
 
@@ -143,6 +147,8 @@ def test_an_operation_that_cannot_be_fails_with_its_reason(k: Kubectl, vm, reaso
     if vm == "stopped-vm":
         stopped = LINUX_VM.replace("linux-vm", vm).replace("AlwaysOn", "AlwaysOff")
         k("apply", "-f", "-", stdin=stopped)
+        # Who hears of an operation before its VM says that there is none.
+        eventually(lambda: k.value(f"vm/{vm}", "{.status.phase}"))
     wrong = EVICT.replace("virtualMachineName: linux-vm", f"virtualMachineName: {vm}")
     name = created(k("create", "-f", "-", stdin=wrong))
     condition = "{.status.conditions[?(@.type=='Completed')]"
@@ -156,6 +162,7 @@ def test_an_unknown_class_is_told_by_a_condition(k: Kubectl):
     k("apply", "-f", "-", stdin=odd)
     condition = "{.status.conditions[?(@.type=='VirtualMachineClassReady')]"
     eventually(lambda: k.value("vm/odd-vm", condition + ".status}") == "False")
+    eventually(lambda: k.value("vm/odd-vm", "{.status.ipAddress}"))  # another controller's word
     path = f"jsonpath={condition}.reason}}: {condition}.message}}"
     assert_golden("unknown_class", k("get", "vm", "odd-vm", "-o", path), k("get", "vm", "odd-vm"))
     k("delete", "vm", "odd-vm")

@@ -77,9 +77,9 @@ class Pod:
     log: Path
 
     def stop(self) -> None:
-        """As the kubelet would: SIGTERM, and time to end."""
+        """As the kubelet would: SIGTERM, and half a minute to end."""
         os.kill(self.pid, signal.SIGTERM)
-        eventually(lambda: not Path(f"/proc/{self.pid}").exists(), 10)
+        eventually(lambda: not Path(f"/proc/{self.pid}").exists(), 30)
 
 
 @contextlib.contextmanager
