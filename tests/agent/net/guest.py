@@ -32,6 +32,7 @@ class Card:
 
     def __init__(self, tap: str, mac: str) -> None:
         self._mac = bytes.fromhex(mac.replace(":", ""))
+        self._asked = 0x1234
         self._fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(
             self._fd, _TUNSETIFF, struct.pack("16sH22x", tap.encode(), _IFF_TAP | _IFF_NO_PI)
@@ -43,6 +44,7 @@ class Card:
     def ask(self, kind: int, wanted: str = "", server: str = "", tries: int = 8) -> list[Answer]:
         """Broadcast a DHCP message until there are answers, as guests do; all answers to the last one."""
         for _ in range(tries):
+            self._asked += 1  # an answer to an earlier question may be late
             os.write(self._fd, self._frame(kind, wanted, server))
             if answers := self._listen(0.4):
                 return answers
@@ -63,7 +65,8 @@ class Card:
             options += bytes([50, 4]) + IPv4Address(wanted).packed
         if server:
             options += bytes([54, 4]) + IPv4Address(server).packed
-        bootp = struct.pack("!BBBBIHH16x6s10x192x", 1, 1, 6, 0, 0x1234, 0, 0x8000, self._mac)
+        fixed = (1, 1, 6, 0, self._asked, 0, 0x8000)
+        bootp = struct.pack("!BBBBIHH16x6s10x192x", *fixed, self._mac)
         payload = bootp + _COOKIE + options + b"\xff"
         udp = struct.pack("!HHHH", 68, 67, 8 + len(payload), 0) + payload
         head = struct.pack(
@@ -80,7 +83,7 @@ class Card:
         ):
             return None
         bootp = frame[42:]
-        if bootp[28:34] != self._mac:
+        if bootp[28:34] != self._mac or bootp[4:8] != struct.pack("!I", self._asked):
             return None
         options = _options(bootp[240:])
         return Answer(

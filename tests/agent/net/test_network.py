@@ -196,7 +196,7 @@ async def test_dnsmasq_is_started_again(nodes, tmp_path):
             clock = RealClock()
             await clock.sleep(0.05)
             os.kill(killed, signal.SIGKILL)
-            for _ in range(60):
+            for _ in range(200):
                 await clock.sleep(0.05)
                 if server.pid not in (0, killed):
                     break

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from drover.base.log import Log
 from drover.base.tasks import TaskScope
 
 LIMIT_S = 20.0
+STANDS_S = 2.0  # a guest that got no processor for so long counts as one that stands still
 SPEC = MachineSpec(
     vm="default/linux-vm",
     vm_uid="6f6f6b1e-4f0e-4a57-9a5b-0d6c2d1f0a11",
@@ -76,6 +78,7 @@ class QemuNode:
             user=user,
         )
         self._tasks = TaskScope(name)
+        self._lines: dict[str, socket.socket] = {}
         self.hypervisor = self._make()
 
     def _make(self) -> QemuHypervisor:
@@ -89,6 +92,8 @@ class QemuNode:
         await self.hypervisor.open()
 
     async def aclose(self) -> None:
+        for line in self._lines.values():
+            line.close()
         await self._tasks.aclose()
         self.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(self.process.wait, LIMIT_S)
@@ -105,12 +110,13 @@ class QemuNode:
     def counters(self, copy: str) -> list[int]:
         return guest.counters(self.serial(copy))
 
-    async def type(self, copy: str, letter: str) -> None:
-        """Say one letter on the guest's serial line."""
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(str(self.hypervisor.files(copy).console))
-            sock.sendall(letter.encode())
-            await asyncio.sleep(0.2)  # QEMU forgets what it has not read when the line hangs up
+    async def type(self, copy: str, text: str) -> None:
+        """On the guest's serial line, which stays open: when it hangs up, QEMU forgets what it has not read."""
+        if copy not in self._lines:
+            self._lines[copy] = socket.socket(socket.AF_UNIX)
+            self._lines[copy].connect(str(self.hypervisor.files(copy).console))
+        self._lines[copy].sendall(text.encode())
+        await asyncio.sleep(0.2)  # it begins to do it
 
 
 class QemuRig:
@@ -143,6 +149,9 @@ class QemuRig:
         node = self._node(copy)
         before = len(node.counters(copy))
         await asyncio.sleep(0.4)
+        end_s = time.monotonic() + STANDS_S
+        while len(node.counters(copy)) == before and time.monotonic() < end_s:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         return len(node.counters(copy)) > before
 
     async def guest(self, copy: str, act: str) -> None:

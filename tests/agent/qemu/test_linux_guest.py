@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -78,10 +77,7 @@ async def said(node: QemuNode, copy: str, words: str, limit_s: float = BOOT_LIMI
 
 async def shell(node: QemuNode, copy: str, line: str) -> None:
     """Type one line into the guest's shell."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(str(node.hypervisor.files(copy).console))
-        sock.sendall(line.encode() + b"\n")
-        await asyncio.sleep(0.3)
+    await node.type(copy, f"{line}\n")
 
 
 async def move(
