@@ -19,7 +19,7 @@ from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
 from drover.runtime.forms import Form, Packed, Plain
 from drover.runtime.informer import Informer
-from drover.runtime.reflector import SILENT_S, Selection
+from drover.runtime.reflector import SILENT_S, Selection, paced
 from drover.sim.clock import SimClock
 from drover.sim.loop import run
 
@@ -351,9 +351,18 @@ def test_a_busy_server_is_asked_for_smaller_pages(play: Play) -> None:
             running.cancel()
         assert names(informer) == ["a"]
         asked = [int(one.query["limit"]) for one in api.requests if "watch" not in one.query]
-        assert asked == [500, 250]
+        assert asked == [500, 125]
 
     play(story, start=False)
+
+
+def test_pages_are_as_large_as_they_are_answered_in_good_time() -> None:
+    """One that grew after every answer would soon be too large again."""
+    assert paced(500, 0.1) == 500
+    assert paced(50, 0.1) == 100
+    assert paced(500, 8.0) == 125
+    assert paced(125, 2.0) == 125
+    assert paced(50, 9.0) == 50
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -374,7 +383,7 @@ def test_of_a_list_that_fails_on_the_way_what_was_read_stays(play: Play, kept: b
         assert names(informer) == ["a", "b", "c"]
         asked = [one.query for one in api.requests if "watch" not in one.query]
         pages = [(int(query["limit"]), query.get("continue", "")) for query in asked]
-        then = [(250, "more")] if kept else [(250, ""), (500, "more")]
-        assert pages == [(500, ""), (500, "more"), *then, (500, "last")]
+        then = [(125, "more"), (250, "last")] if kept else [(500, ""), (500, "more"), (500, "last")]
+        assert pages == [(500, ""), (500, "more"), *then]
 
     play(story, start=False)

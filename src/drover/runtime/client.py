@@ -98,7 +98,8 @@ class Client:
         Read page by page, all of one version; Gone when the server forgot that version meanwhile.
         """
         listing = self.listing(kind, namespace, labels, fields)
-        await self.read(listing, page)
+        while not listing.complete:
+            await self.read(listing, page)
         return listing.items, listing.version
 
     def listing(
@@ -112,16 +113,14 @@ class Client:
         """Of which nothing was read yet. ``keep`` gives what is to be held of each item."""
         return Listing(kind, namespace, _selection(labels, fields), keep)
 
-    async def read(self, listing: Listing, page: int = PAGE_ITEMS) -> None:
-        """All that is left of it, beginning with a page of that size; twice as many after each that came. After
-        Unanswered and TooManyRequests it can be read on; after Gone it is void.
+    async def read(self, listing: Listing, page: int) -> None:
+        """Its next page, of so many items at most. After Unanswered and TooManyRequests it can be read on; after Gone it
+        is void.
         """
         path = listing.kind.path(listing.namespace)
-        while not listing.complete:
-            require(listing.pages < MOST_PAGES, f"the list of {path} has no end")
-            asked = {**listing.query, "limit": str(page)}
-            listing.take(await self._call("GET", path, query=asked))
-            page = min(2 * page, PAGE_ITEMS)
+        require(listing.pages < MOST_PAGES, f"the list of {path} has no end")
+        asked = {**listing.query, "limit": str(page)}
+        listing.take(await self._call("GET", path, query=asked))
 
     def watch(
         self,

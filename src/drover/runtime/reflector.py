@@ -34,6 +34,15 @@ WATCH_S = (
 SILENT_S = 75.0  # Kubernetes sends a bookmark about once a minute
 RETRY = Backoff(first_s=0.1, most_s=5.0, jitter=0.5)
 SETTLED_S = 1.0  # a watch that lived so long was no failure
+PAGE_S = 2.0  # what a page may take: a fifth of what any answer may
+
+
+def paced(page: int, took_s: float) -> int:
+    """How many items to ask for next, when ``page`` of them came in ``took_s``: what comes in ``PAGE_S`` at that pace, and
+    no more than twice as many.
+    """
+    most = min(2 * page, PAGE_ITEMS)
+    return most if took_s <= 0 else max(PAGE_LEAST, min(most, int(page * PAGE_S / took_s)))
 
 
 class Sink(Protocol):
@@ -84,6 +93,7 @@ class Reflector:
         self._sink = sink
         self._version = ""  # resume from here; empty: list first
         self._listing: Listing | None = None  # one whose last page failed
+        self._page = PAGE_ITEMS
         self._failures = 0
         self._heard_s = 0.0  # monotonic time of the last sign of life
 
@@ -122,16 +132,22 @@ class Reflector:
 
     async def _list(self) -> None:
         """A busy server may need too long for a page of a large collection: asked the same again and again, it would
-        never get there, and have the more to do. So pages become smaller, no answer is waited for longer, and what was
-        read stays. (They grow again: a server may be slow whatever it is asked for.)
+        never get there, and have the more to do. So pages are as large as it answers in good time, no answer is waited
+        for longer, and what was read stays.
         """
         chosen = self._selection
         if self._listing is None:
             self._listing = self._client.listing(
                 chosen.kind, chosen.namespace, chosen.labels, chosen.fields, self._sink.kept
             )
-        page = max(PAGE_LEAST, PAGE_ITEMS >> min(self._failures, 8))
-        await self._client.read(self._listing, page)
+        while not self._listing.complete:
+            began_s = self._clock.monotonic()
+            try:
+                await self._client.read(self._listing, self._page)
+            except (Unanswered, TooManyRequests):
+                self._page = max(PAGE_LEAST, self._page // 4)
+                raise
+            self._page = paced(self._page, self._clock.monotonic() - began_s)
         listing, self._listing = self._listing, None
         self._version = listing.version
         self._sink.replaced(listing.items, int(self._version))
