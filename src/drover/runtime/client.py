@@ -114,8 +114,8 @@ class Client:
         return Listing(kind, namespace, _selection(labels, fields), keep)
 
     async def read(self, listing: Listing, page: int) -> None:
-        """Its next page, of so many items at most. After Unanswered and TooManyRequests it can be read on; after Gone it
-        is void.
+        """Its next page, of so many items at most. After Unanswered and TooManyRequests it can be read on; after Gone
+        it is void.
         """
         path = listing.kind.path(listing.namespace)
         require(listing.pages < MOST_PAGES, f"the list of {path} has no end")

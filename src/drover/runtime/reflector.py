@@ -38,8 +38,8 @@ PAGE_S = 2.0  # what a page may take: a fifth of what any answer may
 
 
 def paced(page: int, took_s: float) -> int:
-    """How many items to ask for next, when ``page`` of them came in ``took_s``: what comes in ``PAGE_S`` at that pace, and
-    no more than twice as many.
+    """How many items to ask for next, when ``page`` of them came in ``took_s``: what comes in ``PAGE_S`` at that pace,
+    and no more than twice as many.
     """
     most = min(2 * page, PAGE_ITEMS)
     return most if took_s <= 0 else max(PAGE_LEAST, min(most, int(page * PAGE_S / took_s)))
