@@ -6,12 +6,14 @@ do, and a migration that is just being created is not in the cache.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from drover.api import scheme
 from drover.api.kinds import vmm as vmms
 from drover.api.kinds import vmop as vmops
+from drover.api.status import NotFound
 from drover.api.wire import Object
 from drover.controllers.vmop import decide as story
 from drover.controllers.vmop import review
@@ -50,7 +52,7 @@ class VmopController:
     def __init__(self, manager: Manager) -> None:
         self.caches = Caches(manager)
         self._actor = Actor(manager, self.caches)
-        self._clock = manager.clock
+        self._client, self._clock = manager.client, manager.clock
         self._told_at: dict[str, float] = {}  # when each operation was told last
 
     def review(self, request: Mapping[str, Any]) -> str | None:
@@ -66,6 +68,8 @@ class VmopController:
             self._told_at.pop(key, None)
         if vmop is None:
             return Done()
+        if not vmops.finished(vmop):
+            await self._look_for_vm(vmop)
         for intent in story.decide(self.caches.view(vmop)):
             if isinstance(intent, SetStatus):
                 wait_s = self._wait_s(key, vmop, intent)
@@ -74,6 +78,14 @@ class VmopController:
                 self._told_at[key] = self._clock.monotonic()
             vmop = await self._actor.carry_out(vmop, intent)
         return Done()
+
+    async def _look_for_vm(self, vmop: Object) -> None:
+        """A VM and its operation may be applied in one breath, and told by two watches in any order: that there is no
+        such VM is for the API to say."""
+        if self.caches.vms.get(vmops.vm_key(vmop)) is None:
+            namespace, name = vmop["metadata"]["namespace"], vmops.vm_name(vmop)
+            with contextlib.suppress(NotFound):
+                self.caches.vms.observe(await self._client.get(scheme.VM, name, namespace))
 
     def _wait_s(self, key: str, vmop: Object, wanted: SetStatus) -> float:
         """How long a word on the way is kept back: a short move would be told in a dozen writes, each of which takes
