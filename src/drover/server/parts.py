@@ -1,4 +1,5 @@
-"""The parts of the control plane and their flags. Pure but for ``find_engine`` and ``write_configs``.
+"""The parts of the control plane and their flags. Pure but for ``find_engine``, ``write_configs``, and that the flags of
+the API server follow the cores of this machine.
 
 One process each of etcd, API server, controller manager and scheduler, from the one engine binary, and the process of
 our own controllers. Each server's API server, and all that decides, speaks to the etcd and the API server of its own
@@ -270,7 +271,7 @@ def concurrency_flags(cores: int = 0) -> list[str]:
     """How many requests the API server works on at once, for ``cores`` (0: those of this machine). Others wait in the
     queues of their priority.
 
-    Kubernetes' own 400 and 200 suit ten cores. Two that work on 600 requests at once answer none in time: those who
+    Kubernetes' own 400 and 200 suit ten cores. Two that work on 600 requests at once answer few in time: those who
     asked ask again, and renewals that nobody waits for any more keep everybody else from being served
     (docs/figures.md, bench/control).
     """
