@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from tests.agent.place import Place, play_in
 
 from drover.agent.node import NodeFacts, NodeKeeper
 from drover.agent.nodelease import Identity, NodeLease
-from drover.api import names, scheme
+from drover.api import scheme
 from drover.api.wire import Object
 from drover.base.ids import SeededIds
 from drover.base.log import Log
 from drover.base.tasks import TaskScope
 from drover.runtime.client import Client
 from drover.runtime.manager import Manager
-from drover.sim.api import ApiModel
-from drover.sim.clock import SimClock
-from drover.sim.loop import run
 
 
-class Place:
-    """One API server, and the agents that come to keep node n1, one after the other."""
-
-    def __init__(self) -> None:
-        self.clock = SimClock()
-        self.ids = SeededIds("t")
-        self.api = ApiModel(self.clock, self.ids)
-        self.admin = Client(self.api.stagehand())
+class Kept(Place):
+    """Agents whose keepers are at work."""
 
     def agent(self, scope: TaskScope, version: str) -> NodeLease:
         """Its keeper is at work; whether its Lease is renewed is the test's affair."""
-        door = self.api.transport(names.NODE_USER_PREFIX + "n1", [names.NODES_GROUP])
-        client, log = Client(door), Log(self.clock, lambda entry: None)
+        client, log = Client(self.door()), Log(self.clock, lambda entry: None)
         identity = Identity("n1", "life-1", "b1", "m1")
         lease = NodeLease(client, self.clock, self.ids, log, identity, 2.0, 6)
         manager = Manager(client, self.clock, SeededIds(version), log)
@@ -51,15 +41,8 @@ def _said(node: Object) -> tuple[str, str]:
     return ready, node["status"]["nodeInfo"]["kubeletVersion"]
 
 
-def play(story: Callable[[Place], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await story(Place())
-
-    run(main())
-
-
 def test_a_node_is_registered_once_a_renewal_is_acknowledged() -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Kept) -> None:
         async with TaskScope("agent") as scope:
             lease = place.agent(scope, "v1")
             await place.clock.sleep(5)
@@ -68,14 +51,14 @@ def test_a_node_is_registered_once_a_renewal_is_acknowledged() -> None:
             await place.clock.sleep(1)
             assert [_said(node) for node in await place.nodes()] == [("True", "v1")]
 
-    play(story)
+    play_in(Kept, story)
 
 
 def test_an_agent_that_starts_anew_does_not_take_its_node_out_of_service() -> None:
     """Ready went to False and back while the new agent waited for its first acknowledgement: Kubernetes then tells
     every Pod of the node that it is not ready."""
 
-    async def story(place: Place) -> None:
+    async def story(place: Kept) -> None:
         async with TaskScope("first life") as scope:
             await place.agent(scope, "v1").renew()
             await place.clock.sleep(1)
@@ -88,4 +71,4 @@ def test_an_agent_that_starts_anew_does_not_take_its_node_out_of_service() -> No
             await place.clock.sleep(1)
             assert [_said(node) for node in await place.nodes()] == [("True", "v2")]
 
-    play(story)
+    play_in(Kept, story)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 
 import pytest
+from tests.agent.place import Place, play_in
 
 from drover.agent.life import LifeEnded
 from drover.agent.nodelease import Identity, NodeLease, Words
@@ -15,12 +15,8 @@ from drover.api.fencing import Armed
 from drover.api.kinds import node as nodes
 from drover.api.status import Unanswered
 from drover.api.wire import Object, Request, Response
-from drover.base.ids import SeededIds
 from drover.base.log import Log
 from drover.runtime.client import Client
-from drover.sim.api import ApiModel
-from drover.sim.clock import SimClock
-from drover.sim.loop import run
 
 ARMED = Armed("deadline", 6, 6, 0)
 
@@ -42,21 +38,18 @@ class Line:
         return answer
 
 
-class Place:
-    """One API server and the agents that come to renew node n1."""
+class Renewed(Place):
+    """Agents that come to renew it."""
 
     def __init__(self) -> None:
-        self.clock = SimClock()
-        self.ids = SeededIds("t")
-        self.api = ApiModel(self.clock, self.ids)
-        self.admin = Client(self.api.stagehand())
+        super().__init__()
         self.controllers = Client(
             self.api.transport(names.CONTROLLERS_USER, [names.CONTROLLERS_USER])
         )
         self.acked: list[float] = []
 
     def agent(self, incarnation: str, machine: str = "m1", boot: str = "b1") -> NodeLease:
-        self.line = Line(self.api.transport(names.NODE_USER_PREFIX + "n1", [names.NODES_GROUP]))
+        self.line = Line(self.door())
         client = Client(self.line)  # type: ignore[arg-type]
         log = Log(self.clock, lambda entry: None)
         identity = Identity("n1", incarnation, boot, machine)
@@ -77,15 +70,8 @@ class Place:
         )
 
 
-def play(story: Callable[[Place], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await story(Place())
-
-    run(main())
-
-
 def test_an_acknowledgement_that_was_lost_is_found_and_counts_from_its_sending() -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         agent = place.agent("life-1")
         assert await agent.renew()
         await asyncio.sleep(2)
@@ -98,11 +84,11 @@ def test_an_acknowledgement_that_was_lost_is_found_and_counts_from_its_sending()
         assert place.acked[-1] == sent_s
         assert agent.acked_at == sent_s
 
-    play(story)
+    play_in(Renewed, story)
 
 
 def test_a_conflict_is_read_again_and_harms_nobody() -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         agent = place.agent("life-1")
         assert await agent.renew()
         label: Object = {"metadata": {"labels": {"by": "kubectl"}}}
@@ -115,11 +101,11 @@ def test_a_conflict_is_read_again_and_harms_nobody() -> None:
         assert said is not None
         assert said.seq == agent.seq
 
-    play(story)
+    play_in(Renewed, story)
 
 
 def test_a_renewal_says_what_it_is_given_and_keeps_the_marks() -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         agent = place.agent("life-1")
         agent.words = lambda: Words(ARMED, 7.0, {"n2": 3.0}, {"n3": "i1"}, 4)
         assert await agent.renew()
@@ -132,11 +118,11 @@ def test_a_renewal_says_what_it_is_given_and_keeps_the_marks() -> None:
         with pytest.raises(LifeEnded, match="epoch"):
             await agent.renew()
 
-    play(story)
+    play_in(Renewed, story)
 
 
 def test_a_condemned_life_ends_and_cannot_be_begun_again() -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         agent = place.agent("life-1")
         assert await agent.renew()
         await place.condemn("life-1")
@@ -150,11 +136,11 @@ def test_a_condemned_life_ends_and_cannot_be_begun_again() -> None:
         assert heir.after_fencing
         assert nodes.epoch(await place.read()) == 1
 
-    play(story)
+    play_in(Renewed, story)
 
 
 def test_another_life_in_its_place_ends_it() -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         former, heir = place.agent("life-1"), place.agent("life-2", boot="b2")
         assert await former.renew()
         assert await heir.renew()
@@ -163,11 +149,11 @@ def test_another_life_in_its_place_ends_it() -> None:
             await former.renew()
         assert not heir.after_fencing
 
-    play(story)
+    play_in(Renewed, story)
 
 
 def test_another_machine_waits_until_the_former_is_proved_dead() -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         former = place.agent("life-1")
         former.machines = list  # what it runs may have changed since it told
         assert await former.renew()
@@ -185,11 +171,11 @@ def test_another_machine_waits_until_the_former_is_proved_dead() -> None:
         )
         assert await stranger.renew()
 
-    play(story)
+    play_in(Renewed, story)
 
 
 def test_a_lease_that_vanished_is_made_anew_unless_its_life_was_suspected() -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         agent = place.agent("life-1")
         assert await agent.renew()
         await place.admin.delete(scheme.LEASE, "n1", names.NODE_LEASE_NAMESPACE)
@@ -204,13 +190,13 @@ def test_a_lease_that_vanished_is_made_anew_unless_its_life_was_suspected() -> N
         with pytest.raises(LifeEnded, match="gone"):
             await agent.renew()
 
-    play(story)
+    play_in(Renewed, story)
 
 
 def test_a_life_whose_name_was_taken_off_its_lease_goes_on_and_forgets_nothing() -> None:
     """Whether or not it found such a Lease when it joined; under suspicion it ends, as when the Lease is gone."""
 
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         bare: Object = {
             "metadata": {"name": "n1", "namespace": names.NODE_LEASE_NAMESPACE},
             "spec": {},
@@ -233,7 +219,7 @@ def test_a_life_whose_name_was_taken_off_its_lease_goes_on_and_forgets_nothing()
         with pytest.raises(LifeEnded, match="gone"):
             await agent.renew()
 
-    play(story)
+    play_in(Renewed, story)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +234,7 @@ def test_a_life_whose_name_was_taken_off_its_lease_goes_on_and_forgets_nothing()
 def test_a_sequence_number_that_a_hand_lowered_is_no_restored_backup(
     change: dict[str, object], forgotten: bool
 ) -> None:
-    async def story(place: Place) -> None:
+    async def story(place: Renewed) -> None:
         agent, rewound = place.agent("life-1"), []
         agent.on_rewound.append(lambda: rewound.append(True))
         for _ in range(3):
@@ -272,4 +258,4 @@ def test_a_sequence_number_that_a_hand_lowered_is_no_restored_backup(
         assert written is not None
         assert written.seq > max(3, int(str(change["seq"])))
 
-    play(story)
+    play_in(Renewed, story)
