@@ -1,5 +1,5 @@
-"""The parts of the control plane and their flags. Pure but for ``find_engine``, ``write_configs``, and that the flags of
-the API server follow the cores of this machine.
+"""The parts of the control plane and their flags. Pure but for ``find_engine``, ``write_configs``, and that the API
+server's flags follow the cores of this machine.
 
 One process each of etcd, API server, controller manager and scheduler, from the one engine binary, and the process of
 our own controllers. Each server's API server, and all that decides, speaks to the etcd and the API server of its own
