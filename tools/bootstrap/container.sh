@@ -22,24 +22,11 @@ container_ready() {
     [[ -e $folder/config.json || -e $folder/why ]]
 }
 
-build_container() {
-    local work=$cache/build/container folder why
-    folder=$(container_folder)
-    rm -rf "$work"
-    mkdir -p "$work/made" "$work/debs" "$work/tools" "$(dirname "$folder")"
-    why=$(image_of_dockerfile "$work" 3>&1 1>&2) || true   # what it says on 3 is the reason of its failure
-    if [[ -n $why || ! -e $work/made/config.json ]]; then
-        rm -rf "$work/made"
-        mkdir "$work/made"
-        echo "${why:-it cannot be unpacked}" | tee "$work/made/why"
-    fi
-    rm -rf "$folder"
-    mv "$work/made" "$folder"
-    rm -rf "$work"
-}
+build_container() { build_optional container "$(container_folder)" config.json image_of_dockerfile; }
 
 image_of_dockerfile() {
     local work=$1 package sources
+    mkdir "$work/debs" "$work/tools"
     if ! sources=$(bookworm_sources bookworm); then
         echo "apt has no source of bookworm main" >&3
         return 1

@@ -15,24 +15,11 @@ firmware_folder() {
 # shellcheck disable=SC2154  # set by locate
 firmware_ready() { [[ -e $firmware/qemu-system-x86_64 || -e $firmware/why ]]; }
 
-build_firmware() {
-    local work=$cache/build/firmware why
-    rm -rf "$work"
-    mkdir -p "$work/apt/lists/partial" "$work/apt/archives/partial" "$work/root" "$(dirname "$firmware")"
-    why=$(newer_qemu "$work" 3>&1 1>&2) || true   # what it says on 3 is the reason of its failure
-    rm -rf "$work/apt"
-    if [[ -n $why || ! -x $work/root/qemu-system-x86_64 ]]; then
-        rm -rf "$work/root"
-        mkdir "$work/root"
-        echo "${why:-it cannot be unpacked}" | tee "$work/root/why"
-    fi
-    rm -rf "$firmware"
-    mv "$work/root" "$firmware"
-    rm -rf "$work"
-}
+build_firmware() { build_optional firmware "$firmware" qemu-system-x86_64 newer_qemu; }
 
 newer_qemu() {
     local work=$1 package
+    mkdir -p "$work"/apt/{lists,archives}/partial
     if [[ $(system_version) != debian12 ]]; then
         echo "the QEMU of $(system_version) is the newest that is offered" >&3
         return 1
@@ -48,15 +35,15 @@ newer_qemu() {
         return 1
     fi
     for package in "$work"/apt/archives/*.deb; do
-        if ! dpkg-deb -x "$package" "$work/root"; then
+        if ! dpkg-deb -x "$package" "$work/made"; then
             echo "$(basename "$package") cannot be unpacked" >&3
             return 1
         fi
     done
-    rm -rf "$work/root"/usr/share/{doc,man,locale,icons,applications,lintian}
-    program_of_bundle >"$work/root/qemu-system-x86_64"
-    chmod +x "$work/root/qemu-system-x86_64"
-    if ! "$work/root/qemu-system-x86_64" -machine help >/dev/null; then
+    rm -rf "$work/made"/usr/share/{doc,man,locale,icons,applications,lintian}
+    program_of_bundle >"$work/made/qemu-system-x86_64"
+    chmod +x "$work/made/qemu-system-x86_64"
+    if ! "$work/made/qemu-system-x86_64" -machine help >/dev/null; then
         echo "the QEMU of bookworm-backports does not run here" >&3
         return 1
     fi

@@ -17,18 +17,14 @@ prometheus_ready() {
     [[ -x $folder/promtool || -e $folder/why ]]
 }
 
-build_prometheus() {
-    local work=$cache/build/prometheus folder
-    folder=$(prometheus_folder)
-    rm -rf "$work"
-    mkdir -p "$work/root" "$work/made" "$(dirname "$folder")"
-    if fetch_packages "$work" prometheus && dpkg-deb -x "$work"/prometheus_*.deb "$work/root" &&
-        "$work/root/usr/bin/promtool" --version; then
-        mv "$work/root/usr/bin/prometheus" "$work/root/usr/bin/promtool" "$work/made"
-    else
-        echo "apt has no package prometheus that runs here" | tee "$work/made/why"
+build_prometheus() { build_optional prometheus "$(prometheus_folder)" promtool unpacked_prometheus; }
+
+unpacked_prometheus() {
+    local work=$1
+    if ! { mkdir "$work/root" && fetch_packages "$work" prometheus &&
+        dpkg-deb -x "$work"/prometheus_*.deb "$work/root" && "$work/root/usr/bin/promtool" --version; }; then
+        echo "apt has no package prometheus that runs here" >&3
+        return 1
     fi
-    rm -rf "$folder"
-    mv "$work/made" "$folder"
-    rm -rf "$work"
+    mv "$work/root/usr/bin/prometheus" "$work/root/usr/bin/promtool" "$work/made"
 }

@@ -81,6 +81,25 @@ fetch_packages() (
     "${apt[@]}" download "$@" || { "${apt[@]}" update && "${apt[@]}" download "$@"; }
 )
 
+# ---- what is optional
+
+# build_optional NAME FOLDER FILE COMMAND: COMMAND gets a folder to work in, whose `made` becomes FOLDER. Where it fails,
+# says on descriptor 3 why it cannot, or leaves no FILE, FOLDER holds a file `why` instead.
+build_optional() {
+    local work=$cache/build/$1 folder=$2 why
+    rm -rf "$work"
+    mkdir -p "$work/made" "$(dirname "$folder")"
+    why=$("$4" "$work" 3>&1 1>&2) || true
+    if [[ -n $why || ! -e $work/made/$3 ]]; then
+        rm -rf "$work/made"
+        mkdir "$work/made"
+        echo "${why:-it cannot be unpacked}" | tee "$work/made/why"
+    fi
+    rm -rf "$folder"
+    mv "$work/made" "$folder"
+    rm -rf "$work"
+}
+
 # ---- python
 
 # uv does not read pip's settings: hand over what the user has set for pip.
